@@ -1,0 +1,1 @@
+//! The queue between the connections and a model.

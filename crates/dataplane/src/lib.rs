@@ -1,0 +1,15 @@
+//! Modelport's data plane: everything a request passes through, with no Python in it.
+//!
+//! A request's walk: `listen` (connection, route, body) → `codec` (bytes to tensors) → `batch` (queue,
+//! take what is there, merge) → the model, behind the queue → `batch` (split) → `codec` → `listen`.
+//! `metrics` watches from the side. This file only wires.
+
+pub mod batch;
+pub mod codec;
+pub mod error;
+pub mod limits;
+pub mod listen;
+pub mod message;
+pub mod metrics;
+pub mod model;
+pub mod tensor;
