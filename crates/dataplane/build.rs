@@ -9,9 +9,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         out.join("open_inference.bin"),
         protox::prost_reflect::prost::Message::encode_to_vec(&descriptors),
     )?;
-    tonic_prost_build::configure()
-        .build_client(false)
-        .bytes(".")
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().build_client(false).bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -149,7 +149,7 @@ impl Strings {
     /// The elements `from..to`, copied.
     pub fn slice(&self, from: usize, to: usize) -> Self {
         let mut part = Self::default();
-        for element in self.iter().skip(from).take(to.saturating_sub(from)) {
+        for element in (from..to).filter_map(|index| self.get(index)) {
             part.push(element);
         }
         part

@@ -1,1 +1,11 @@
-//! The queue between the connections and a model.
+//! The queue between the connections and a model: take what is there when the model is free, join it,
+//! part the answers. Nothing here waits on purpose unless a delay is configured.
+
+mod completion;
+pub mod merge;
+mod park;
+mod queue;
+
+pub use completion::{Completions, Outcome};
+pub use park::Parking;
+pub use queue::{Batching, Detached, Queue, Work};

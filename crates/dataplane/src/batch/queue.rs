@@ -1,0 +1,307 @@
+//! The bounded queue before one model: many connections push, the model's threads take what is there.
+
+use super::completion::{Completions, Outcome, Reply};
+use super::park::{Parking, PATIENCE};
+use crate::error::{Error, Kind, Result};
+use crate::message::{Answer, Call, Payload};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How a queue forms batches.
+#[derive(Clone, Debug)]
+pub struct Batching {
+    /// Most rows a batch; 1 switches batching off.
+    pub max_rows: usize,
+    /// How long to wait for more rows once one is there. Zero: take what is queued, never wait.
+    pub delay: Duration,
+    /// Most requests that wait; one more is refused with 429.
+    pub queue_limit: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { max_rows: 256, delay: Duration::ZERO, queue_limit: 1024 }
+    }
+}
+
+struct Waiting {
+    call: Call,
+    reply: Reply,
+    queued_at: Instant,
+}
+
+struct Running {
+    taken_at: Instant,
+    replies: Vec<Option<Reply>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<Waiting>,
+    running: HashMap<u64, Running>,
+    sleepers: usize,
+    wake_pending: bool,
+    closed: bool,
+    next_ticket: u64,
+}
+
+/// What a model's thread took: requests, and the ticket under which their answers are returned.
+#[derive(Debug)]
+pub struct Work {
+    /// The requests, oldest first; never empty.
+    pub calls: Vec<Call>,
+    /// Names this work in `complete`, `detach` and in the watchdog's eyes.
+    pub ticket: u64,
+}
+
+/// The queue before one model.
+pub struct Queue {
+    batching: Batching,
+    inner: Mutex<Inner>,
+    filled: Condvar,
+    completions: Arc<Completions>,
+    parking: Arc<Parking>,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Queue").field("batching", &self.batching).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    /// An empty queue whose answers go through `completions` and whose wake-ups through `parking`.
+    pub fn new(batching: Batching, completions: Arc<Completions>, parking: Arc<Parking>) -> Arc<Self> {
+        Arc::new(Self { batching, inner: Mutex::default(), filled: Condvar::new(), completions, parking })
+    }
+
+    /// The limits that this queue was made with.
+    pub fn batching(&self) -> &Batching {
+        &self.batching
+    }
+
+    /// Requests that wait now.
+    pub fn depth(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// Whether nothing waits and nothing runs.
+    pub fn is_idle(&self) -> bool {
+        let inner = self.lock();
+        inner.waiting.is_empty() && inner.running.is_empty()
+    }
+
+    /// Queues a request; its answer comes by the receiver.
+    pub fn push(self: &Arc<Self>, call: Call) -> Result<oneshot::Receiver<Outcome>> {
+        let (reply, answer) = oneshot::channel();
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(Error::new(Kind::NotReady, "The model is being unloaded."));
+        }
+        if inner.waiting.len() >= self.batching.queue_limit {
+            return Err(Error::new(
+                Kind::Overloaded,
+                format!("The queue is full ({} requests wait). Retry later.", inner.waiting.len()),
+            ));
+        }
+        let now = Instant::now();
+        inner.waiting.push_back(Waiting { call, reply, queued_at: now });
+        if inner.sleepers == 0 {
+            return Ok(answer); // a busy thread takes what is queued when it becomes free
+        }
+        let oldest = inner.waiting.front().map_or(now, |first| first.queued_at);
+        if inner.waiting.len() >= self.batching.max_rows || now - oldest > PATIENCE {
+            drop(inner);
+            self.filled.notify_one();
+        } else if !inner.wake_pending {
+            inner.wake_pending = true;
+            drop(inner);
+            self.parking.add(Arc::clone(self));
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn wake(&self) {
+        self.lock().wake_pending = false;
+        self.filled.notify_one();
+    }
+
+    /// Waits for requests and takes those that are there, up to `max_rows` rows together (one request
+    /// may hold more by itself). Requests that nobody waits for any more are dropped, those beyond
+    /// their deadline answered so. `None`: the queue is closed and empty.
+    pub fn take(&self) -> Option<Work> {
+        let mut inner = self.lock();
+        loop {
+            if !inner.waiting.is_empty() {
+                inner = self.linger(inner);
+                if let Some(work) = self.pick(&mut inner) {
+                    return Some(work);
+                }
+                continue;
+            }
+            if inner.closed {
+                return None;
+            }
+            inner.sleepers += 1;
+            inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner.sleepers -= 1;
+        }
+    }
+
+    /// Waits up to the configured delay, counted from the oldest request, for a full batch.
+    fn linger<'a>(&self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        while !self.batching.delay.is_zero() && !inner.closed && inner.waiting.len() < self.batching.max_rows
+        {
+            let Some(first) = inner.waiting.front() else { break };
+            let Some(left) = self.batching.delay.checked_sub(first.queued_at.elapsed()) else { break };
+            if left.is_zero() {
+                break;
+            }
+            inner.sleepers += 1;
+            inner = self.filled.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            inner.sleepers -= 1;
+        }
+        inner
+    }
+
+    fn pick(&self, inner: &mut Inner) -> Option<Work> {
+        let taken_at = Instant::now();
+        let mut calls = Vec::new();
+        let mut replies = Vec::new();
+        let mut late = Vec::new();
+        let mut rows = 0;
+        while let Some(next) = inner.waiting.front() {
+            let more = rows_of(&next.call);
+            if !calls.is_empty() && rows + more > self.batching.max_rows {
+                break;
+            }
+            let Some(next) = inner.waiting.pop_front() else { break };
+            if next.reply.is_closed() {
+                continue;
+            }
+            if next.call.deadline.is_some_and(|deadline| deadline <= taken_at) {
+                let answer = Err(Error::new(
+                    Kind::Timeout,
+                    "The request's deadline passed while it waited in the queue.",
+                ));
+                late.push((next.reply, Outcome { answer, taken_at, done_at: taken_at }));
+                continue;
+            }
+            rows += more;
+            calls.push(next.call);
+            replies.push(Some(next.reply));
+        }
+        if !late.is_empty() {
+            self.completions.push(late);
+        }
+        if calls.is_empty() {
+            return None;
+        }
+        let ticket = inner.next_ticket;
+        inner.next_ticket += 1;
+        inner.running.insert(ticket, Running { taken_at, replies });
+        Some(Work { calls, ticket })
+    }
+
+    /// Returns answers of a piece of work, each with its index in `Work::calls`. The work is over when
+    /// all its requests are answered. Answers that the watchdog has given already are dropped.
+    pub fn complete(&self, ticket: u64, answers: impl IntoIterator<Item = (usize, Result<Answer>)>) {
+        let done_at = Instant::now();
+        let mut inner = self.lock();
+        let Some(running) = inner.running.get_mut(&ticket) else { return };
+        let taken_at = running.taken_at;
+        let mut done = Vec::new();
+        for (index, answer) in answers {
+            if let Some(reply) = running.replies.get_mut(index).and_then(Option::take) {
+                done.push((reply, Outcome { answer, taken_at, done_at }));
+            }
+        }
+        if running.replies.iter().all(Option::is_none) {
+            inner.running.remove(&ticket);
+        }
+        drop(inner);
+        self.completions.push(done);
+    }
+
+    /// Takes one request out of a piece of work, to be answered later from anywhere.
+    pub fn detach(&self, ticket: u64, index: usize) -> Option<Detached> {
+        let mut inner = self.lock();
+        let running = inner.running.get_mut(&ticket)?;
+        let taken_at = running.taken_at;
+        let reply = running.replies.get_mut(index).and_then(Option::take)?;
+        if running.replies.iter().all(Option::is_none) {
+            inner.running.remove(&ticket);
+        }
+        Some(Detached { reply, taken_at, completions: Arc::clone(&self.completions) })
+    }
+
+    /// Answers with 504 all requests of work that has run longer than `timeout`; true if there was any:
+    /// the thread that runs it is lost, and so, in the end, is the process.
+    pub fn expire(&self, timeout: Duration) -> bool {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let stuck: Vec<u64> = inner
+            .running
+            .iter()
+            .filter(|(_, running)| now - running.taken_at > timeout)
+            .map(|(&ticket, _)| ticket)
+            .collect();
+        let mut done = Vec::new();
+        for ticket in &stuck {
+            let Some(running) = inner.running.remove(ticket) else { continue };
+            for reply in running.replies.into_iter().flatten() {
+                let answer = Err(Error::new(
+                    Kind::Timeout,
+                    format!(
+                        "The model did not answer within the predict timeout ({} s).",
+                        timeout.as_secs_f64()
+                    ),
+                ));
+                done.push((reply, Outcome { answer, taken_at: running.taken_at, done_at: now }));
+            }
+        }
+        drop(inner);
+        self.completions.push(done);
+        !stuck.is_empty()
+    }
+
+    /// Refuses new requests. What waits is still served; then `take` returns `None`.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is answered apart from the batch that it was taken with.
+#[derive(Debug)]
+pub struct Detached {
+    reply: Reply,
+    taken_at: Instant,
+    completions: Arc<Completions>,
+}
+
+impl Detached {
+    /// Sends the answer.
+    pub fn answer(self, answer: Result<Answer>) {
+        let outcome = Outcome { answer, taken_at: self.taken_at, done_at: Instant::now() };
+        self.completions.push([(self.reply, outcome)]);
+    }
+
+    /// Whether the client has gone away.
+    pub fn is_cancelled(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+fn rows_of(call: &Call) -> usize {
+    match &call.payload {
+        Payload::Tensors(request) => request.inputs.first().map_or(1, crate::tensor::Tensor::rows).max(1),
+        Payload::Raw(_) => 1,
+    }
+}

@@ -1,0 +1,1 @@
+//! gRPC messages to tensors and back.
