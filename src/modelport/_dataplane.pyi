@@ -54,6 +54,8 @@ class Stream:
 
     def send(self, part: bytes) -> bool:
         """Sends a part; waits (without the GIL) while the client is slow. False: the client is gone."""
+    def offer(self, part: bytes) -> bool | None:
+        """Sends a part without waiting. False: the client is slow, try later. None: the client is gone."""
     def close(self) -> None: ...
     def fail(self, status: int, message: str) -> None: ...
 
@@ -74,11 +76,8 @@ class Executor(Protocol):
 class RepositoryCallbacks(Protocol):
     """Called on a thread of its own."""
 
-    def index(self) -> str:
-        """JSON: a list of {name, version, state, reason}."""
-        ...
     def load(self, name: str, parameters: Parameters) -> None: ...
-    def unload(self, name: str) -> None: ...
+    def unload(self, name: str, parameters: Parameters) -> None: ...
 
 @final
 class Server:
@@ -128,6 +127,8 @@ class Server:
     def remove(self, name: str, version: str | None = None) -> bool:
         """Stops serving a model once what waits for it is answered; False if it is not there."""
     def set_ready(self, name: str, ready: bool) -> None: ...
+    def set_index(self, entries: Sequence[tuple[str, str, str, str]]) -> None:
+        """The repository index: (name, version, state, reason) of every model, loaded or not."""
     def set_peers(self, sockets: Sequence[str]) -> None:
         """Unix sockets of sibling workers, for metrics that speak for all."""
     def run(self) -> str:
