@@ -1,0 +1,78 @@
+"""Binding the ports, once, in the parent: workers share the listening sockets, so that none of them can
+leave a connection in a queue that nobody accepts from."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+
+from modelport.serve.options import ServerOptions
+
+
+class PortError(Exception):
+    """A port cannot be bound. The message says why and what to do."""
+
+
+class Bound:
+    """The sockets of a server, bound and listening."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        grpc = None if options.one_port else options.grpc_port
+        with contextlib.ExitStack() as undo:
+            self.http = undo.enter_context(_bind(options.host, options.http_port, "--http-port"))
+            self.grpc = None if grpc is None else undo.enter_context(_bind(options.host, grpc, "--grpc-port"))
+            metrics = options.metrics_port
+            self.metrics = (
+                None if metrics is None else undo.enter_context(_bind(options.host, metrics, "--metrics-port"))
+            )
+            undo.pop_all()
+
+    @property
+    def http_port(self) -> int:
+        """The REST port, also where 0 was asked for."""
+        return self.http.getsockname()[1]
+
+    @property
+    def grpc_port(self) -> int | None:
+        """The gRPC port, if it has one of its own."""
+        return None if self.grpc is None else self.grpc.getsockname()[1]
+
+    def close(self) -> None:
+        """Closes this process's copies."""
+        for listener in (self.http, self.grpc, self.metrics):
+            if listener is not None:
+                listener.close()
+
+
+@contextlib.contextmanager
+def _bind(host: str, port: int, flag: str) -> Iterator[socket.socket]:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise PortError(f"--host: {host!r} is no address of this machine ({error.strerror}).") from error
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise PortError(_why(error, host, port, flag)) from error
+    listener.listen(4096)
+    try:
+        yield listener
+    except BaseException:
+        listener.close()
+        raise
+
+
+def _why(error: OSError, host: str, port: int, flag: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{flag}: port {port} is in use on {host}. Stop what listens there, or choose another: {flag} {port + 10}"
+    if error.errno == errno.EACCES:
+        return f"{flag}: port {port} needs privileges that user {os.getuid()} has not. Choose one above 1023."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host: {host} is no address of this machine."
+    return f"{flag}: cannot listen on {host}:{port}: {error.strerror}."
