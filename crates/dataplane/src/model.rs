@@ -4,8 +4,8 @@
 use crate::batch::{Batching, Completions, Outcome, Parking, Queue, Refused};
 use crate::error::{Error, Kind, Result};
 use crate::limits::Limits;
-use crate::message::{Answer, Call};
-use crate::metrics::{ModelMetrics, ServerMetrics, Stage};
+use crate::message::{Answer, Call, Verb};
+use crate::metrics::{ModelMetrics, Refusal, ServerMetrics, Stage};
 use crate::tensor::Params;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -142,10 +142,19 @@ impl Model {
         }
         let queued_at = Instant::now();
         let deadline = call.deadline;
-        let answer = self.push(call)?;
+        let stage = match call.verb {
+            Verb::Predict => Stage::Predict,
+            Verb::Explain => Stage::Explain,
+        };
+        let answer = self.push(call).inspect_err(|error| {
+            if error.kind == Kind::Overloaded {
+                self.metrics.refused(Refusal::QueueFull);
+            }
+        })?;
         let outcome = match deadline {
             None => answer.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), answer).await.map_err(|_| {
+                self.metrics.refused(Refusal::Deadline);
                 Error::new(Kind::Timeout, "The request's deadline passed before the model answered.")
             })?,
         };
@@ -156,7 +165,15 @@ impl Model {
             )
         })?;
         self.metrics.stage(Stage::Queue, outcome.taken_at.saturating_duration_since(queued_at));
-        self.metrics.stage(Stage::Predict, outcome.done_at.saturating_duration_since(outcome.taken_at));
+        let timed_out = outcome.answer.as_ref().is_err_and(|error| error.kind == Kind::Timeout);
+        if timed_out && deadline.is_some_and(|deadline| deadline <= outcome.taken_at) {
+            self.metrics.refused(Refusal::Deadline); // it never reached the model
+            return outcome.answer;
+        }
+        if timed_out {
+            self.metrics.refused(Refusal::PredictTimeout);
+        }
+        self.metrics.stage(stage, outcome.done_at.saturating_duration_since(outcome.taken_at));
         outcome.answer
     }
 }

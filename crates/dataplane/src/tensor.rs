@@ -182,7 +182,7 @@ pub enum Param {
     Bool(bool),
     /// A whole number.
     Int(i64),
-    /// Any other number (REST only: the gRPC form has none).
+    /// Any other number. Over gRPC it travels in Triton's `double_param`: KServe's form has none.
     Double(f64),
     /// A string.
     Str(String),

@@ -12,6 +12,7 @@
 pub mod binary;
 mod column;
 mod element;
+pub mod grpc;
 pub mod json;
 mod number;
 mod param;
