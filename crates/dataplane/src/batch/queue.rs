@@ -276,6 +276,15 @@ impl Queue {
         !stuck.is_empty()
     }
 
+    /// Answers everything that waits with this error, because nothing will take it any more.
+    pub fn refuse(&self, error: &Error) {
+        let now = Instant::now();
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        self.completions.push(waiting.into_iter().map(|waiting| {
+            (waiting.reply, Outcome { answer: Err(error.clone()), taken_at: now, done_at: now })
+        }));
+    }
+
     /// Refuses new requests. What waits is still served; then `take` returns `None`.
     pub fn close(&self) {
         self.lock().closed = true;

@@ -1,4 +1,24 @@
 //! Connections: accept, TLS, HTTP/1.1 and HTTP/2, routes. A request's path here is one list, a line a
 //! step, in `rest` and `grpc`.
 
+mod accept;
+mod access;
+mod body;
+mod clock;
+mod docs;
 pub mod grpc;
+mod log;
+mod peers;
+mod reply;
+mod repository;
+mod request_id;
+mod rest;
+mod route;
+mod run;
+mod stats;
+mod tls;
+mod v1;
+mod v2;
+
+pub use run::{run, Config, Ended, Handle};
+pub use tls::TlsFiles;

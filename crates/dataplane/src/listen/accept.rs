@@ -1,0 +1,224 @@
+//! Connections: accepted, bounded in number, served as HTTP/1.1 or HTTP/2, closed without a lost answer.
+
+use super::log::Log;
+use super::rest::{self, Shared};
+use super::tls::Tls;
+use futures_util::FutureExt;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
+
+/// Why a listener serves: what may be asked there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Port {
+    /// REST; gRPC too, where `grpc` is set.
+    Http {
+        /// gRPC is answered here as well.
+        grpc: bool,
+    },
+    /// gRPC alone.
+    Grpc,
+    /// Metrics and health.
+    Metrics,
+    /// Sibling processes: all of REST, for this process alone.
+    Control,
+}
+
+/// How long a connection may take to ask for something while the server finishes.
+const NEWCOMER: Duration = Duration::from_millis(50);
+
+/// How far the server has come with stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Everything is served.
+    Serving,
+    /// No new connections.
+    Closed,
+    /// Connections end with their current requests.
+    Finishing,
+}
+
+/// Everything an accept loop needs.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) shared: Arc<Shared>,
+    pub(super) port: Port,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) room: Arc<Semaphore>,
+    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) log: Log,
+    pub(super) builder: Arc<auto::Builder<TokioExecutor>>,
+}
+
+/// How HTTP is spoken on every connection.
+pub(super) fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .keep_alive(true)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .max_frame_size(64 << 10)
+        .max_concurrent_streams(1024)
+        .max_pending_accept_reset_streams(64)
+        .max_send_buf_size(4 << 20)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// A listening socket of either kind.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Door {
+    /// Accepts until the server closes.
+    pub(super) async fn serve(self, listener: Listener) {
+        let mut stage = self.stage.clone();
+        let closed = stage.wait_for(|stage| *stage >= Stage::Closed);
+        tokio::select! {
+            biased;
+            _ = closed => {}
+            () = self.accept_all(&listener) => {}
+        }
+        // Those that the kernel has accepted already would be reset when the socket closes.
+        while let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+            match self.accept_one(&listener, permit).now_or_never() {
+                Some(Ok(())) => {}
+                Some(Err(error)) if is_fault_of_the_peer(&error) => {}
+                _ => break,
+            }
+        }
+    }
+
+    async fn accept_all(&self, listener: &Listener) {
+        let mut crowded = false;
+        loop {
+            let permit = if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+                permit
+            } else {
+                if !crowded {
+                    crowded = true;
+                    self.log.warn("the connection limit is reached; new connections wait");
+                }
+                let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
+                permit
+            };
+            if let Err(error) = self.accept_one(listener, permit).await {
+                // EMFILE and its like pass when connections end; ECONNABORTED and its like at once.
+                if !is_fault_of_the_peer(&error) {
+                    self.log.warn(format_args!("accepting a connection: {error}"));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn accept_one(&self, listener: &Listener, permit: OwnedSemaphorePermit) -> io::Result<()> {
+        match listener {
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                tokio::spawn(self.clone().converse(stream, permit));
+            }
+            Listener::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Without it an answer may wait 40 ms for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                let Some(tls) = &self.tls else {
+                    tokio::spawn(self.clone().converse(stream, permit));
+                    return Ok(());
+                };
+                let handshake = tls.acceptor().accept(stream);
+                let door = self.clone();
+                tokio::spawn(async move {
+                    let limit = door.shared.server.limits.header_timeout;
+                    // A failed handshake is the client's to notice.
+                    if let Ok(Ok(stream)) = tokio::time::timeout(limit, handshake).await {
+                        door.converse(stream, permit).await;
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves one connection to its end.
+    async fn converse(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = {
+            let (shared, port, asked) = (Arc::clone(&self.shared), self.port, Arc::clone(&asked));
+            service_fn(move |request| {
+                asked.store(true, Ordering::Relaxed);
+                rest::answer(Arc::clone(&shared), port, request)
+            })
+        };
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let mut stage = self.stage.clone();
+        // hyper waits for ever for the bytes that tell HTTP/1.1 from HTTP/2.
+        let silence = tokio::time::sleep(self.shared.server.limits.header_timeout);
+        let finishing = stage.wait_for(|stage| *stage >= Stage::Finishing);
+        let mut over = until(connection.as_mut(), finishing, silence, &asked).await;
+        if !over && !asked.load(Ordering::Relaxed) {
+            // Accepted just now: its first request may be in the socket already.
+            over = tokio::time::timeout(NEWCOMER, connection.as_mut()).await.is_ok();
+        }
+        if !over {
+            connection.as_mut().graceful_shutdown();
+            // A broken connection is the client's to notice.
+            let _ = connection.await;
+        }
+        drop(permit);
+    }
+}
+
+/// Runs the connection; true when it is over, false when it should be shut down.
+async fn until<C: Future>(
+    connection: C,
+    finishing: impl Future,
+    silence: impl Future,
+    asked: &AtomicBool,
+) -> bool {
+    let (mut connection, mut finishing, mut silence) = (pin!(connection), pin!(finishing), pin!(silence));
+    tokio::select! {
+        biased;
+        _ = &mut connection => return true,
+        _ = &mut finishing => return false,
+        _ = &mut silence => {}
+    }
+    if !asked.load(Ordering::Relaxed) {
+        return false;
+    }
+    tokio::select! {
+        biased;
+        _ = &mut connection => true,
+        _ = &mut finishing => false,
+    }
+}
+
+fn is_fault_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,72 @@
+//! The id of a request: the client's, or one of ours.
+
+use http::header::{HeaderName, HeaderValue};
+use http::HeaderMap;
+
+/// The header that carries it, both ways.
+pub(super) const NAME: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longer ones are replaced: they go into logs and answers.
+const LONGEST: usize = 256;
+
+/// A request's id, always printable ASCII.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The client's id if it is a sensible one, else a new one.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        match headers.get(&NAME) {
+            Some(given) if !given.is_empty() && given.len() <= LONGEST && given.to_str().is_ok() => {
+                Self(given.clone())
+            }
+            _ => Self::random(),
+        }
+    }
+
+    /// A random UUID (version 4, RFC 9562).
+    fn random() -> Self {
+        let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+        let mut text = Vec::with_capacity(36);
+        for digit in 0..32 {
+            if matches!(digit, 8 | 12 | 16 | 20) {
+                text.push(b'-');
+            }
+            let value = (bits >> (124 - 4 * digit)) as usize & 0xf;
+            text.push(b"0123456789abcdef".get(value).copied().unwrap_or(b'0'));
+        }
+        Self(HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("")))
+    }
+
+    /// As text.
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// As the answer's header.
+    pub(super) fn into_header(self) -> HeaderValue {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_are_version_4_uuids_and_theirs_are_kept() {
+        let mut headers = HeaderMap::new();
+        let one = RequestId::of(&headers);
+        assert_eq!(one.as_str().len(), 36);
+        assert_eq!(one.as_str().split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+        assert_eq!(one.as_str().as_bytes()[14], b'4');
+        assert!(b"89ab".contains(&one.as_str().as_bytes()[19]));
+        assert_ne!(one.as_str(), RequestId::of(&headers).as_str());
+        headers.insert(NAME, HeaderValue::from_static("mine"));
+        assert_eq!(RequestId::of(&headers).as_str(), "mine");
+        headers.insert(NAME, HeaderValue::try_from("x".repeat(300)).expect("a value"));
+        assert_eq!(RequestId::of(&headers).as_str().len(), 36);
+        headers.insert(NAME, HeaderValue::from_bytes(b"\xff").expect("a value"));
+        assert_eq!(RequestId::of(&headers).as_str().len(), 36);
+    }
+}

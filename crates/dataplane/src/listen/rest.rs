@@ -1,0 +1,209 @@
+//! REST: one request from its head to its answer.
+
+use super::accept::Port;
+use super::body::{self, Terms};
+use super::log::Log;
+use super::reply::{self, Reply};
+use super::request_id::RequestId;
+use super::route::{describe_miss, Aspect, Miss, Route};
+use super::{access, docs, peers, repository, v1, v2};
+use crate::codec::cloudevents;
+use crate::error::{Error, Kind, Result};
+use crate::listen::grpc::GrpcRoutes;
+use crate::model::{Model, Server};
+use bytes::Bytes;
+use http::header::{HeaderValue, CONNECTION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, Version};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What all requests share.
+pub(super) struct Shared {
+    pub(super) server: Arc<Server>,
+    pub(super) docs: bool,
+    pub(super) cloudevents: cloudevents::Settings,
+    pub(super) access: Option<Log>,
+    pub(super) grpc: GrpcRoutes,
+    pub(super) http_port: Option<u16>,
+}
+
+/// One request: its head, and what was made of it so far.
+pub(super) struct Exchange<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) head: &'a Parts,
+    pub(super) id: RequestId,
+    pub(super) begun: Instant,
+    body: Incoming,
+    body_read: bool,
+}
+
+/// Answers any request; the only way out of here is an answer.
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    port: Port,
+    request: Request<Incoming>,
+) -> std::result::Result<Response<Reply>, Infallible> {
+    let begun = Instant::now();
+    if matches!(port, Port::Grpc | Port::Http { grpc: true }) && is_grpc(request.headers()) {
+        return Ok(Box::pin(grpc(&shared, request, begun)).await);
+    }
+    let (head, body) = request.into_parts();
+    let id = RequestId::of(&head.headers);
+    let mut exchange = Exchange { shared: &shared, head: &head, id, begun, body, body_read: false };
+    let outcome = match port {
+        Port::Http { .. } | Port::Control => route(&mut exchange, port).await,
+        Port::Metrics => Box::pin(metrics_port(&exchange)).await,
+        Port::Grpc => Err(grpc_only(&shared)),
+    };
+    let mut response = outcome.unwrap_or_else(|error| reply::refuse(&error));
+    let Exchange { id, body, body_read, .. } = exchange;
+    if !body_read {
+        body::discard(&head.headers, body);
+    }
+    if shared.server.is_draining() && head.version <= Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(log) = &shared.access {
+        access::line(log, &head, &response, id.as_str(), begun);
+    }
+    response.headers_mut().insert(super::request_id::NAME, id.into_header());
+    Ok(response)
+}
+
+/// The routes, the hot ones first; the futures of the others are boxed to keep this one small.
+async fn route(exchange: &mut Exchange<'_>, port: Port) -> Result<Response<Reply>> {
+    let head = exchange.head;
+    let path = head.uri.path();
+    match Route::parse(&head.method, path) {
+        Ok(Route::V2Model(target, Aspect::Infer)) => v2::infer(exchange, &target).await,
+        Ok(Route::V1Call(name, verb)) => v1::call(exchange, &name, verb).await,
+        Ok(route) => Box::pin(other(exchange, port, route)).await,
+        Err(Miss::Path) => Err(Error::new(Kind::NotFound, describe_miss(&head.method, path))),
+        Err(Miss::Escape) => {
+            Err(Error::invalid(format!("The path {path} has a percent-escape that is broken or no UTF-8.")))
+        }
+        Err(Miss::Method(allow)) => {
+            let text = format!("{path} does not take {}, only {allow}.", head.method);
+            Ok(reply::wrong_method(&Error::new(Kind::MethodNotAllowed, text), allow))
+        }
+    }
+}
+
+async fn other(exchange: &mut Exchange<'_>, port: Port, route: Route<'_>) -> Result<Response<Reply>> {
+    let server = &exchange.shared.server;
+    match route {
+        Route::Alive => Ok(reply::constant(r#"{"status":"alive"}"#)),
+        Route::V2Live => Ok(reply::constant(r#"{"live":true}"#)),
+        Route::V2Ready => ready(server),
+        Route::Metrics => Ok(peers::metrics(server, port == Port::Control).await),
+        Route::Docs | Route::OpenApi if !exchange.shared.docs => {
+            Err(Error::new(Kind::NotFound, "The documentation is switched off on this server."))
+        }
+        Route::Docs => Ok(docs::page(server)),
+        Route::OpenApi => Ok(docs::openapi(server)),
+        Route::V1Models | Route::V2Models => Ok(v1::models(server)),
+        Route::V1Ready(name) => v1::ready(server, &name),
+        Route::V2Server => Ok(v2::server(server)),
+        Route::V2Model(target, aspect) => v2::describe(server, &target, aspect),
+        Route::Index => repository::index(exchange).await,
+        Route::Load(name) => repository::load(exchange, &name).await,
+        Route::Unload(name) => repository::unload(exchange, &name).await,
+        Route::V1Call(name, verb) => v1::call(exchange, &name, verb).await,
+    }
+}
+
+async fn metrics_port(exchange: &Exchange<'_>) -> Result<Response<Reply>> {
+    let head = exchange.head;
+    let server = &exchange.shared.server;
+    match Route::parse(&head.method, head.uri.path()) {
+        Ok(Route::Metrics) => Ok(peers::metrics(server, false).await),
+        Ok(Route::Alive) => Ok(reply::constant(r#"{"status":"alive"}"#)),
+        Ok(Route::V2Live) => Ok(reply::constant(r#"{"live":true}"#)),
+        Ok(Route::V2Ready) => ready(server),
+        _ => Err(Error::new(
+            Kind::NotFound,
+            "This port has /metrics and /v2/health/… alone; the models are on the HTTP port.",
+        )),
+    }
+}
+
+fn ready(server: &Server) -> Result<Response<Reply>> {
+    if server.is_ready() {
+        Ok(reply::constant(r#"{"ready":true}"#))
+    } else {
+        Err(Error::new(Kind::NotReady, "Server is not ready."))
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+async fn grpc(shared: &Shared, request: Request<Incoming>, begun: Instant) -> Response<Reply> {
+    let head = shared.access.is_some().then(|| {
+        let mut head = Request::new(()).into_parts().0;
+        head.method.clone_from(request.method());
+        head.uri.clone_from(request.uri());
+        head.headers.clone_from(request.headers());
+        head
+    });
+    let response = shared.grpc.call(request).await.map(Reply::Grpc);
+    if let (Some(log), Some(head)) = (&shared.access, &head) {
+        access::line(log, head, &response, RequestId::of(&head.headers).as_str(), begun);
+    }
+    response
+}
+
+fn grpc_only(shared: &Shared) -> Error {
+    let hint = match shared.http_port {
+        Some(port) => format!("REST is on port {port}."),
+        None => "This server has no REST port.".to_owned(),
+    };
+    Error::new(Kind::Status(415), format!("This port speaks gRPC alone. {hint}"))
+}
+
+impl Exchange<'_> {
+    /// Reads the body; `align_at` is where binary tensors begin in it.
+    pub(super) async fn body(&mut self, align_at: Option<usize>, deadline: Option<Instant>) -> Result<Bytes> {
+        let limits = &self.shared.server.limits;
+        let terms = Terms { limit: limits.body_bytes, timeout: limits.body_timeout, deadline, align_at };
+        let bytes = body::read(&self.head.headers, &mut self.body, terms).await?;
+        self.body_read = true;
+        Ok(bytes)
+    }
+
+    /// The headers for a model that asks for them.
+    pub(super) fn headers_for(&self, model: &Model) -> Vec<(String, String)> {
+        if !model.options.wants_headers {
+            return Vec::new();
+        }
+        let headers = self.head.headers.iter();
+        headers
+            .map(|(name, value)| {
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
+            .collect()
+    }
+
+    /// When nobody waits any more, from the headers that say so; the earlier one of two.
+    pub(super) fn deadline(&self) -> Result<Option<Instant>> {
+        let headers = &self.head.headers;
+        let mut deadline: Option<Instant> = None;
+        for (name, unit) in [("x-request-timeout", 1.0), ("x-envoy-expected-rq-timeout-ms", 1e-3)] {
+            let Some(value) = headers.get(name) else { continue };
+            let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
+            let seconds = seconds.filter(|number| number.is_finite() && *number > 0.0).ok_or_else(|| {
+                let unit = if unit < 1.0 { "milliseconds" } else { "seconds" };
+                Error::invalid(format!("{name}: must be a positive number of {unit}, got {value:?}."))
+            })?;
+            // A year is as good as for ever, and does not overflow.
+            let after = Duration::from_secs_f64((seconds * unit).min(31_536_000.0));
+            let end = self.begun + after;
+            deadline = Some(deadline.map_or(end, |other| other.min(end)));
+        }
+        Ok(deadline)
+    }
+}

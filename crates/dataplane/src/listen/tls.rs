@@ -1,0 +1,140 @@
+//! TLS from files that may be replaced while the server runs.
+//!
+//! A handshake looks at most once a second whether the files changed. A broken replacement keeps the
+//! certificate that worked, and says so once.
+
+use super::log::Log;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio_rustls::TlsAcceptor;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the TLS material lies, as PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The server's certificate and its chain.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// Authorities of client certificates. With it, clients must show one (mTLS).
+    pub client_ca: Option<PathBuf>,
+}
+
+/// What tells one state of a file from another.
+type Stamp = Vec<Option<(SystemTime, u64)>>;
+
+/// The TLS side of a listener.
+#[derive(Debug)]
+pub(super) struct Tls {
+    files: TlsFiles,
+    current: Mutex<Current>,
+    log: Log,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    loaded: Stamp,
+    refused: Option<Stamp>,
+    looked: Instant,
+}
+
+impl Tls {
+    /// Reads the files; they must be right at the start.
+    pub(super) fn load(files: TlsFiles, log: Log) -> io::Result<Self> {
+        let loaded = stamp(&files);
+        let config = configure(&files)?;
+        let current = Current { config, loaded, refused: None, looked: Instant::now() };
+        Ok(Self { files, current: Mutex::new(current), log })
+    }
+
+    /// What the next handshake uses.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.looked.elapsed() >= LOOK_EVERY {
+            current.looked = Instant::now();
+            self.reload(&mut current);
+        }
+        TlsAcceptor::from(Arc::clone(&current.config))
+    }
+
+    fn reload(&self, current: &mut Current) {
+        let now = stamp(&self.files);
+        if now == current.loaded {
+            current.refused = None;
+            return;
+        }
+        match configure(&self.files) {
+            Ok(config) => {
+                current.config = config;
+                current.loaded = now;
+                current.refused = None;
+                self.log.warn("TLS: took up the changed certificate files");
+            }
+            // Certificate and key change one after the other: a mismatch may mend itself.
+            Err(error) => {
+                if current.refused.as_ref() != Some(&now) {
+                    self.log.warn(format_args!("TLS: {error}. The certificate in use stays."));
+                    current.refused = Some(now);
+                }
+            }
+        }
+    }
+}
+
+fn stamp(files: &TlsFiles) -> Stamp {
+    [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|path| {
+            let data = std::fs::metadata(path).ok()?;
+            Some((data.modified().ok()?, data.len()))
+        })
+        .collect()
+}
+
+fn configure(files: &TlsFiles) -> io::Result<Arc<ServerConfig>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| at(path, error))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|error| at(path, error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| at(&files.key, error))?;
+    let mut config = builder
+        .with_single_cert(certificates(&files.certificate)?, key)
+        .map_err(|error| at(&files.certificate, error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| at(path, error))?;
+    if found.is_empty() {
+        return Err(at(path, "no certificate in it"));
+    }
+    Ok(found)
+}
+
+fn at(path: &Path, error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+}
