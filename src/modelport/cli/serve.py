@@ -14,7 +14,6 @@ from modelport.cli import Mistake
 
 if TYPE_CHECKING:
     from modelport.serve.options import Plan
-    from modelport.serve.ports import Bound
 
 KSERVE_FOLDER = Path("/mnt/models")
 """Where KServe's storage initializer leaves a model."""
@@ -53,46 +52,159 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
 
     models = serve.add_argument_group("models")
     _flag(models, "--name", "--model_name", help="name to serve it under (default: the file's)")
-    _flag(models, "--model", action="append", default=[], metavar="NAME=PATH", help="one more model; repeatable")
+    _flag(
+        models, "--model", action="append", default=[], metavar="NAME=PATH", help="one more model; repeatable"
+    )
     _flag(models, "--model-dir", metavar="FOLDER", help="like PATH; KServe's spelling")
-    _flag(models, "--predict-proba", action="store_true", default=_env_flag("PREDICT_PROBA"),
-          help="answer with class probabilities (also: PREDICT_PROBA=true, or the request parameter predict_proba)")
-    _flag(models, "--threads", "--nthread", type=int, default=1, metavar="N",
-          help="threads that the framework may use for one prediction (default 1)")
-    _flag(models, "--no-pickle", action="store_true", help="refuse formats that can run code: pickle, joblib, TorchScript")
+    _flag(
+        models,
+        "--predict-proba",
+        action="store_true",
+        default=_env_flag("PREDICT_PROBA"),
+        help="answer with class probabilities (also: PREDICT_PROBA=true, or the request parameter predict_proba)",
+    )
+    _flag(
+        models,
+        "--threads",
+        "--nthread",
+        type=int,
+        default=1,
+        metavar="N",
+        help="threads that the framework may use for one prediction (default 1)",
+    )
+    _flag(
+        models,
+        "--no-pickle",
+        action="store_true",
+        help="refuse formats that can run code: pickle, joblib, TorchScript",
+    )
     _flag(models, "--watch", action="store_true", help="load an artifact anew when it changes")
 
     ports = serve.add_argument_group("ports")
-    _flag(ports, "--host", default=os.environ.get("MODELPORT_HOST", "127.0.0.1"), help="address to bind (default 127.0.0.1)")
-    _flag(ports, "--http-port", type=int, default=8080, metavar="N", help="REST (default 8080; 0: a free one)")
-    _flag(ports, "--grpc-port", type=int, default=8081, metavar="N", help="gRPC (default 8081; 0: a free one)")
+    _flag(
+        ports,
+        "--host",
+        default=os.environ.get("MODELPORT_HOST", "127.0.0.1"),
+        help="address to bind (default 127.0.0.1)",
+    )
+    _flag(
+        ports, "--http-port", type=int, default=8080, metavar="N", help="REST (default 8080; 0: a free one)"
+    )
+    _flag(
+        ports, "--grpc-port", type=int, default=8081, metavar="N", help="gRPC (default 8081; 0: a free one)"
+    )
     _flag(ports, "--one-port", action="store_true", help="REST and gRPC on the REST port")
     _flag(ports, "--metrics-port", type=int, metavar="N", help="/metrics on a port of its own as well")
-    _flag(ports, "--tls-certificate", metavar="FILE", help="PEM certificate chain; read again when it changes")
+    _flag(
+        ports, "--tls-certificate", metavar="FILE", help="PEM certificate chain; read again when it changes"
+    )
     _flag(ports, "--tls-key", metavar="FILE", help="PEM private key")
-    _flag(ports, "--tls-client-ca", metavar="FILE", help="ask clients for certificates of this authority (mTLS)")
-    _flag(ports, "--enable-grpc", type=_boolean, default=True, metavar="BOOL", help="false: no gRPC (KServe's spelling)")
+    _flag(
+        ports, "--tls-client-ca", metavar="FILE", help="ask clients for certificates of this authority (mTLS)"
+    )
+    _flag(
+        ports,
+        "--enable-grpc",
+        type=_boolean,
+        default=True,
+        metavar="BOOL",
+        help="false: no gRPC (KServe's spelling)",
+    )
 
     load = serve.add_argument_group("load")
-    _flag(load, "--workers", type=int, default=1, metavar="N", help="processes that serve the same ports (default 1)")
-    _flag(load, "--max-batch-size", type=int, default=256, metavar="ROWS",
-          help="most rows predicted together; 1: never join requests (default 256)")
-    _flag(load, "--batch-delay", type=float, default=0.0, metavar="MS",
-          help="wait so many ms for a batch to fill (default 0: take what is queued)")
-    _flag(load, "--queue-limit", type=int, default=1024, metavar="N", help="requests that may wait; one more gets 429 (default 1024)")
-    _flag(load, "--predict-timeout", type=float, default=60.0, metavar="S",
-          help="longest call of the model; then 504 and a new worker process; 0: none (default 60)")
-    _flag(load, "--max-body-size", "--grpc_max_receive_message_length", type=int, default=256 << 20, metavar="BYTES",
-          help="largest body, after decompression (default 256 MiB)")
-    _flag(load, "--drain-timeout", type=float, default=30.0, metavar="S", help="on SIGTERM, finish requests for so long (default 30)")
-    _flag(load, "--drain-delay", type=float, default=0.0, metavar="S", help="on SIGTERM, still accept for so long (default 0)")
-    _flag(load, "--load-timeout", type=float, default=600.0, metavar="S", help="longest time to load models (default 600)")
+    _flag(
+        load,
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that serve the same ports (default 1)",
+    )
+    _flag(
+        load,
+        "--max-batch-size",
+        type=int,
+        default=256,
+        metavar="ROWS",
+        help="most rows predicted together; 1: never join requests (default 256)",
+    )
+    _flag(
+        load,
+        "--batch-delay",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="wait so many ms for a batch to fill (default 0: take what is queued)",
+    )
+    _flag(
+        load,
+        "--queue-limit",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="requests that may wait; one more gets 429 (default 1024)",
+    )
+    _flag(
+        load,
+        "--predict-timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="longest call of the model; then 504 and a new worker process; 0: none (default 60)",
+    )
+    _flag(
+        load,
+        "--max-body-size",
+        "--grpc_max_receive_message_length",
+        type=int,
+        default=256 << 20,
+        metavar="BYTES",
+        help="largest body, after decompression (default 256 MiB)",
+    )
+    _flag(
+        load,
+        "--drain-timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="on SIGTERM, finish requests for so long (default 30)",
+    )
+    _flag(
+        load,
+        "--drain-delay",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="on SIGTERM, still accept for so long (default 0)",
+    )
+    _flag(
+        load,
+        "--load-timeout",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="longest time to load models (default 600)",
+    )
 
     seen = serve.add_argument_group("output")
     _flag(seen, "--no-docs", action="store_true", help="no /docs and /openapi.json")
-    _flag(seen, "--enable-docs-url", type=_boolean, default=True, metavar="BOOL", help="false: --no-docs (KServe's spelling)")
+    _flag(
+        seen,
+        "--enable-docs-url",
+        type=_boolean,
+        default=True,
+        metavar="BOOL",
+        help="false: --no-docs (KServe's spelling)",
+    )
     _flag(seen, "--access-log", action="store_true", help="a JSON line a request on stderr")
-    _flag(seen, "--enable-latency-logging", type=_boolean, default=False, metavar="BOOL", help="true: --access-log (KServe's spelling)")
+    _flag(
+        seen,
+        "--enable-latency-logging",
+        type=_boolean,
+        default=False,
+        metavar="BOOL",
+        help="true: --access-log (KServe's spelling)",
+    )
     for name in IGNORED:
         serve.add_argument(name, dest="ignored", action="append", metavar="…", help=argparse.SUPPRESS)
 
@@ -118,10 +230,13 @@ def _env_flag(name: str) -> bool:
 def run(options: argparse.Namespace) -> int:
     """Serves until interrupted."""
     from modelport.runtimes import source
+    from modelport.serve.announce import Announcer
     from modelport.serve.ports import Bound, PortError
     from modelport.serve.supervisor import Supervisor
 
-    logging.basicConfig(level=os.environ.get("MODELPORT_LOG_LEVEL", "INFO"), format="%(levelname)s %(message)s")
+    logging.basicConfig(
+        level=os.environ.get("MODELPORT_LOG_LEVEL", "INFO"), format="%(levelname)s %(message)s"
+    )
     if options.ignored:
         print("note: KServe's logging, thread and keep-alive flags have no effect here", file=sys.stderr)
     plan = _plan(options)
@@ -131,7 +246,7 @@ def run(options: argparse.Namespace) -> int:
         bound = Bound(plan.server)
     except PortError as error:
         raise Mistake(str(error)) from error
-    supervisor = Supervisor(plan, bound, work, lambda event, text: show(plan, bound, event, text))
+    supervisor = Supervisor(plan, bound, work, Announcer(plan.server, bound).report)
     return supervisor.run()
 
 
@@ -203,7 +318,10 @@ def _sources(options: argparse.Namespace) -> tuple[tuple[Any, ...], str | None]:
         found = catalog.repository(folder) if folder.is_dir() else None
         if found is not None:
             if repository is not None:
-                raise Mistake(f"two model repositories: {repository} and {path}", "serve one, or give models by --model NAME=PATH")
+                raise Mistake(
+                    f"two model repositories: {repository} and {path}",
+                    "serve one, or give models by --model NAME=PATH",
+                )
             repository = path
             sources += [
                 Source(name=name, path=str(place), version=label)
@@ -230,25 +348,3 @@ def default_name(path: str) -> str:
         return name.lower()
     resolved = Path(path).resolve()
     return "model" if resolved == KSERVE_FOLDER else resolved.stem if resolved.suffix else resolved.name
-
-
-def show(plan: Plan, bound: Bound, event: str, text: str) -> None:
-    """An event of the server, for the person who started it."""
-    scheme = "https" if plan.server.tls_certificate else "http"
-    address = f"{plan.server.host}:{bound.http_port}"
-    match event:
-        case "loaded":
-            print(text.replace("{address}", f"{scheme}://{address}"), flush=True)
-        case "ready":
-            print(f"\nREST  {scheme}://{address}", flush=True)
-            if plan.server.one_port:
-                print(f"gRPC  {address}", flush=True)
-            elif bound.grpc_port is not None:
-                print(f"gRPC  {plan.server.host}:{bound.grpc_port}", flush=True)
-            if plan.server.docs:
-                print(f"docs  {scheme}://{address}/docs", flush=True)
-            print("Ctrl-C ends it.", flush=True)
-        case "failed":
-            print(f"error: {text}", file=sys.stderr, flush=True)
-        case _:
-            print(text, file=sys.stderr, flush=True)

@@ -25,7 +25,12 @@ def from_signature(signature: Signature) -> tuple[Any, Any] | None:
         return {"instances": [row]}, {"inputs": [tensor]}
     v2 = {
         "inputs": [
-            {"name": spec.name, "shape": shape(spec), "datatype": spec.datatype, "data": [value(spec)] * _elements(spec)}
+            {
+                "name": spec.name,
+                "shape": shape(spec),
+                "datatype": spec.datatype,
+                "data": [value(spec)] * _elements(spec),
+            }
             for spec in signature.inputs
         ]
     }

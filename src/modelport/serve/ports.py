@@ -9,7 +9,18 @@ import os
 import socket
 from collections.abc import Iterator
 
+import msgspec
+
 from modelport.serve.options import ServerOptions
+
+
+class Sockets(msgspec.Struct, kw_only=True):
+    """Bound and listening sockets, as descriptors that a server takes over."""
+
+    http: int | None = None
+    grpc: int | None = None
+    metrics: int | None = None
+    control: int | None = None
 
 
 class PortError(Exception):
@@ -26,7 +37,9 @@ class Bound:
             self.grpc = None if grpc is None else undo.enter_context(_bind(options.host, grpc, "--grpc-port"))
             metrics = options.metrics_port
             self.metrics = (
-                None if metrics is None else undo.enter_context(_bind(options.host, metrics, "--metrics-port"))
+                None
+                if metrics is None
+                else undo.enter_context(_bind(options.host, metrics, "--metrics-port"))
             )
             undo.pop_all()
 
@@ -39,6 +52,20 @@ class Bound:
     def grpc_port(self) -> int | None:
         """The gRPC port, if it has one of its own."""
         return None if self.grpc is None else self.grpc.getsockname()[1]
+
+    def copies(self) -> Sockets:
+        """Descriptors of the same sockets, for a server to take over."""
+        return Sockets(
+            http=os.dup(self.http.fileno()),
+            grpc=None if self.grpc is None else os.dup(self.grpc.fileno()),
+            metrics=None if self.metrics is None else os.dup(self.metrics.fileno()),
+        )
+
+    def give_away(self) -> Sockets:
+        """The sockets themselves, for a server in this process."""
+        sockets = self.copies()
+        self.close()
+        return sockets
 
     def close(self) -> None:
         """Closes this process's copies."""

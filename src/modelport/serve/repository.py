@@ -159,7 +159,9 @@ class Repository:
                 if Path(peer).exists():
                     failures.append(str(error))
         if failures:
-            raise InferenceError(f"{verb} of {name} failed in {len(failures)} worker processes: {failures[0]}")
+            raise InferenceError(
+                f"{verb} of {name} failed in {len(failures)} worker processes: {failures[0]}"
+            )
 
     def _need(self) -> _dataplane.Server:
         if self._server is None:

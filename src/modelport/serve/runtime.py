@@ -66,7 +66,7 @@ class LoadedModel(abc.ABC):
         Raises InvalidInput where the request is at fault; anything else counts as the model's failure.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most models have nothing to free
         """Frees what garbage collection would not."""
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 import msgspec
 
 from modelport.serve.options import Plan
-from modelport.serve.ports import Bound
-from modelport.serve.worker import Sockets, exit_now
+from modelport.serve.ports import Bound, Sockets
+from modelport.serve.worker import exit_now
 
-Work = Callable[[Sockets, "Channel", socket.socket, dict[str, bool]], int]
+Work = Callable[[Sockets, "Pipe", socket.socket, dict[str, bool]], int]
 """What a worker does, in the forked process: sockets, the way back, commands, and what the API asked for."""
 Show = Callable[[str, str], None]
 """Shows an event (`loaded`, `ready`, `failed`, `restarted`) and its text to the person who started the server."""
@@ -42,7 +42,7 @@ class Message(msgspec.Struct):
     text: str = ""
 
 
-class Channel:
+class Pipe:
     """The worker's end of the way to its supervisor."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -148,14 +148,9 @@ class Supervisor:
             code = 1
             try:
                 self._become_worker(parent, ours)
-                sockets = Sockets(
-                    http=os.dup(self._bound.http.fileno()),
-                    grpc=None if self._bound.grpc is None else os.dup(self._bound.grpc.fileno()),
-                    metrics=None if self._bound.metrics is None else os.dup(self._bound.metrics.fileno()),
-                    control=control.detach(),
-                )
-                self._bound.close()
-                code = self._work(sockets, Channel(theirs), theirs, self._asked)
+                sockets = self._bound.give_away()
+                sockets.control = control.detach()
+                code = self._work(sockets, Pipe(theirs), theirs, self._asked)
             except BaseException:  # noqa: BLE001 - the last frame of a forked process: nothing may escape it
                 sys.excepthook(*sys.exc_info())
             finally:
@@ -209,7 +204,9 @@ class Supervisor:
                 self._tell_peers()
             case "stuck":
                 worker.state = "stuck"
-                self._show("stuck", f"worker {worker.pid}: a model did not return in time; replacing the process")
+                self._show(
+                    "stuck", f"worker {worker.pid}: a model did not return in time; replacing the process"
+                )
             case "asked":
                 self._asked = msgspec.json.decode(message.text, type=dict[str, bool])
             case "failed":

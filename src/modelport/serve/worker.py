@@ -15,6 +15,7 @@ import msgspec
 
 from modelport import _dataplane
 from modelport.serve.options import Plan, ServerOptions, Source
+from modelport.serve.ports import Sockets
 from modelport.serve.repository import Repository
 from modelport.serve.runtime import LoadError
 
@@ -22,15 +23,6 @@ log = logging.getLogger("modelport")
 
 STUCK = 86
 """Exit code of a process whose model did not return within the predict timeout."""
-
-
-class Sockets(msgspec.Struct, kw_only=True):
-    """Bound and listening sockets, as descriptors that the server takes over."""
-
-    http: int | None = None
-    grpc: int | None = None
-    metrics: int | None = None
-    control: int | None = None
 
 
 class Channel(Protocol):
@@ -102,7 +94,9 @@ def work(
         return 1
     repository.changed = lambda loaded: channel.report("asked", msgspec.json.encode(loaded).decode())
     if commands is not None:
-        threading.Thread(target=_obey, args=(commands, repository, server), daemon=True, name="commands").start()
+        threading.Thread(
+            target=_obey, args=(commands, repository, server), daemon=True, name="commands"
+        ).start()
     if plan.server.watch:
         threading.Thread(target=watch, args=(repository,), daemon=True, name="watch").start()
     channel.report("ready")
@@ -122,7 +116,7 @@ def watch(repository: Repository, interval_s: float = 1.0) -> None:
     seen = {source: fingerprint(source) for source in repository.served()}
     loaded = dict(seen)
     while True:
-        time.sleep(interval_s)  # noqa: TID251 - a thread that polls the file system
+        time.sleep(interval_s)
         for source in repository.served():
             now = fingerprint(source)
             still = seen.get(source) == now
@@ -133,7 +127,9 @@ def watch(repository: Repository, interval_s: float = 1.0) -> None:
             try:
                 log.warning("%s changed: %s", source.path, repository.reload(source))
             except LoadError as error:
-                log.error("%s changed, but cannot be loaded; the previous one keeps serving: %s", source.path, error)
+                log.error(
+                    "%s changed, but cannot be loaded; the previous one keeps serving: %s", source.path, error
+                )
 
 
 def fingerprint(source: Source) -> tuple[tuple[str, int, int, int], ...] | None:
