@@ -2,7 +2,7 @@
 //!
 //! Decoding is total: any bytes give a request or an `Error` that names the field, and never panic.
 //!
-//! `json` and `number` read text, `write` writes it; `element` and `column` turn it into typed
+//! `json` and `number` read text (what is wrong is a `fault`), `write` writes it; `element` and `column` turn it into typed
 //! buffers, with a known and an unknown datatype; `v1`, `v2`, `binary` and `cloudevents` are the
 //! formats on the wire.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -10,9 +10,11 @@
 #![allow(clippy::unnecessary_box_returns)] // faults travel in `Result<_, Box<Fault>>`, to keep the good case small
 
 pub mod binary;
+pub mod cloudevents;
 mod column;
 mod element;
 pub mod grpc;
+pub mod fault;
 pub mod json;
 mod number;
 mod param;

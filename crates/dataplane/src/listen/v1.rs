@@ -113,7 +113,9 @@ fn wrap(exchange: &Exchange<'_>, model: &Model, event: &cloudevents::Event, resp
         content_type.unwrap_or("application/json"),
     );
     for (name, value) in &headers {
-        response.headers_mut().insert(name.clone(), value.clone());
+        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
     }
     *response.body_mut() = Reply::Full(body);
 }
