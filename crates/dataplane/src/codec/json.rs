@@ -91,14 +91,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn deeper(&mut self) -> Parse<()> {
+        if self.depth >= self.max_depth {
+            let what = format!("JSON nests deeper than {} levels (byte {})", self.max_depth, self.pos);
+            return Err(Fault::value(self.pos, what));
+        }
         self.pos += 1;
         self.depth += 1;
-        if self.depth > self.max_depth {
-            return Err(Fault::value(
-                self.pos,
-                format!("JSON nests deeper than {} levels (byte {})", self.max_depth, self.pos),
-            ));
-        }
         Ok(())
     }
 
