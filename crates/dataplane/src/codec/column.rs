@@ -5,7 +5,8 @@
 //! that every value is read once.
 
 use super::element;
-use super::json::{Cursor, Fault, Parse, Problem, Within as _};
+use super::fault::{Fault, Parse, Problem, Within as _};
+use super::json::Cursor;
 use crate::tensor::{Data, Datatype, Params, Strings, Tensor};
 
 #[derive(Debug)]

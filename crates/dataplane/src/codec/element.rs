@@ -1,6 +1,7 @@
 //! JSON arrays into buffers of a datatype that is known beforehand (V2).
 
-use super::json::{Cursor, Fault, Parse, Problem, Within};
+use super::fault::{Fault, Parse, Problem, Within};
+use super::json::Cursor;
 use crate::tensor::{Data, Datatype, Strings};
 use bytes::Bytes;
 use half::{bf16, f16};

@@ -3,7 +3,10 @@
 //! One pass checks the grammar and gathers the digits. Most numbers are then one multiplication or
 //! division away (Clinger's fast path); the rest go to `fast_float2`. Whole numbers stay exact.
 
-use super::json::{clip, Cursor, Fault, Parse};
+#![allow(clippy::inline_always)] // one loop, in which every call would cost a tenth
+
+use super::fault::{clip, Fault, Parse};
+use super::json::Cursor;
 use crate::tensor::Datatype;
 use std::borrow::Cow;
 

@@ -1,6 +1,7 @@
 //! Parameters (`$parameters`): flat, of bools, numbers and strings.
 
-use super::json::{Cursor, Fault, Parse, Within as _};
+use super::fault::{Fault, Parse, Within as _};
+use super::json::Cursor;
 use super::write;
 use crate::tensor::{Param, Params};
 use std::collections::HashSet;
@@ -85,7 +86,7 @@ pub(super) fn describe(param: &Param) -> String {
         Param::Bool(value) => value.to_string(),
         Param::Int(value) => value.to_string(),
         Param::Double(value) => value.to_string(),
-        Param::Str(value) => super::json::quote(value),
+        Param::Str(value) => super::fault::quote(value),
     }
 }
 

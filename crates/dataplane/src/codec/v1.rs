@@ -5,7 +5,8 @@
 //! position, which is what pandas would make of them.
 
 use super::column::Column;
-use super::json::{quote, Cursor, Fault, Parse, Problem, Within as _};
+use super::fault::{quote, Fault, Parse, Problem, Within as _};
+use super::json::Cursor;
 use super::{param, v2, write};
 use crate::error::{Error, Kind, Result};
 use crate::limits::Limits;

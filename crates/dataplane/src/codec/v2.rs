@@ -1,6 +1,7 @@
 //! Open Inference Protocol v2 over REST, with its binary tensor extension.
 
-use super::json::{quote, Cursor, Fault, Parse, Within as _};
+use super::fault::{quote, Fault, Parse, Within as _};
+use super::json::Cursor;
 use super::{binary, element, param, write};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
