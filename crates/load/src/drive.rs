@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Gaps longer than this are slept, the rest of each is spun: tokio's timer ticks once a
 /// millisecond, far too coarse for thousands of arrivals a second.
-const SPIN: Duration = Duration::from_millis(2);
+const SPIN: Duration = Duration::from_millis(3);
 
 /// How a run is paced.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +139,7 @@ async fn arrive(schedule: Poisson, start: Instant, until: Instant, queue: Arc<Qu
     for due in schedule.map(|offset| start + offset).take_while(|due| *due < until) {
         while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             if left > SPIN {
-                sleep_until(due - SPIN / 2).await;
+                sleep_until(due - SPIN * 2 / 3).await;
             } else {
                 tokio::task::yield_now().await;
             }
