@@ -31,6 +31,8 @@ def render(results: Json) -> str:
     titles = {name: c["title"] for name, c in results["contenders"].items()}
     base = baseline(list(titles))
     parts = [about(results, titles[base])]
+    if "failed" in results:
+        parts.insert(0, f"**This run failed**: {results['failed']}\n")
     for name, workload in results["workloads"].items():
         parts.append(f"### {name}: {workload['title']}\n")
         ceiling = results["ceiling"].get(name, [])

@@ -322,9 +322,14 @@ def main() -> None:
     out = options.out or Path(__file__).parent / "results" / f"{day}.json"
     bench = Bench(options)
     bench.prepare()
-    bench.measure()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(bench.results, indent=1) + "\n")
+    try:
+        bench.measure()
+    except (SystemExit, KeyboardInterrupt) as error:
+        bench.results["failed"] = str(error) or "interrupted"
+        raise
+    finally:  # what was measured before a failure took time, and may explain it
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(bench.results, indent=1) + "\n")
     sys.stdout.write(report.render(bench.results))
     say(f"\nwritten to {out}")
 
