@@ -14,6 +14,7 @@ pub mod cloudevents;
 mod column;
 mod element;
 pub mod fault;
+pub mod grpc;
 pub mod json;
 mod number;
 mod param;

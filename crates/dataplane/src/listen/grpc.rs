@@ -1,1 +1,189 @@
-//! gRPC.
+//! gRPC: a call's path from an HTTP/2 request to its answer.
+//!
+//! `GrpcRoutes::call` notes the deadline, picks the service by path and hands over to tonic, which frames,
+//! limits and (de)compresses messages: `service` answers all but inference itself, which is `infer`.
+//! Beside it stand health checking and server reflection.
+
+mod context;
+mod health;
+mod infer;
+mod service;
+
+use crate::codec::grpc::proto::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME};
+use crate::error::Error;
+use crate::metrics::BodyFault;
+use crate::model::Server;
+use bytes::Bytes;
+use context::Arrival;
+use health::proto::health_server::{self, HealthServer};
+use http::{HeaderMap, HeaderValue};
+use service::Inference;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, CompressionEncoding, Service, StdError};
+use tonic::{Code, Status};
+
+/// gRPC's descriptors of the services here, as an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// What the server can do beyond the protocol's core: KServe's name for its extension, then Triton's.
+pub const EXTENSIONS: [&str; 5] = [
+    "model_repository_extension",
+    "model_repository",
+    "model_configuration",
+    "statistics",
+    "binary_tensor_data",
+];
+
+/// Every gRPC service of a server.
+#[derive(Clone)]
+pub struct GrpcRoutes {
+    server: Arc<Server>,
+    inference: GrpcInferenceServiceServer<Inference>,
+    health: HealthServer<health::Health>,
+    reflection_v1: Option<Handler>,
+    reflection_v1alpha: Option<Handler>,
+}
+
+type Handler = Arc<dyn Fn(http::Request<Body>) -> BoxFuture<http::Response<Body>, Infallible> + Send + Sync>;
+
+/// The gRPC services of a server.
+pub fn service(server: Arc<Server>) -> GrpcRoutes {
+    let limit = server.limits.body_bytes;
+    let inference = GrpcInferenceServiceServer::new(Inference::new(Arc::clone(&server)))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(limit)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate);
+    let health = HealthServer::new(health::Health::new(Arc::clone(&server)));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+            .include_reflection_service(false)
+    };
+    GrpcRoutes {
+        inference,
+        health,
+        // The descriptors are fixed, so building fails never, or in the first test.
+        reflection_v1: reflection().build_v1().ok().map(handler),
+        reflection_v1alpha: reflection().build_v1alpha().ok().map(handler),
+        server,
+    }
+}
+
+/// A service whose type has no name.
+fn handler<S>(service: S) -> Handler
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    Arc::new(move |request| Box::pin(service.clone().call(request)))
+}
+
+impl GrpcRoutes {
+    /// Answers one call. Errors are answers too: a gRPC status in the headers or the trailers.
+    pub async fn call<B>(&self, mut request: http::Request<B>) -> http::Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError> + Send,
+    {
+        match Arrival::now(request.headers()) {
+            Ok(arrival) => request.extensions_mut().insert(arrival),
+            Err(error) => return Status::from(error).into_http(),
+        };
+        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let answer = match service {
+            SERVICE_NAME => {
+                let mut inference = self.inference.clone();
+                if let Some(encoding) = asked_encoding(request.headers()) {
+                    inference = inference.send_compressed(encoding);
+                }
+                inference.call(request).await.map(|response| self.explain_limit(response))
+            }
+            health_server::SERVICE_NAME => self.health.clone().call(request).await,
+            REFLECTION_V1 => hand(self.reflection_v1.as_ref(), request).await,
+            REFLECTION_V1ALPHA => hand(self.reflection_v1alpha.as_ref(), request).await,
+            _ => Ok(unknown_service(service)),
+        };
+        match answer {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// tonic says OUT_OF_RANGE of a message beyond the limit; every other gRPC server says
+    /// RESOURCE_EXHAUSTED, which is also our own code for it.
+    fn explain_limit(&self, response: http::Response<Body>) -> http::Response<Body> {
+        let out_of_range = Code::OutOfRange as i32;
+        let too_large = response
+            .headers()
+            .get(Status::GRPC_STATUS)
+            .is_some_and(|code| code.to_str().is_ok_and(|code| code.parse() == Ok(out_of_range)));
+        if !too_large {
+            return response;
+        }
+        self.server.metrics.body_rejected(BodyFault::TooLarge);
+        Status::from(infer::too_large(&self.server)).into_http()
+    }
+}
+
+impl std::fmt::Debug for GrpcRoutes {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("GrpcRoutes").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
+const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
+async fn hand<B>(
+    handler: Option<&Handler>,
+    request: http::Request<B>,
+) -> Result<http::Response<Body>, Infallible>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    match handler {
+        Some(handler) => handler(request.map(Body::new)).await,
+        None => Ok(unknown_service("reflection")),
+    }
+}
+
+fn unknown_service(name: &str) -> http::Response<Body> {
+    Status::unimplemented(format!("There is no service {name:?} here. Its names: {SERVICE_NAME}, {}.", {
+        health_server::SERVICE_NAME
+    }))
+    .into_http()
+}
+
+/// The compression that the client asks for by compressing its own message. Most clients say that they
+/// accept gzip without meaning to pay for it.
+fn asked_encoding(headers: &HeaderMap) -> Option<CompressionEncoding> {
+    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+        Some(b"gzip") => Some(CompressionEncoding::Gzip),
+        Some(b"deflate") => Some(CompressionEncoding::Deflate),
+        _ => None,
+    }
+}
+
+/// The gRPC status that tells a client of an error. It travels in a header, so it is kept short.
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        const LONGEST: usize = 1500;
+        let mut message = error.message;
+        if message.len() > LONGEST {
+            let mut end = LONGEST;
+            while !message.is_char_boundary(end) {
+                end -= 1;
+            }
+            message.truncate(end);
+            message.push('…');
+        }
+        Self::new(Code::from(error.kind.grpc()), message)
+    }
+}

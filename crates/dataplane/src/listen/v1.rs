@@ -10,7 +10,7 @@ use crate::message::{Answer, Call, Payload, Protocol, Verb};
 use crate::metrics::Stage;
 use crate::model::{Model, Server};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{HeaderName, HeaderValue, CONTENT_TYPE};
 use http::Response;
 use serde_json::json;
 use std::time::Instant;
@@ -112,8 +112,11 @@ fn wrap(exchange: &Exchange<'_>, model: &Model, event: &cloudevents::Event, resp
         &body,
         content_type.unwrap_or("application/json"),
     );
-    for (name, value) in &headers {
-        response.headers_mut().insert(name.clone(), value.clone());
+    for (name, value) in headers {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            continue;
+        };
+        response.headers_mut().insert(name, value);
     }
     *response.body_mut() = Reply::Full(body);
 }

@@ -1,0 +1,136 @@
+//! What the headers of a call say: its deadline, its id, and what models want to see of them.
+
+use crate::error::{Error, Result};
+use http::{HeaderMap, HeaderValue};
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+use tonic::metadata::{KeyAndValueRef, MetadataMap};
+
+/// When a call came and when nobody waits for it any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) at: Instant,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Arrival {
+    /// A call with these headers that has come now.
+    pub(super) fn now(headers: &HeaderMap) -> Result<Self> {
+        let at = Instant::now();
+        let deadline = match headers.get("grpc-timeout") {
+            None => None,
+            // One beyond the clock's end is none.
+            Some(value) => at.checked_add(parse_timeout(value)?),
+        };
+        Ok(Self { at, deadline })
+    }
+}
+
+impl Default for Arrival {
+    /// Now, with no deadline.
+    fn default() -> Self {
+        Self { at: Instant::now(), deadline: None }
+    }
+}
+
+/// gRPC's form of a timeout: one to eight digits and a unit.
+fn parse_timeout(value: &HeaderValue) -> Result<Duration> {
+    parse_timeout_text(value.as_bytes()).ok_or_else(|| {
+        Error::invalid(format!(
+            "grpc-timeout: must be up to 8 digits and one of H, M, S, m, u, n, got {value:?}."
+        ))
+    })
+}
+
+fn parse_timeout_text(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// The client's own id for a call.
+pub(super) fn client_request_id(metadata: &MetadataMap) -> Option<String> {
+    let id = metadata.get("x-request-id")?.to_str().ok()?;
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
+/// An id for a request that has none: random, in the form of a UUID.
+pub(super) fn generate_request_id() -> String {
+    let random = fastrand::u128(..);
+    let (version, variant) = (0x4 << 76, 0b10 << 62);
+    let bits = (random & !(0xf << 76) & !(0b11 << 62)) | version | variant;
+    let mut id = String::with_capacity(36);
+    // Writing to a `String` cannot fail.
+    let _ = write!(
+        id,
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        (bits >> 96) as u32,
+        (bits >> 80) as u16,
+        (bits >> 64) as u16,
+        (bits >> 48) as u16,
+        bits & 0xffff_ffff_ffff
+    );
+    id
+}
+
+/// The metadata that a model sees as headers: text only, and without what belongs to the transport.
+pub(super) fn visible(metadata: &MetadataMap) -> Vec<(String, String)> {
+    metadata
+        .iter()
+        .filter_map(|entry| match entry {
+            KeyAndValueRef::Ascii(key, value) => {
+                let name = key.as_str();
+                let ours = name.starts_with("grpc-") || matches!(name, "te" | "content-type");
+                let value = value.to_str().ok()?;
+                (!ours).then(|| (name.to_owned(), value.to_owned()))
+            }
+            KeyAndValueRef::Binary(..) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_up_to_eight_digits_and_a_unit() {
+        for (text, expected) in [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("99999999m", Some(Duration::from_millis(99_999_999))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("0n", Some(Duration::ZERO)),
+            ("", None),
+            ("S", None),
+            ("123456789S", None),
+            ("+1S", None),
+            ("1s", None),
+            ("1.5S", None),
+        ] {
+            assert_eq!(parse_timeout_text(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn generated_ids_are_uuids_of_version_4() {
+        let id = generate_request_id();
+        let parts: Vec<&str> = id.split('-').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{id}");
+        assert!(parts[2].starts_with('4'), "{id}");
+        assert!(parts[3].starts_with(['8', '9', 'a', 'b']), "{id}");
+        assert_ne!(id, generate_request_id());
+    }
+}

@@ -1,0 +1,109 @@
+//! A prediction over gRPC, from its message to the message that answers it.
+
+use super::context::{generate_request_id, visible, Arrival};
+use crate::codec::grpc::proto::{ModelInferRequest, ModelInferResponse};
+use crate::codec::grpc::{decode, encode, Envelope};
+use crate::error::{Error, Kind, Result};
+use crate::message::{Answer, Call, InferResponse, Payload, Protocol, Verb};
+use crate::metrics::Stage;
+use crate::model::{Model, Server};
+use std::time::Instant;
+use tonic::metadata::MetadataMap;
+
+/// What a request brings beside its message.
+pub(super) struct Context<'a> {
+    pub(super) arrival: Arrival,
+    pub(super) metadata: &'a MetadataMap,
+    /// The client's id for the call, where a call is one request.
+    pub(super) request_id: Option<String>,
+}
+
+/// The answer, and the metadata that the model sets.
+pub(super) struct Answered {
+    pub(super) message: ModelInferResponse,
+    pub(super) headers: Vec<(String, String)>,
+}
+
+/// Finds the model, asks it, and counts the request.
+pub(super) async fn infer(
+    server: &Server,
+    message: ModelInferRequest,
+    context: Context<'_>,
+) -> Result<Answered> {
+    let version = Some(message.model_version.as_str()).filter(|version| !version.is_empty());
+    let model = server.registry.get(&message.model_name, version)?;
+    let request = model.metrics.begin(Protocol::Grpc, context.arrival.at);
+    let answered = ask(server, &model, message, context).await;
+    request.end(answered.as_ref().map_or_else(|error| error.kind.http(), |_| 200));
+    answered
+}
+
+async fn ask(
+    server: &Server,
+    model: &Model,
+    message: ModelInferRequest,
+    context: Context<'_>,
+) -> Result<Answered> {
+    if !model.is_ready() {
+        return Err(Error::model_not_ready(&model.metadata.name)); // before decoding costs anything
+    }
+    let decoding = Instant::now();
+    let request = decode(message, &server.limits)?.request;
+    model.metrics.stage(Stage::Decode, decoding.elapsed());
+
+    let request_id = context.request_id.or_else(|| request.id.clone()).unwrap_or_else(generate_request_id);
+    let envelope = Envelope {
+        model: model.metadata.name.clone(),
+        version: model.metadata.version.clone().unwrap_or_default(),
+        id: request.id.clone().unwrap_or_else(|| request_id.clone()),
+        raw: request.binary_output,
+        outputs: request.outputs.clone(),
+    };
+    let headers = if model.options.wants_headers { visible(context.metadata) } else { Vec::new() };
+    let call = Call {
+        request_id,
+        verb: Verb::Predict,
+        protocol: Protocol::Grpc,
+        headers,
+        payload: Payload::Tensors(request),
+        deadline: context.arrival.deadline,
+    };
+    let mut response = tensors(model.call(call).await?, model)?;
+
+    let encoding = Instant::now();
+    let headers = std::mem::take(&mut response.headers);
+    let message = encode(response, envelope)?;
+    model.metrics.stage(Stage::Encode, encoding.elapsed());
+    Ok(Answered { message, headers })
+}
+
+/// The answer's tensors, if it has any.
+fn tensors(answer: Answer, model: &Model) -> Result<InferResponse> {
+    match answer {
+        Answer::Tensors(response) => Ok(response),
+        Answer::Raw { status, body, .. } if status >= 400 => {
+            Err(Error::new(Kind::Status(status), String::from_utf8_lossy(&body)))
+        }
+        Answer::Raw { .. } => {
+            Err(Error::new(Kind::Internal, "model answered with a body that gRPC cannot carry"))
+        }
+        Answer::Stream { .. } => Err(Error::new(
+            Kind::Unimplemented,
+            format!(
+                "Model {} answers with a stream, which gRPC does not carry here. Ask it over HTTP.",
+                model.metadata.name
+            ),
+        )),
+    }
+}
+
+/// What a client hears of a message beyond the limit.
+pub(super) fn too_large(server: &Server) -> Error {
+    Error::new(
+        Kind::TooLarge,
+        format!(
+            "The message is larger than the limit of {} bytes. Send fewer rows at a time, or raise the limit.",
+            server.limits.body_bytes
+        ),
+    )
+}
