@@ -141,7 +141,6 @@ fn readiness_turns_off_before_the_door_closes() {
     let mut setup = Setup::new();
     setup.sum(None);
     setup.config.drain_delay = PATIENCE;
-    setup.config.drain_timeout = Duration::ZERO;
     let running = setup.start();
     assert_eq!(running.get("/v2/health/ready").status, 200);
     running.handle.stop();
@@ -149,7 +148,8 @@ fn readiness_turns_off_before_the_door_closes() {
     running.get("/v2/health/ready").error(503);
     assert_eq!(running.get("/v2/health/live").status, 200);
     assert_eq!(running.post("/v2/models/sum/infer", &row([1.0; 4])).status, 200);
-    std::mem::forget(running); // its drain would take as long as our patience
+    running.handle.abort();
+    assert_eq!(running.ended(), Ended::DrainTimedOut);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_stuck_model_costs_its_request_and_no_other() {
     let told = Arc::new(AtomicBool::new(false));
     let tell = Arc::clone(&told);
     setup.config.on_stuck = Some(Box::new(move || tell.store(true, Ordering::SeqCst)));
-    setup.config.drain_delay = Duration::from_secs(2);
+    setup.config.drain_delay = PATIENCE;
     let options = Options { predict_timeout: Some(Duration::from_secs(1)), ..one_by_one() };
     let (gate, calls) = gated(&setup, options);
     let running = setup.start();
@@ -196,6 +196,7 @@ fn a_stuck_model_costs_its_request_and_no_other() {
     let ready = other.request("GET", "/v2/health/ready", &[], b"");
     ready.error(503);
     assert_eq!(ready.header("connection"), Some("close"));
+    running.handle.abort();
     assert_eq!(running.ended(), Ended::Stuck);
     gate.open();
 }
@@ -407,4 +408,47 @@ fn rest_on_the_grpc_port_is_told_where_to_go() {
     let running = setup.start();
     let text = Client::connect(address).request("GET", "/v2/health/live", &[], b"").error(415);
     assert!(text.contains(&running.address.port().to_string()), "{text}");
+}
+
+/// Calls an RPC with an empty message; headers and trailers, and the body.
+fn call_grpc(address: SocketAddr, method: &str) -> (http::HeaderMap, bytes::Bytes) {
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::post(format!("http://test{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Full::new(bytes::Bytes::from_static(&[0; 5])))
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let mut headers = response.headers().clone();
+        let body = response.into_body().collect().await.unwrap();
+        headers.extend(body.trailers().cloned().unwrap_or_default());
+        (headers, body.to_bytes())
+    })
+}
+
+#[test]
+fn grpc_is_answered_on_both_ports() {
+    let mut setup = Setup::new();
+    let grpc = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = grpc.local_addr().unwrap();
+    setup.config.grpc = Some(grpc);
+    setup.config.access_log = true;
+    let running = setup.start();
+    for address in [address, running.address] {
+        let (headers, body) = call_grpc(address, "/inference.GRPCInferenceService/ServerLive");
+        assert_eq!(headers.get("grpc-status").unwrap(), "0");
+        assert_eq!(&body[..], [0, 0, 0, 0, 2, 8, 1]); // live = true
+    }
+    let mut setup = Setup::new();
+    setup.config.both_on_http = false;
+    let running = setup.start();
+    let (headers, _) = call_grpc(running.address, "/inference.GRPCInferenceService/ServerLive");
+    assert_eq!(headers.get("content-type").unwrap(), "application/json");
 }

@@ -317,3 +317,37 @@ fn metrics_are_prometheus_text() {
     assert!(reply.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     assert!(reply.text().contains("sum"), "{}", reply.text());
 }
+
+#[test]
+fn cloud_events_are_answered_with_cloud_events() {
+    let setup = Setup::new();
+    setup.sum(None);
+    let running = setup.start();
+    let mut client = running.client();
+    let data = r#"{"instances": [[1, 2, 3, 4]]}"#;
+    let binary = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "e-1"),
+        ("ce-source", "/test"),
+        ("ce-type", "test.request"),
+        ("content-type", "application/json"),
+        ("x-request-id", "r-7"),
+    ];
+    let reply = client.request("POST", "/v1/models/sum:predict", &binary, data.as_bytes());
+    assert_eq!((reply.status, reply.json()), (200, json!({"predictions": [10.0]})));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert_eq!(reply.header("ce-type"), Some("io.kserve.inference.response"));
+    assert_eq!(reply.header("ce-source"), Some("io.kserve.inference.sum"));
+    assert_eq!(reply.header("ce-id"), Some("r-7"));
+
+    let event = json!({"specversion": "1.0", "id": "e-2", "source": "/test", "type": "t",
+        "data": {"instances": [[5, 6, 7, 8]]}});
+    let structured = [("content-type", "application/cloudevents+json")];
+    let reply = client.request("POST", "/v1/models/sum:predict", &structured, event.to_string().as_bytes());
+    assert_eq!((reply.status, &reply.json()["data"]), (200, &json!({"predictions": [26.0]})));
+    assert_eq!(reply.header("content-type"), Some("application/cloudevents+json"));
+    assert_eq!(reply.header("content-length").unwrap(), reply.body.len().to_string());
+
+    let lame = client.request("POST", "/v1/models/sum:predict", &binary[..1], data.as_bytes());
+    assert!(lame.error(400).starts_with("Cloud Event Exceptions"));
+}

@@ -3,6 +3,7 @@
 use super::log::Log;
 use super::rest::{self, Shared};
 use super::tls::Tls;
+use crate::metrics::ServerMetrics;
 use futures_util::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -165,6 +166,9 @@ impl Door {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         permit: OwnedSemaphorePermit,
     ) {
+        let metrics = &self.shared.server.metrics;
+        metrics.connection_opened();
+        let _closed = Closed(metrics);
         let asked = Arc::new(AtomicBool::new(false));
         let service = {
             let (shared, port, asked) = (Arc::clone(&self.shared), self.port, Arc::clone(&asked));
@@ -189,6 +193,15 @@ impl Door {
             let _ = connection.await;
         }
         drop(permit);
+    }
+}
+
+/// Counts the end of a connection, also when the server ends around it.
+struct Closed<'a>(&'a ServerMetrics);
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.connection_closed();
     }
 }
 

@@ -47,3 +47,43 @@ pub(super) fn line(log: &Log, head: &Parts, response: &Response<Reply>, id: &str
         log.line(line);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::listen::reply;
+    use http::Request;
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_json_whatever_the_client_sent() {
+        let sink = Sink::default();
+        let (log, ended) = Log::to(sink.clone(), |_| {}).unwrap();
+        let head = Request::post("/v2/models/a%22b/infer?q=1").body(()).unwrap().into_parts().0;
+        line(&log, &head, &reply::constant("{}"), "id\"1", Instant::now());
+        crate::listen::log::finish(log, &ended);
+        let line: serde_json::Value = serde_json::from_slice(&sink.0.lock().unwrap()).unwrap();
+        assert_eq!(line["method"], "POST");
+        assert_eq!(line["path"], "/v2/models/a%22b/infer");
+        assert_eq!(line["model"], "a\"b");
+        assert_eq!(line["request_id"], "id\"1");
+        assert_eq!((&line["status"], &line["bytes"]), (&200.into(), &2.into()));
+        assert!(line["us"].is_u64() && line["time"].is_string());
+    }
+}

@@ -293,6 +293,7 @@ where
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
@@ -343,8 +344,7 @@ mod tests {
                 assert_eq!(read, body);
                 assert!(is_aligned(&read, offset), "offset {offset}, cut {cut}");
             }
-            let packed =
-                pack(GzEncoder::new(Vec::new(), Compression::fast()), &body, |packer| packer.finish());
+            let packed = pack(GzEncoder::new(Vec::new(), Compression::fast()), &body, GzEncoder::finish);
             let read =
                 read_parts(&[&packed], Some("gzip"), terms(1 << 20, Some(offset))).await.expect("a body");
             assert_eq!(read, body);
@@ -364,10 +364,9 @@ mod tests {
     #[tokio::test]
     async fn compressed_bodies_are_inflated_within_the_limit() {
         let body = vec![b'x'; 50_000];
-        let gzip = pack(GzEncoder::new(Vec::new(), Compression::best()), &body, |packer| packer.finish());
-        let zlib = pack(ZlibEncoder::new(Vec::new(), Compression::best()), &body, |packer| packer.finish());
-        let bare =
-            pack(DeflateEncoder::new(Vec::new(), Compression::best()), &body, |packer| packer.finish());
+        let gzip = pack(GzEncoder::new(Vec::new(), Compression::best()), &body, GzEncoder::finish);
+        let zlib = pack(ZlibEncoder::new(Vec::new(), Compression::best()), &body, ZlibEncoder::finish);
+        let bare = pack(DeflateEncoder::new(Vec::new(), Compression::best()), &body, DeflateEncoder::finish);
         for (encoding, packed) in [("gzip", &gzip), ("X-GZIP", &gzip), ("deflate", &zlib), ("deflate", &bare)]
         {
             let read = read_parts(&[packed], Some(encoding), terms(50_000, None)).await.expect("fits");

@@ -24,6 +24,7 @@ fn rfc3339(seconds: u64, milliseconds: u32) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

@@ -315,6 +315,7 @@ fn tensors_schema(specs: &[TensorSpec]) -> Value {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
 

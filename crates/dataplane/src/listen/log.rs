@@ -1,6 +1,7 @@
 //! Lines for stderr that never make the I/O thread wait: a bounded channel and a thread that writes.
 //! When the channel is full, lines are dropped and counted.
 
+use crate::model::Server;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +20,15 @@ pub(super) struct Log {
 
 impl Log {
     /// A log whose thread writes to stderr. The receiver ends when the thread has written everything.
-    pub(super) fn start() -> io::Result<(Self, Receiver<()>)> {
-        Self::to(io::stderr())
+    pub(super) fn start(server: &Arc<Server>) -> io::Result<(Self, Receiver<()>)> {
+        let server = Arc::clone(server);
+        Self::to(io::stderr(), move |lost| server.metrics.log_lines_dropped(lost))
     }
 
-    fn to(mut out: impl Write + Send + 'static) -> io::Result<(Self, Receiver<()>)> {
+    pub(super) fn to(
+        mut out: impl Write + Send + 'static,
+        lost_lines: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<(Self, Receiver<()>)> {
         let (lines, queued) = sync_channel::<String>(ROOM);
         let (alive, ended) = sync_channel::<()>(0);
         let dropped = Arc::new(AtomicU64::new(0));
@@ -39,7 +44,9 @@ impl Log {
                     batch.push_str(&line);
                     batch.push('\n');
                 }
-                match counter.swap(0, Ordering::Relaxed) {
+                let lost = counter.swap(0, Ordering::Relaxed);
+                lost_lines(lost);
+                match lost {
                     0 => {}
                     lost => {
                         let _ = writeln!(batch, "modelport: {lost} log lines were dropped");
@@ -72,6 +79,7 @@ pub(super) fn finish(log: Log, ended: &Receiver<()>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
     use std::sync::mpsc::{channel, Sender};
@@ -94,7 +102,7 @@ mod tests {
     fn a_blocked_writer_blocks_nobody_and_the_loss_is_told() {
         let (gate, open) = channel();
         let (seen, written) = channel();
-        let (log, ended) = Log::to(Slow(open, seen)).expect("a thread");
+        let (log, ended) = Log::to(Slow(open, seen), |_| {}).expect("a thread");
         for index in 0..ROOM * 2 {
             log.line(index.to_string());
         }

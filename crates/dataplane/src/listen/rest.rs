@@ -10,6 +10,7 @@ use super::{access, docs, peers, repository, v1, v2};
 use crate::codec::cloudevents;
 use crate::error::{Error, Kind, Result};
 use crate::listen::grpc::GrpcRoutes;
+use crate::metrics::BodyFault;
 use crate::model::{Model, Server};
 use bytes::Bytes;
 use http::header::{HeaderValue, CONNECTION, CONTENT_TYPE};
@@ -170,7 +171,14 @@ impl Exchange<'_> {
     pub(super) async fn body(&mut self, align_at: Option<usize>, deadline: Option<Instant>) -> Result<Bytes> {
         let limits = &self.shared.server.limits;
         let terms = Terms { limit: limits.body_bytes, timeout: limits.body_timeout, deadline, align_at };
-        let bytes = body::read(&self.head.headers, &mut self.body, terms).await?;
+        let read = body::read(&self.head.headers, &mut self.body, terms).await;
+        let bytes = read.inspect_err(|error| {
+            self.shared.server.metrics.body_rejected(match error.kind {
+                Kind::TooLarge => BodyFault::TooLarge,
+                Kind::Status(408) => BodyFault::TooSlow,
+                _ => BodyFault::Malformed,
+            });
+        })?;
         self.body_read = true;
         Ok(bytes)
     }

@@ -8,7 +8,7 @@ use crate::batch::{Completions, Parking};
 use crate::codec::cloudevents;
 use crate::error::{Error, Kind};
 use crate::model::Server;
-use std::future::{pending, Future};
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,11 +79,18 @@ impl std::fmt::Debug for Config {
 #[derive(Clone, Debug, Default)]
 pub struct Handle {
     stop: Arc<Notify>,
+    abort: Arc<Notify>,
 }
 
 impl Handle {
     /// Begins a graceful drain; at once if the server does not run yet.
     pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// Ends the drain at once, or the server if it does not drain yet; requests in flight are lost.
+    pub fn abort(&self) {
+        self.abort.notify_one();
         self.stop.notify_one();
     }
 }
@@ -112,7 +119,7 @@ pub fn run(
         .thread_name("modelport-io")
         .on_thread_park(move || parking.wake_models())
         .build()?;
-    let (log, log_ended) = Log::start()?;
+    let (log, log_ended) = Log::start(&server)?;
     let ended = runtime.block_on(serve(server, completions, config, handle, log.clone()));
     // A thread that still inflates a body must not keep the process.
     runtime.shutdown_background();
@@ -193,6 +200,7 @@ async fn serve(
         biased;
         drained = drain(&stage, &rooms, room, &times) => drained,
         () = signals.next() => false,
+        () = handle.abort.notified() => false,
         // More models may hang while others finish: their clients get their 504 too.
         () = watch_for_ever(&server) => false,
     };
@@ -270,15 +278,13 @@ impl Signals {
         Ok(Self(Some((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))))
     }
 
-    fn next(&mut self) -> impl Future<Output = ()> + '_ {
-        async {
-            match &mut self.0 {
-                None => pending().await,
-                Some((terminate, interrupt)) => tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                },
-            }
+    async fn next(&mut self) {
+        match &mut self.0 {
+            None => pending().await,
+            Some((terminate, interrupt)) => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The Open Inference Protocol v2 over REST.
 
+use super::grpc::EXTENSIONS;
 use super::reply::{self, Reply, JSON};
 use super::rest::Exchange;
 use super::route::{Aspect, Target};
@@ -17,15 +18,6 @@ use std::time::Instant;
 
 /// Length of the JSON before binary tensors.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
-
-/// Parts of the protocol beyond its core that this server speaks.
-const EXTENSIONS: [&str; 5] = [
-    "binary_tensor_data",
-    "model_configuration",
-    "model_repository",
-    "model_repository_extension",
-    "statistics",
-];
 
 /// `POST /v2/models/{m}[/versions/{v}]/infer`
 pub(super) async fn infer(exchange: &mut Exchange<'_>, target: &Target<'_>) -> Result<Response<Reply>> {

@@ -461,7 +461,7 @@ impl<S: Read + Write> Client<S> {
     }
 
     fn more(&mut self) -> bool {
-        let mut chunk = [0; 65_536];
+        let mut chunk = [0; 8192];
         match self.stream.read(&mut chunk) {
             Ok(0) => false,
             Ok(count) => {
@@ -477,12 +477,13 @@ impl<S: Read + Write> Client<S> {
 }
 
 pub fn message(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    use std::fmt::Write as _;
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "transfer-encoding") {
-        head.push_str(&format!("content-length: {}\r\n", body.len()));
+        let _ = write!(head, "content-length: {}\r\n", body.len());
     }
     head.push_str("\r\n");
     let mut message = head.into_bytes();
