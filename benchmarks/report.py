@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+CEILING = "*bare hyper: read the body, answer*"
 PROTOCOLS = {"rest": "REST", "rest-binary": "REST binary", "grpc": "gRPC raw"}
 # What a reader must know about a figure, and from when on.
 BUSY, LATE_MS, SPREAD, SAMPLES, LOADED, ROUNDS = 0.9, 1.0, 0.15, 500, 0.5, 3
@@ -37,6 +38,7 @@ def render(results: Json) -> str:
         parts.append(f"### {name}: {workload['title']}\n")
         ceiling = results["ceiling"].get(name, [])
         parts.append(closed(workload["contenders"], titles, base, ceiling))
+        parts.append(processor(workload["contenders"], titles, ceiling))
         opened = open_loop(workload, titles)
         if opened:
             parts.append(opened)
@@ -83,8 +85,26 @@ def closed(contenders: Json, titles: dict[str, str], base: str, ceiling: list[Js
         rows.append([titles[name], *row])
     if ceiling:
         cells = [cell(rates(ceiling, c), None, median(ceiling, c, p50_ms)) for c in columns]
-        rows.append(["*bare hyper: read the body, answer*", *cells])
+        rows.append([CEILING, *cells])
     text = "Closed loop, requests/s (ratio) · p50 ms, by number of requests at once:\n"
+    return f"{text}\n{table(['contender', *heads], rows)}"
+
+
+def processor(contenders: Json, titles: dict[str, str], ceiling: list[Json]) -> str:
+    """Closed loop: the server's processor time a request, which a busy machine disturbs least."""
+    named = [(titles[name], contender["shots"]) for name, contender in contenders.items()]
+    if ceiling:
+        named.append((CEILING, ceiling))
+    columns = {key(s): s for _, shots in named for s in shots if s["rate"] is None}
+    heads = [f"{PROTOCOLS[s['protocol']]}, {s['connections']}" for s in columns.values()]
+    rows = []
+    for title, shots in named:
+        row = [title]
+        for column in columns:
+            seen = [s["server_cpu_us_per_request"] for s in shots if key(s) == column]
+            row.append(number(statistics.median(seen) if seen else None))
+        rows.append(row)
+    text = "The same loop, processor time of the server's processes a request, microseconds:\n"
     return f"{text}\n{table(['contender', *heads], rows)}"
 
 

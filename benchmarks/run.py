@@ -178,7 +178,7 @@ class Bench:
 
     def server(self, launch: Launch, folder: Path) -> Server:
         """The process, not yet started."""
-        return Server(launch.argv, self.environ | launch.environ, SERVER_CORE, folder)
+        return Server(launch.argv, self.environ | dict(launch.environ), SERVER_CORE, folder)
 
     def first_answer(
         self, server: Server, workload: Workload, model: Path, ports: tuple[int, int]
