@@ -135,3 +135,6 @@ class Server:
         """Serves until stopped. Returns `drained`, `drain timed out` or `stuck`."""
     def stop(self) -> None:
         """Begins a graceful end, from any thread."""
+
+def load_test(arguments: Sequence[str]) -> str:
+    """Loads a server as `modelport-load ARGUMENTS` does; returns its report as JSON. Raises ValueError."""

@@ -15,6 +15,7 @@ pub mod args;
 pub mod drive;
 pub mod exchange;
 pub mod grpc;
+pub mod measure;
 pub mod response;
 pub mod rest;
 pub mod schedule;

@@ -4,6 +4,7 @@
 mod buffer;
 mod convert;
 mod executor;
+mod load;
 mod reply;
 mod repository;
 mod server;
@@ -13,6 +14,8 @@ mod server;
 mod _dataplane {
     #[pymodule_export]
     use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::load::load_test;
     #[pymodule_export]
     use crate::reply::{Reply, Request, Stream};
     #[pymodule_export]

@@ -15,6 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// Exit code of a process whose model did not return in time.
+const STUCK: i32 = 86;
+
 /// A server in this process; see `_dataplane.pyi`.
 #[pyclass(frozen, module = "modelport._dataplane")]
 pub(crate) struct Server {
@@ -186,15 +189,22 @@ impl Server {
     fn run(&self, py: Python<'_>) -> PyResult<&'static str> {
         let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).take();
         let config = config.ok_or_else(|| PyRuntimeError::new_err("The server has run already."))?;
+        let owns_process = config.signals;
         let ended = py
             .detach(|| {
-                listen::run(
+                let ended = listen::run(
                     Arc::clone(&self.server),
                     Arc::clone(&self.completions),
                     Arc::clone(&self.parking),
                     config,
                     self.handle.clone(),
-                )
+                );
+                if owns_process && matches!(ended, Ok(Ended::Stuck)) {
+                    // The model may hold the GIL for ever: there is no way back into Python.
+                    // SAFETY: ends the process at once; everything that was answered has been flushed.
+                    unsafe { libc::_exit(STUCK) }
+                }
+                ended
             })
             .map_err(|error| PyOSError::new_err(error.to_string()))?;
         for model in self.server.registry.all() {

@@ -22,7 +22,7 @@ from modelport.serve.runtime import LoadError
 log = logging.getLogger("modelport")
 
 STUCK = 86
-"""Exit code of a process whose model did not return within the predict timeout."""
+"""Exit code of a process whose model did not return within the predict timeout (`crates/python/src/server.rs`)."""
 
 
 class Channel(Protocol):

@@ -1,0 +1,143 @@
+"""`modelport bench`: what a model costs alone, and what the server adds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from modelport.cli import Mistake
+
+DESCRIPTION = """\
+Calls a model with its example: alone, in this process, and through a server of its own, over V2 REST with 1, 16
+and 64 connections. Server and load share this machine, so the figures tell about them together.
+"""
+
+
+def register(commands: argparse._SubParsersAction[Any]) -> None:
+    """Adds the command."""
+    bench = commands.add_parser("bench", help="what a model costs, alone and through the server", description=DESCRIPTION)
+    bench.set_defaults(command=run)
+    bench.add_argument("path", metavar="PATH", help="model file, folder or my_model.py:Class")
+    bench.add_argument("-d", "--data", metavar="FILE", help="a V2 request body as JSON (default: the model's example)")
+    bench.add_argument("--seconds", type=float, default=3.0, help="seconds a figure (default 3)")
+    bench.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measures and prints."""
+    from modelport._dataplane import load_test
+    from modelport.cli.serve import default_name
+    from modelport.runtimes import source
+    from modelport.serve.options import ModelOptions, Source
+    from modelport.serve.runtime import LoadError
+
+    name = default_name(options.path)
+    try:
+        servable = source.load(Source(name=name, path=options.path), ModelOptions())
+    except LoadError as error:
+        raise Mistake(str(error)) from error
+    body = json.loads(Path(options.data).read_text()) if options.data else servable.metadata.example_v2
+    if body is None:
+        raise Mistake("the model has no example", "give a V2 request: modelport bench PATH -d request.json")
+    print(servable.report.split("\n", 1)[0], file=sys.stderr)
+
+    figures: dict[str, Any] = {"model": name}
+    with tempfile.TemporaryDirectory(prefix="modelport-bench-") as folder, _Server(options.path, name) as server:
+        file = Path(folder) / "body.json"
+        file.write_text(json.dumps(body))
+        url = f"{server.address}/v2/models/{name}/infer"
+        figures["alone_us"] = _alone(name, options.path, body, options.seconds)
+        for connections in (1, 16, 64):
+            report = json.loads(
+                load_test(
+                    ["rest", "--url", url, "--body", str(file), "--connections", str(connections)]
+                    + ["--warmup", "1", "--duration", str(options.seconds)]
+                )
+            )
+            if report["errors"]:
+                raise Mistake(f"the model answers with errors: {report['first_errors']}")
+            figures[f"connections_{connections}"] = report
+            if connections == 1:
+                figures["stages_us"] = server.stages()
+    print(json.dumps(figures, indent=2) if options.json else _table(figures))
+    return 0
+
+
+def _alone(name: str, path: str, body: Any, seconds: float) -> float:
+    """The median time of one call of the model by the data plane's own entry, in µs."""
+    from modelport.inprocess import call_alone
+
+    call = call_alone(name, path, body)
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1e6
+
+
+class _Server:
+    """A server of its own process, on free ports."""
+
+    def __init__(self, path: str, name: str) -> None:
+        command = [sys.executable, "-m", "modelport", "serve", path, "--name", name]
+        self._process = subprocess.Popen(
+            [*command, "--http-port", "0", "--grpc-port", "0"], stdout=subprocess.PIPE, text=True
+        )
+        self.address = ""
+        for line in self._process.stdout or ():
+            if line.startswith("REST"):
+                self.address = line.split()[1]
+            if line.startswith("Ctrl-C"):
+                break
+        if not self.address:
+            raise Mistake("the server did not start")
+
+    def __enter__(self) -> _Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def stages(self) -> dict[str, float]:
+        """Mean time a request of each stage, in µs."""
+        with urllib.request.urlopen(f"{self.address}/metrics", timeout=60) as response:  # noqa: S310 - our own server
+            text = response.read().decode()
+        sums: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        for line in text.splitlines():
+            for kind, into in (("sum", sums), ("count", counts)):
+                if line.startswith(f"modelport_stage_duration_seconds_{kind}{{"):
+                    stage = line.partition('stage="')[2].partition('"')[0]
+                    into[stage] = float(line.rsplit(" ", 1)[1])
+        return {stage: sums[stage] / counts[stage] * 1e6 for stage in sums if counts.get(stage)}
+
+
+def _table(figures: dict[str, Any]) -> str:
+    stages = figures["stages_us"]
+    own = sum(stages.get(stage, 0.0) for stage in ("decode", "queue", "encode"))
+    added = own + stages.get("predict", 0.0) - figures["alone_us"]
+    rows = [
+        f"alone: {figures['alone_us']:.0f} µs a call, {1e6 / figures['alone_us']:,.0f} calls a second",
+        f"the server adds {max(added, 0.0):.0f} µs inside the process"
+        f" (decode {stages.get('decode', 0):.1f}, queue {stages.get('queue', 0):.1f}, encode {stages.get('encode', 0):.1f})",
+        "",
+        f"{'connections':>11}  {'req/s':>9}  {'p50 ms':>8}  {'p99 ms':>8}",
+    ]
+    for connections in (1, 16, 64):
+        report = figures[f"connections_{connections}"]
+        latency = report["latency_us"]
+        rows.append(
+            f"{connections:>11}  {report['requests_per_s']:>9,.0f}  {latency['p50'] / 1000:>8.2f}  {latency['p99'] / 1000:>8.2f}"
+        )
+    return "\n".join(rows)
