@@ -103,7 +103,8 @@ class _Table:
         self.positions = {name: position for position, name in enumerate(self.names)}
         self.known = [None if spec.categories is None else frozenset(spec.categories) for spec in specs]
         self.plain = self.width > 0 and all(
-            spec.optional or (spec.datatype != "BYTES" and spec.categories is None) for spec in specs
+            spec.optional or (spec.datatype not in ("BYTES", "") and spec.categories is None)
+            for spec in specs
         )
 
     def columns(self, inputs: Sequence[Given], accepts_missing: bool) -> dict[str, Array] | Array:
