@@ -8,6 +8,7 @@ be converted or to be named in an error.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from modelport.protocol.datatype import Array, bf16_to_fp32, numpy_dtype
 from modelport.protocol.errors import InvalidInput
 from modelport.serve.given import Given
+from modelport.serve.runtime import LoadError
 from modelport.serve.signature import Signature, TensorSpec
 
 _WHOLE: Final[dict[str, tuple[int, int]]] = {
@@ -68,6 +70,34 @@ def check(
         for position, given in enumerate(inputs)
     }
     return {spec.name: checked[spec.name] for spec in expected} if expected else checked
+
+
+def settle(own: Signature, saved: Signature | None, path: Path) -> Signature:
+    """The signature saved beside the artifact, made sure that it speaks of this artifact; else the artifact's own.
+
+    The saved one may say more (a shape, the meaning of an axis), never something else. Raises LoadError.
+    """
+    if saved is None or not (saved.inputs or saved.outputs):
+        return own
+    if saved.kind != "tensors":
+        raise LoadError(
+            f'{path}: its saved signature has kind "{saved.kind}". This model takes kind "tensors".'
+        )
+    for field, theirs, ours in (
+        ("inputs", saved.inputs, own.inputs),
+        ("outputs", saved.outputs, own.outputs),
+    ):
+        if ours and theirs and {(s.name, s.datatype) for s in theirs} != {(s.name, s.datatype) for s in ours}:
+            raise LoadError(
+                f"{path}: its saved signature has other {field} ({summary(theirs)}) than the file "
+                f"({summary(ours)}). Save the signature again, or remove it."
+            )
+    return Signature(inputs=saved.inputs or own.inputs, outputs=saved.outputs or own.outputs)
+
+
+def summary(specs: tuple[TensorSpec, ...]) -> str:
+    """Inputs or outputs for a description, such as `x FP32 [-1, 4], mask BOOL`."""
+    return ", ".join(f"{s.name} {s.datatype}{f' {list(s.shape)}' if s.shape else ''}" for s in specs)
 
 
 def _fit(given: Given, spec: TensorSpec | None, position: int, lenient: bool, accepts_missing: bool) -> Array:
