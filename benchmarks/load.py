@@ -16,7 +16,7 @@ BINARY = ROOT / "target" / "release" / "modelport-load"
 def build() -> None:
     """Compiles it, if need be."""
     command = ["cargo", "build", "--quiet", "--release", "--package", "modelport-load"]
-    subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def fire(
     args += ["--warmup", str(warmup), "--duration", str(duration), "--expect", f"@{expect}"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = ["taskset", "-c", str(core), str(BINARY), *args]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"error: {' '.join(command)}\n{done.stderr}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -28,7 +28,7 @@ class Server:
     def __enter__(self) -> Server:
         self.started = time.monotonic()
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603
+            self.process = subprocess.Popen(
                 self.argv,
                 env=self.environ,
                 cwd=self.cwd,

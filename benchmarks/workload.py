@@ -71,7 +71,7 @@ def ask(
         script = HERE / "inside" / "grpc_message.py"
         message = model / "request.grpc"
         command = [client / "bin" / "python", script, "ask", f"127.0.0.1:{ports[1]}", message, part]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise WrongAnswerError(
                 done.stderr.strip().splitlines()[-1] if done.stderr else "no answer"

@@ -26,7 +26,7 @@ def launch(site: Site, *, batching: bool) -> Launch:
         "print(sysconfig.get_config_var('LIBDIR'));"
         "print('%d.%d' % sys.version_info[:2]); print(sysconfig.get_path('platlib'))"
     )
-    answer = subprocess.check_output([site.python, "-c", ask], text=True)  # noqa: S603
+    answer = subprocess.check_output([site.python, "-c", ask], text=True)
     package, libraries, version, packages = answer.split("\n")[:4]
     server = Path(package) / "tritonserver"
     stub = "triton_python_backend_stub"

@@ -1,7 +1,8 @@
 """Modelport's model for the tensor workload."""
 
-import modelport
 import numpy as np
+
+import modelport
 
 
 class Mean(modelport.Model):

@@ -23,10 +23,14 @@ and 64 connections. Server and load share this machine, so the figures tell abou
 
 def register(commands: argparse._SubParsersAction[Any]) -> None:
     """Adds the command."""
-    bench = commands.add_parser("bench", help="what a model costs, alone and through the server", description=DESCRIPTION)
+    bench = commands.add_parser(
+        "bench", help="what a model costs, alone and through the server", description=DESCRIPTION
+    )
     bench.set_defaults(command=run)
     bench.add_argument("path", metavar="PATH", help="model file, folder or my_model.py:Class")
-    bench.add_argument("-d", "--data", metavar="FILE", help="a V2 request body as JSON (default: the model's example)")
+    bench.add_argument(
+        "-d", "--data", metavar="FILE", help="a V2 request body as JSON (default: the model's example)"
+    )
     bench.add_argument("--seconds", type=float, default=3.0, help="seconds a figure (default 3)")
     bench.add_argument("--json", action="store_true", help="print the figures as JSON")
 
@@ -50,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
     print(servable.report.split("\n", 1)[0], file=sys.stderr)
 
     figures: dict[str, Any] = {"model": name}
-    with tempfile.TemporaryDirectory(prefix="modelport-bench-") as folder, _Server(options.path, name) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="modelport-bench-") as folder,
+        _Server(options.path, name) as server,
+    ):
         file = Path(folder) / "body.json"
         file.write_text(json.dumps(body))
         url = f"{server.address}/v2/models/{name}/infer"
@@ -58,8 +65,10 @@ def run(options: argparse.Namespace) -> int:
         for connections in (1, 16, 64):
             report = json.loads(
                 load_test(
-                    ["rest", "--url", url, "--body", str(file), "--connections", str(connections)]
-                    + ["--warmup", "1", "--duration", str(options.seconds)]
+                    [
+                        *("rest", "--url", url, "--body", str(file), "--connections", str(connections)),
+                        *("--warmup", "1", "--duration", str(options.seconds)),
+                    ]
                 )
             )
             if report["errors"]:
@@ -90,7 +99,7 @@ class _Server:
 
     def __init__(self, path: str, name: str) -> None:
         command = [sys.executable, "-m", "modelport", "serve", path, "--name", name]
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
             [*command, "--http-port", "0", "--grpc-port", "0"], stdout=subprocess.PIPE, text=True
         )
         self.address = ""
@@ -127,10 +136,10 @@ def _table(figures: dict[str, Any]) -> str:
     stages = figures["stages_us"]
     own = sum(stages.get(stage, 0.0) for stage in ("decode", "queue", "encode"))
     added = own + stages.get("predict", 0.0) - figures["alone_us"]
+    inside = ", ".join(f"{stage} {stages.get(stage, 0.0):.1f}" for stage in ("decode", "queue", "encode"))
     rows = [
         f"alone: {figures['alone_us']:.0f} µs a call, {1e6 / figures['alone_us']:,.0f} calls a second",
-        f"the server adds {max(added, 0.0):.0f} µs inside the process"
-        f" (decode {stages.get('decode', 0):.1f}, queue {stages.get('queue', 0):.1f}, encode {stages.get('encode', 0):.1f})",
+        f"the server adds {max(added, 0.0):.0f} µs inside the process ({inside})",
         "",
         f"{'connections':>11}  {'req/s':>9}  {'p50 ms':>8}  {'p99 ms':>8}",
     ]

@@ -9,22 +9,14 @@ and column.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from modelport.protocol.datatype import Array, bf16_to_fp32
 from modelport.protocol.errors import InvalidInput
+from modelport.serve.given import Given
 from modelport.serve.signature import Signature, TensorSpec
-
-
-class Given(NamedTuple):
-    """A tensor as the client sent it: BYTES are an object array of bytes, `nulls` are flat indices."""
-
-    name: str
-    datatype: str
-    array: Array
-    nulls: Sequence[int] | None = None
 
 
 def arrange(inputs: Sequence[Given], signature: Signature, accepts_missing: bool) -> dict[str, Array]:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from modelport.serve import example
-from modelport.serve.arrays import ArrayExecutor
-from modelport.serve.form import Form, form_of
 from modelport.serve.loop import settle
 from modelport.serve.model import Model
-from modelport.serve.payload import PayloadExecutor
+from modelport.serve.register import register
 from modelport.serve.runtime import LoadError
 from modelport.serve.servable import Metadata, Servable
 from modelport.serve.signature import Signature, TensorSpec
@@ -23,12 +21,12 @@ from modelport.serve.signature import Signature, TensorSpec
 
 def servable(model: Model, version: str | None = None) -> Servable:
     """What the data plane needs to serve a model that has been loaded. Raises TypeError for impossible annotations."""
-    form = form_of(model)
+    how = register(model)
     inputs, outputs = _specs(model.get_input_types()), _specs(model.get_output_types())
     kind = model.signature.kind if model.signature else "tensors"
     v1, v2 = example.from_signature(Signature(inputs=inputs, outputs=outputs, kind=kind)) or (None, None)
-    explains = model.overrides("explain")
-    arrays = ArrayExecutor(model) if form is Form.ARRAYS else None
+    takes = "takes payloads, one request a call" if how.raw_v1 else "takes arrays, joined across requests"
+    description = f"{type(model).__qualname__}, {takes}"
     return Servable(
         metadata=Metadata(
             name=model.name,
@@ -36,17 +34,17 @@ def servable(model: Model, version: str | None = None) -> Servable:
             platform="python",
             inputs=inputs,
             outputs=outputs,
-            description=_description(model, form),
+            description=description,
             example_v1=v1,
             example_v2=v2,
         ),
-        executor=arrays or PayloadExecutor(model),
-        tensors=arrays is not None,
-        raw_v1=arrays is None,
-        explains=explains,
-        wants_headers=arrays is None or arrays.wants_headers,
-        max_batch_size=model.max_batch_size,
-        report=f"{model.name}: {_description(model, form)}",
+        executor=how.executor,
+        tensors=how.tensors,
+        raw_v1=how.raw_v1,
+        explains=how.explains,
+        wants_headers=how.wants_headers,
+        max_batch_size=how.max_batch_size,
+        report=f"{model.name}: {description}",
         ready=model.ready,
         watch_ready=model.watch_ready,
         close=lambda: settle(model.stop()),
@@ -104,12 +102,3 @@ def load(path: str, name: str, version: str | None) -> Servable:
 
 def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(row["name"], row["datatype"], tuple(row["shape"])) for row in rows)
-
-
-def _description(model: Model, form: Form) -> str:
-    takes = (
-        "takes arrays, joined across requests"
-        if form is Form.ARRAYS
-        else "takes payloads, one request a call"
-    )
-    return f"{type(model).__qualname__}, {takes}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from modelport.protocol.datatype import Array
 
 
 class Given(NamedTuple):
-    """One input of a request."""
+    """One input of a request. BYTES are an object array of bytes and None."""
 
     name: str
     datatype: str
     array: Array
-    nulls: list[int] | None
+    nulls: Sequence[int] | None = None
+    """Flat indices of elements that were null."""

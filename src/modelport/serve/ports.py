@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import msgspec
 
@@ -75,7 +75,7 @@ class Bound:
 
 
 @contextlib.contextmanager
-def _bind(host: str, port: int, flag: str) -> Iterator[socket.socket]:
+def _bind(host: str, port: int, flag: str) -> Generator[socket.socket]:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

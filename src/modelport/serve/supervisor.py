@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,7 +153,7 @@ class Supervisor:
                 sockets.control = control.detach()
                 code = self._work(sockets, Pipe(theirs), theirs, self._asked)
             except BaseException:  # noqa: BLE001 - the last frame of a forked process: nothing may escape it
-                sys.excepthook(*sys.exc_info())
+                traceback.print_exc()
             finally:
                 exit_now(code)
         theirs.close()
