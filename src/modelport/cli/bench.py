@@ -11,9 +11,12 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelport.cli import Mistake
+
+if TYPE_CHECKING:
+    from modelport.serve.servable import Servable
 
 DESCRIPTION = """\
 Calls a model with its example: alone, in this process, and through a server of its own, over V2 REST with 1, 16
@@ -61,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         file = Path(folder) / "body.json"
         file.write_text(json.dumps(body))
         url = f"{server.address}/v2/models/{name}/infer"
-        figures["alone_us"] = _alone(name, options.path, body, options.seconds)
+        figures["alone_us"] = _alone(servable, body, options.seconds)
         for connections in (1, 16, 64):
             report = json.loads(
                 load_test(
@@ -80,16 +83,22 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _alone(name: str, path: str, body: Any, seconds: float) -> float:
+def _alone(servable: Servable, body: Any, seconds: float) -> float | None:
     """The median time of one call of the model by the data plane's own entry, in µs."""
-    from modelport.inprocess import call_alone
+    import msgspec
 
-    call = call_alone(name, path, body)
+    from modelport.serve.saved import Tensor
+    from modelport.serve.warmup import to_input
+
+    if not servable.tensors:
+        return None  # it takes whole requests, which only a server has
+    tensors = msgspec.convert(body["inputs"], list[Tensor])
     times: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
+        inputs = [to_input(tensor, tensor.datatype) for tensor in tensors]
         began = time.perf_counter()
-        call()
+        servable.executor.run(inputs, {}, {})
         times.append(time.perf_counter() - began)
     return statistics.median(times) * 1e6
 
@@ -135,18 +144,19 @@ class _Server:
 def _table(figures: dict[str, Any]) -> str:
     stages = figures["stages_us"]
     own = sum(stages.get(stage, 0.0) for stage in ("decode", "queue", "encode"))
-    added = own + stages.get("predict", 0.0) - figures["alone_us"]
     inside = ", ".join(f"{stage} {stages.get(stage, 0.0):.1f}" for stage in ("decode", "queue", "encode"))
-    rows = [
-        f"alone: {figures['alone_us']:.0f} µs a call, {1e6 / figures['alone_us']:,.0f} calls a second",
-        f"the server adds {max(added, 0.0):.0f} µs inside the process ({inside})",
+    alone = figures["alone_us"]
+    rows: list[str] = []
+    if alone is not None:
+        own += max(stages.get("predict", 0.0) - alone, 0.0)
+        rows.append(f"alone: {alone:.0f} µs a call, {1e6 / alone:,.0f} calls a second")
+    rows += [
+        f"the server adds {own:.0f} µs inside the process ({inside})",
         "",
         f"{'connections':>11}  {'req/s':>9}  {'p50 ms':>8}  {'p99 ms':>8}",
     ]
     for connections in (1, 16, 64):
         report = figures[f"connections_{connections}"]
-        latency = report["latency_us"]
-        rows.append(
-            f"{connections:>11}  {report['requests_per_s']:>9,.0f}  {latency['p50'] / 1000:>8.2f}  {latency['p99'] / 1000:>8.2f}"
-        )
+        p50, p99 = (report["latency_us"][quantile] / 1000 for quantile in ("p50", "p99"))
+        rows.append(f"{connections:>11}  {report['requests_per_s']:>9,.0f}  {p50:>8.2f}  {p99:>8.2f}")
     return "\n".join(rows)
