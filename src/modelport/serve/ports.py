@@ -3,11 +3,9 @@ leave a connection in a queue that nobody accepts from."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
-from collections.abc import Generator
 
 import msgspec
 
@@ -31,17 +29,17 @@ class Bound:
     """The sockets of a server, bound and listening."""
 
     def __init__(self, options: ServerOptions) -> None:
-        grpc = None if options.one_port else options.grpc_port
-        with contextlib.ExitStack() as undo:
-            self.http = undo.enter_context(_bind(options.host, options.http_port, "--http-port"))
-            self.grpc = None if grpc is None else undo.enter_context(_bind(options.host, grpc, "--grpc-port"))
-            metrics = options.metrics_port
-            self.metrics = (
-                None
-                if metrics is None
-                else undo.enter_context(_bind(options.host, metrics, "--metrics-port"))
-            )
-            undo.pop_all()
+        self.http = _bind(options.host, options.http_port, "--http-port")
+        self.grpc: socket.socket | None = None
+        self.metrics: socket.socket | None = None
+        try:
+            if options.grpc_port is not None and not options.one_port:
+                self.grpc = _bind(options.host, options.grpc_port, "--grpc-port")
+            if options.metrics_port is not None:
+                self.metrics = _bind(options.host, options.metrics_port, "--metrics-port")
+        except PortError:
+            self.close()
+            raise
 
     @property
     def http_port(self) -> int:
@@ -74,8 +72,7 @@ class Bound:
                 listener.close()
 
 
-@contextlib.contextmanager
-def _bind(host: str, port: int, flag: str) -> Generator[socket.socket]:
+def _bind(host: str, port: int, flag: str) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
@@ -84,15 +81,11 @@ def _bind(host: str, port: int, flag: str) -> Generator[socket.socket]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
+        listener.listen(4096)
     except OSError as error:
         listener.close()
         raise PortError(_why(error, host, port, flag)) from error
-    listener.listen(4096)
-    try:
-        yield listener
-    except BaseException:
-        listener.close()
-        raise
+    return listener
 
 
 def _why(error: OSError, host: str, port: int, flag: str) -> str:
