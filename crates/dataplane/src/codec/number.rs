@@ -162,10 +162,24 @@ impl Cursor<'_> {
 
     #[inline(always)]
     fn series<T>(&mut self, values: &mut Vec<T>, convert: impl Fn(Quick) -> Option<T>) {
+        // Writers put a space behind every comma or behind none. With a step of fixed width the
+        // processor starts on a number before it has seen what stands between.
+        match self.bytes.get(self.pos + 1) {
+            Some(b' ') => self.series_after(*b", ", values, convert),
+            _ => self.series_after(*b",", values, convert),
+        }
+    }
+
+    #[inline(always)]
+    fn series_after<T, const N: usize>(
+        &mut self,
+        separator: [u8; N],
+        values: &mut Vec<T>,
+        convert: impl Fn(Quick) -> Option<T>,
+    ) {
         let mut pos = self.pos;
-        while self.bytes.get(pos) == Some(&b',') {
-            let start = pos + 1 + usize::from(self.bytes.get(pos + 1) == Some(&b' '));
-            let Some(number) = quick(self.bytes, start) else { break };
+        while self.bytes.get(pos..).and_then(<[u8]>::first_chunk) == Some(&separator) {
+            let Some(number) = quick(self.bytes, pos + N) else { break };
             let Some(value) = convert(number) else { break };
             values.push(value);
             pos = number.end;

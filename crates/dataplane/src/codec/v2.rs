@@ -1,6 +1,6 @@
 //! Open Inference Protocol v2 over REST, with its binary tensor extension.
 
-use super::fault::{quote, Fault, Parse, Within as _};
+use super::fault::{clip, quote, Fault, Parse, Within as _};
 use super::json::Cursor;
 use super::{binary, element, param, write};
 use crate::error::{Error, Result};
@@ -132,7 +132,8 @@ impl Reader<'_> {
                 "data" if cursor.literal("null") => {}
                 "data" => {
                     if let (Some(name), Some(datatype), Some((shape, count))) = (&name, datatype, &shape) {
-                        data = Some(element::array(cursor, datatype, shape, *count, name).key("data")?);
+                        data =
+                            Some(element::array(cursor, datatype, shape, *count, &clip(name)).key("data")?);
                     } else {
                         cursor.peek();
                         later = Some(*cursor);
@@ -147,7 +148,7 @@ impl Reader<'_> {
         let datatype = datatype.ok_or_else(|| missing("datatype"))?;
         let (shape, count) = shape.ok_or_else(|| missing("shape"))?;
         if let Some(mut then) = later {
-            data = Some(element::array(&mut then, datatype, &shape, count, &name).key("data")?);
+            data = Some(element::array(&mut then, datatype, &shape, count, &clip(&name)).key("data")?);
         }
         let size = match param::take(&mut parameters, "binary_data_size") {
             None => None,
@@ -157,21 +158,22 @@ impl Reader<'_> {
                 return Err(Fault::value(start, what)).key("binary_data_size").key("parameters");
             }
         };
+        let shown = clip(&name);
         let (data, nulls) = match (data, size) {
             (Some(data), None) => data,
             (None, Some(size)) => {
                 let raw = self.raw(size).map_err(|what| Fault::value(start, what));
                 let raw = raw.key("binary_data_size").key("parameters")?;
                 let data = binary::decode(&raw, datatype, &shape);
-                let what = |what| format!("binary data of input '{name}': {what}");
+                let what = |what| format!("binary data of input '{shown}': {what}");
                 (data.map_err(|problem| Fault::value(start, what(problem)))?, Vec::new())
             }
             (Some(_), Some(_)) => {
-                let what = format!("input '{name}' has both 'data' and binary_data_size. Send one of them");
+                let what = format!("input '{shown}' has both 'data' and binary_data_size. Send one of them");
                 return Err(Fault::value(start, what));
             }
             (None, None) => {
-                return Err(Fault::value(start, format!("'data' field is missing for input '{name}'")));
+                return Err(Fault::value(start, format!("'data' field is missing for input '{shown}'")));
             }
         };
         Ok(Tensor { name: name.into_owned(), datatype, shape, data, nulls, parameters })
