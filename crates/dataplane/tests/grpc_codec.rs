@@ -43,7 +43,9 @@ fn any_tensor(datatype: Datatype) -> impl Strategy<Value = Tensor> {
             Some(size) => vec(any::<u8>(), count * size)
                 .prop_map(move |mut bytes| {
                     if datatype == Datatype::Bool {
-                        bytes.iter_mut().for_each(|byte| *byte &= 1);
+                        for byte in &mut bytes {
+                            *byte &= 1;
+                        }
                     }
                     Data::Fixed(bytes.into())
                 })
@@ -51,7 +53,9 @@ fn any_tensor(datatype: Datatype) -> impl Strategy<Value = Tensor> {
             None => vec(vec(any::<u8>(), 0..9), count)
                 .prop_map(|elements| {
                     let mut strings = Strings::default();
-                    elements.iter().for_each(|element| strings.push(element));
+                    for element in &elements {
+                        strings.push(element);
+                    }
                     Data::Strings(strings)
                 })
                 .boxed(),

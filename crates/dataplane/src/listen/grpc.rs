@@ -5,13 +5,12 @@
 //! Beside it stand health checking and server reflection.
 
 mod context;
-mod health;
+pub mod health;
 mod infer;
 mod service;
 
 use crate::codec::grpc::proto::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME};
 use crate::error::Error;
-use crate::metrics::BodyFault;
 use crate::model::Server;
 use bytes::Bytes;
 use context::Arrival;
@@ -115,20 +114,20 @@ impl GrpcRoutes {
         }
     }
 
-    /// tonic says OUT_OF_RANGE of a message beyond the limit; every other gRPC server says
-    /// RESOURCE_EXHAUSTED, which is also our own code for it.
     fn explain_limit(&self, response: http::Response<Body>) -> http::Response<Body> {
-        let out_of_range = Code::OutOfRange as i32;
-        let too_large = response
-            .headers()
-            .get(Status::GRPC_STATUS)
-            .is_some_and(|code| code.to_str().is_ok_and(|code| code.parse() == Ok(out_of_range)));
-        if !too_large {
-            return response;
+        match Status::from_header_map(response.headers()) {
+            Some(error) if is_too_large(&error) => infer::refuse_too_large(&self.server).into_http(),
+            _ => response,
         }
-        self.server.metrics.body_rejected(BodyFault::TooLarge);
-        Status::from(infer::too_large(&self.server)).into_http()
     }
+}
+
+/// Whether tonic speaks of a message beyond the limit. It says OUT_OF_RANGE, and RESOURCE_EXHAUSTED when
+/// the message outgrows the limit while it is unpacked. We say the latter always, as other servers do.
+fn is_too_large(error: &Status) -> bool {
+    error.code() == Code::OutOfRange
+        || error.code() == Code::ResourceExhausted
+            && error.message().starts_with("Error decompressing: size limit")
 }
 
 impl std::fmt::Debug for GrpcRoutes {

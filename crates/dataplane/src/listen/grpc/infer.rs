@@ -5,10 +5,11 @@ use crate::codec::grpc::proto::{ModelInferRequest, ModelInferResponse};
 use crate::codec::grpc::{decode, encode, Envelope};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Answer, Call, InferResponse, Payload, Protocol, Verb};
-use crate::metrics::Stage;
+use crate::metrics::{BodyFault, Stage};
 use crate::model::{Model, Server};
 use std::time::Instant;
 use tonic::metadata::MetadataMap;
+use tonic::Status;
 
 /// What a request brings beside its message.
 pub(super) struct Context<'a> {
@@ -97,13 +98,14 @@ fn tensors(answer: Answer, model: &Model) -> Result<InferResponse> {
     }
 }
 
-/// What a client hears of a message beyond the limit.
-pub(super) fn too_large(server: &Server) -> Error {
-    Error::new(
+/// Counts a message beyond the limit, and says what its client hears.
+pub(super) fn refuse_too_large(server: &Server) -> Status {
+    server.metrics.body_rejected(BodyFault::TooLarge);
+    Status::from(Error::new(
         Kind::TooLarge,
         format!(
             "The message is larger than the limit of {} bytes. Send fewer rows at a time, or raise the limit.",
             server.limits.body_bytes
         ),
-    )
+    ))
 }

@@ -1,8 +1,8 @@
 //! The calls of the inference service.
 
 use super::context::{client_request_id, Arrival};
-use super::infer::{infer, too_large, Answered, Context};
-use super::EXTENSIONS;
+use super::infer::{infer, refuse_too_large, Answered, Context};
+use super::{is_too_large, EXTENSIONS};
 use crate::codec::grpc::proto::grpc_inference_service_server::GrpcInferenceService;
 use crate::codec::grpc::proto::model_metadata_response::TensorMetadata;
 use crate::codec::grpc::proto::model_repository_parameter::ParameterChoice;
@@ -17,7 +17,7 @@ use crate::codec::grpc::proto::{
     ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, StatisticDuration,
 };
 use crate::error::Error;
-use crate::metrics::{snapshot, BodyFault, Total};
+use crate::metrics::{snapshot, Total};
 use crate::model::{Model, Server, TensorSpec};
 use crate::tensor::{Datatype, Param, Params};
 use futures_util::StreamExt;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tonic::codegen::BoxStream;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 /// Most requests of one stream that are under way at a time; the next is read when one is answered.
 const MOST_OF_A_STREAM: usize = 256;
@@ -206,11 +206,11 @@ async fn infer_streamed(
 
 /// A stream's message beyond the limit ends the stream, with the code that one request would get.
 fn explain_limit(error: Status, server: &Server) -> Status {
-    if error.code() != Code::OutOfRange {
-        return error;
+    if is_too_large(&error) {
+        refuse_too_large(server)
+    } else {
+        error
     }
-    server.metrics.body_rejected(BodyFault::TooLarge);
-    too_large(server).into()
 }
 
 fn tensor_metadata(spec: &TensorSpec) -> TensorMetadata {
