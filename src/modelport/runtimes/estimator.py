@@ -286,15 +286,21 @@ def _boosted(estimator: Any, width: int) -> list[Column] | None:
         from modelport.runtimes.xgboost import column_specs
 
         specs = column_specs(estimator.get_booster())
+        if len(specs) != width:  # one matrix: the columns have no names
+            return [_NUMBER] * width
+        types = estimator.get_booster().feature_types or [""] * width
         return [
-            Column(spec.datatype, spec.categories, dtype_category=spec.datatype == "BYTES") for spec in specs
-        ] or [_NUMBER] * width
+            Column(spec.datatype if spec.categories else "", spec.categories, dtype_category=True)
+            if kind == "c"
+            else Column(spec.datatype)
+            for spec, kind in zip(specs, types, strict=True)
+        ]
     if library == "lightgbm" and hasattr(estimator, "booster_"):
         from modelport.runtimes.lightgbm import column_categories
 
         known = column_categories(estimator.booster_)
         return [
-            Column("BYTES", dtype_category=True) if _has_text(known.get(index)) else _NUMBER
+            Column("BYTES" if _has_text(known.get(index)) else "FP64", dtype_category=index in known)
             for index in range(width)
         ]
     if library == "catboost" and hasattr(estimator, "get_cat_feature_indices"):

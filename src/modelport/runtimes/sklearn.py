@@ -108,9 +108,17 @@ class SklearnModel(LoadedModel):
         self._order = self._reordering()
         self._framed = self._names is not None and _needs_frame(model, columns)
         named = dict(zip(self._names or (), columns, strict=False))
-        self._categories: dict[str, Any] = {
-            name: None for name, column in named.items() if column.dtype_category
-        }
+        said = {spec.name: spec.categories for spec in self.signature.inputs}
+        self._categories: dict[str, Any] = {}
+        for name, column in named.items():
+            if column.dtype_category:
+                self._categories[name] = said.get(name) or column.categories
+                if column.datatype == "" and self._categories[name] is None:
+                    raise LoadError(
+                        f'{_name(model)}: column "{name}" is categorical, and the file does not hold its categories. '
+                        "Save a signature with its categories, in the order of training, beside the model, or train "
+                        "it again with XGBoost 3.1 or later and categories in ASCII."
+                    )
         self._keeps_none = frozenset(name for name, column in named.items() if column.none)
         self.accepts_missing = not self._documents and fitted.accepts_missing(model)
         self.batchable = not fitted.mixes_rows(model)
@@ -271,7 +279,7 @@ def _prepare(model: Any, threads: int, keep_names: bool) -> None:
             part.n_jobs = threads
         if not keep_names and "feature_names_in_" in getattr(part, "__dict__", ()):
             del part.feature_names_in_
-        if getattr(part, "_Booster", None) is not None:
+        if type(part).__module__.startswith("xgboost.") and getattr(part, "_Booster", None) is not None:
             part.get_booster().set_param({"nthread": threads})
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
 

@@ -10,6 +10,7 @@ import numpy as np
 from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.framework import framework
+from modelport.serve.signature import TensorSpec
 
 
 def matrix(inputs: Mapping[str, Array]) -> Array:
@@ -59,3 +60,25 @@ def frame(
         if name in data.columns:
             data[name] = pd.Categorical(data[name], categories=None if known is None else list(known))
     return data
+
+
+def codes(inputs: Mapping[str, Array], categories: Mapping[str, Mapping[object, int]]) -> Array:
+    """A matrix of numbers in which categories are their codes; NaN stands for a missing or unknown one."""
+    if not categories or "" in inputs:
+        return matrix(inputs)
+    numbers: dict[str, Array] = {}
+    for name, array in inputs.items():
+        if (known := categories.get(name)) is not None:
+            values: list[object] = array.ravel().tolist()
+            array = np.array([known.get(value, np.nan) for value in values], np.float64)
+        numbers[name] = array
+    return matrix(numbers)
+
+
+def shape_of(specs: Sequence[TensorSpec]) -> str:
+    """A table in words, such as `4 columns (age FP64, city BYTES, height FP64, …)`."""
+    if len(specs) == 1 and len(specs[0].shape) > 1:
+        width = specs[0].shape[1]
+        return f"{width} column{'' if width == 1 else 's'}"
+    some = ", ".join(f"{spec.name} {spec.datatype}" for spec in specs[:3])
+    return f"{len(specs)} column{'' if len(specs) == 1 else 's'} ({some}{', …' if len(specs) > 3 else ''})"

@@ -136,6 +136,10 @@ class _Table:
     def order(self, inputs: Sequence[Given]) -> list[int | None]:
         """For each of the model's columns, which of the inputs it is."""
         indices = {given.name: index for index, given in enumerate(inputs)}
+        for name in [name for name in indices if name not in self.positions]:
+            spelt = name.replace(" ", "_")  # LightGBM stores "sepal length" so
+            if spelt in self.positions and spelt not in indices:
+                indices[spelt] = indices.pop(name)
         unknown = [name for name in indices if name not in self.positions]
         by_position = unknown and all(str(position) in indices for position in range(len(inputs)))
         if by_position or not self.named:  # a model that knows no names takes columns as they come

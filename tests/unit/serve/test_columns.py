@@ -114,6 +114,15 @@ def test_columns_that_the_model_does_not_use_may_come_or_stay_away():
     }
 
 
+def test_blanks_in_names_may_have_become_underscores():
+    """Lost otherwise: LightGBM renames "sepal length" in training, and no client can know."""
+    sent = [
+        Given(spec.name.replace("_", " "), "FP64", ROW[:, index]) for index, spec in enumerate(IRIS.inputs)
+    ]
+    arranged = arrange(sent[::-1], IRIS, False)
+    assert np.column_stack(list(arranged.values())).tolist() == ROW.tolist()
+
+
 def test_nulls_become_nan_and_none_where_missing_values_are_taken():
     """Lost otherwise: models trained with an imputer cannot be asked about incomplete rows."""
     arranged = arrange(
