@@ -1,7 +1,7 @@
 //! Models as the data plane knows them: what they say of themselves, their queue, and where they are
 //! found by name and version.
 
-use crate::batch::{Batching, Completions, Parking, Queue};
+use crate::batch::{Batching, Completions, Outcome, Parking, Queue, Refused};
 use crate::error::{Error, Kind, Result};
 use crate::limits::Limits;
 use crate::message::{Answer, Call, Verb};
@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// One input or output in a model's signature.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -75,6 +76,7 @@ pub struct Model {
     /// Its queue.
     pub queue: Arc<Queue>,
     ready: AtomicBool,
+    successor: OnceLock<Arc<Model>>,
 }
 
 impl Model {
@@ -87,7 +89,14 @@ impl Model {
         parking: &Arc<Parking>,
     ) -> Arc<Self> {
         let queue = Queue::new(options.batching.clone(), Arc::clone(completions), Arc::clone(parking));
-        Arc::new(Self { metadata, options, metrics, queue, ready: AtomicBool::new(false) })
+        Arc::new(Self {
+            metadata,
+            options,
+            metrics,
+            queue,
+            ready: AtomicBool::new(false),
+            successor: OnceLock::new(),
+        })
     }
 
     /// Whether it serves.
@@ -98,6 +107,31 @@ impl Model {
     /// Says whether it serves.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Ends this model in favour of another: no request is lost in between, what waits is still served.
+    pub fn retire(&self, successor: Option<Arc<Self>>) {
+        if let Some(successor) = successor {
+            let _ = self.successor.set(successor); // a model is retired once
+        }
+        self.queue.close();
+    }
+
+    fn push(&self, call: Call) -> Result<oneshot::Receiver<Outcome>> {
+        match self.queue.push(call) {
+            Ok(answer) => Ok(answer),
+            Err(Refused::Full { waiting }) => Err(Error::new(
+                Kind::Overloaded,
+                format!(
+                    "The queue of model {} is full ({waiting} requests wait). Retry later.",
+                    self.metadata.name
+                ),
+            )),
+            Err(Refused::Closed(call)) => match self.successor.get() {
+                Some(successor) => successor.push(*call),
+                None => Err(Error::model_not_ready(&self.metadata.name)),
+            },
+        }
     }
 
     /// Asks the model, and records how long queue and prediction took. Dropping the future cancels the
@@ -112,7 +146,7 @@ impl Model {
             Verb::Predict => Stage::Predict,
             Verb::Explain => Stage::Explain,
         };
-        let answer = self.queue.push(call).inspect_err(|error| {
+        let answer = self.push(call).inspect_err(|error| {
             if error.kind == Kind::Overloaded {
                 self.metrics.refused(Refusal::QueueFull);
             }
@@ -247,7 +281,7 @@ pub trait Repository: Send + Sync {
     /// Loads a model, or loads it anew; resolves when it serves in every worker process.
     fn load(&self, name: String, parameters: Params) -> Operation;
     /// Unloads a model; resolves when no worker process serves it.
-    fn unload(&self, name: String) -> Operation;
+    fn unload(&self, name: String, parameters: Params) -> Operation;
 }
 
 /// Everything that the listeners serve from.

@@ -1,1 +1,23 @@
-//! The extension module.
+//! `modelport._dataplane`: the only place where Modelport's two languages meet. This file only wires;
+//! `src/modelport/_dataplane.pyi` is what Python sees.
+
+mod buffer;
+mod convert;
+mod executor;
+mod load;
+mod reply;
+mod repository;
+mod server;
+
+/// The Rust data plane.
+#[pyo3::pymodule]
+mod _dataplane {
+    #[pymodule_export]
+    use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::load::load_test;
+    #[pymodule_export]
+    use crate::reply::{Reply, Request, Stream};
+    #[pymodule_export]
+    use crate::server::Server;
+}

@@ -8,4 +8,4 @@ mod queue;
 
 pub use completion::{Completions, Outcome};
 pub use park::Parking;
-pub use queue::{Batching, Detached, Queue, Work};
+pub use queue::{Batching, Detached, Queue, Refused, Work};

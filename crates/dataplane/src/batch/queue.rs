@@ -56,6 +56,18 @@ pub struct Work {
     pub ticket: u64,
 }
 
+/// Why a queue did not take a request.
+#[derive(Debug)]
+pub enum Refused {
+    /// It is closed. The request comes back: the model's successor may take it.
+    Closed(Box<Call>),
+    /// So many requests wait already.
+    Full {
+        /// Requests that wait.
+        waiting: usize,
+    },
+}
+
 /// The queue before one model.
 pub struct Queue {
     batching: Batching,
@@ -94,17 +106,14 @@ impl Queue {
     }
 
     /// Queues a request; its answer comes by the receiver.
-    pub fn push(self: &Arc<Self>, call: Call) -> Result<oneshot::Receiver<Outcome>> {
+    pub fn push(self: &Arc<Self>, call: Call) -> std::result::Result<oneshot::Receiver<Outcome>, Refused> {
         let (reply, answer) = oneshot::channel();
         let mut inner = self.lock();
         if inner.closed {
-            return Err(Error::new(Kind::NotReady, "The model is being unloaded."));
+            return Err(Refused::Closed(Box::new(call)));
         }
         if inner.waiting.len() >= self.batching.queue_limit {
-            return Err(Error::new(
-                Kind::Overloaded,
-                format!("The queue is full ({} requests wait). Retry later.", inner.waiting.len()),
-            ));
+            return Err(Refused::Full { waiting: inner.waiting.len() });
         }
         let now = Instant::now();
         inner.waiting.push_back(Waiting { call, reply, queued_at: now });

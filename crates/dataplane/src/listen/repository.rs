@@ -35,8 +35,8 @@ pub(super) async fn load(exchange: &mut Exchange<'_>, name: &str) -> Result<Resp
 
 /// `POST /v2/repository/models/{m}/unload`
 pub(super) async fn unload(exchange: &mut Exchange<'_>, name: &str) -> Result<Response<Reply>> {
-    parameters(exchange).await?;
-    finish(exchange.shared.server.repository.unload(name.to_owned())).await?;
+    let parameters = parameters(exchange).await?;
+    finish(exchange.shared.server.repository.unload(name.to_owned(), parameters)).await?;
     Ok(reply::json(&json!({"name": name, "unload": true})))
 }
 

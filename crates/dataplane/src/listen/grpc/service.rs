@@ -137,7 +137,8 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<RepositoryModelUnloadResponse> {
         let asked = request.into_inner();
         let name = named(asked.model_name, asked.triton_model_name)?;
-        self.server.repository.unload(name.clone()).await?;
+        let parameters = repository_parameters(asked.parameters)?;
+        self.server.repository.unload(name.clone(), parameters).await?;
         Ok(Response::new(RepositoryModelUnloadResponse { model_name: name, is_unloaded: true }))
     }
 

@@ -1,0 +1,169 @@
+//! A model's thread: take what is queued, join it, call Python once a batch, part the answers.
+//!
+//! The thread stays attached to the interpreter for its whole life and lets go of the GIL while it waits
+//! and while it joins and parts: attaching anew cost 2.8 µs a batch, this costs 1.0 µs.
+
+use crate::convert;
+use crate::reply::{Reply, Request};
+use modelport_dataplane::batch::{merge, Work};
+use modelport_dataplane::error::Result as Served;
+use modelport_dataplane::message::{Answer, Call, InferRequest, InferResponse, Payload};
+use modelport_dataplane::model::Model;
+use modelport_dataplane::tensor::{Params, Tensor};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use std::sync::Arc;
+
+/// How the model is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Batches of tensors, by `run`.
+    Tensors,
+    /// One request at a time, by `handle`.
+    Requests,
+}
+
+/// Starts one thread of a model; it ends when the model's queue is closed and empty.
+pub(crate) fn spawn(
+    model: Arc<Model>,
+    executor: Py<PyAny>,
+    mode: Mode,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let name = format!("model {}", model.metadata.name);
+    std::thread::Builder::new().name(name).spawn(move || {
+        // The interpreter may be on its way out: then there is nobody left to serve.
+        Python::try_attach(|py| {
+            let executor = executor.bind(py);
+            match mode {
+                Mode::Tensors => serve_tensors(py, &model, executor),
+                Mode::Requests => serve_requests(py, &model, executor),
+            }
+        });
+    })
+}
+
+/// Requests of the same form, joined.
+struct Batch {
+    /// Their places in the work.
+    members: Vec<usize>,
+    /// Rows of each.
+    rows: Vec<usize>,
+    inputs: Vec<Tensor>,
+    parameters: Params,
+    headers: Vec<(String, String)>,
+}
+
+fn prepare(work: &Work, max_rows: usize, joins: bool) -> Vec<Batch> {
+    let groups = if joins && work.calls.len() > 1 {
+        merge::group(&work.calls, max_rows)
+    } else {
+        (0..work.calls.len()).map(|index| vec![index]).collect()
+    };
+    groups.into_iter().map(|members| batch(work, members)).collect()
+}
+
+fn batch(work: &Work, members: Vec<usize>) -> Batch {
+    let calls: Vec<&Call> = members.iter().filter_map(|&index| work.calls.get(index)).collect();
+    let requests: Vec<&InferRequest> = calls
+        .iter()
+        .filter_map(|call| match &call.payload {
+            Payload::Tensors(request) => Some(request),
+            Payload::Raw(_) => None,
+        })
+        .collect();
+    let inputs = match requests.as_slice() {
+        [] => Vec::new(),
+        // Bytes are counted references: one request's tensors are not copied.
+        [only] => only.inputs.clone(),
+        several => merge::join(several),
+    };
+    Batch {
+        rows: requests.iter().map(|request| request.inputs.first().map_or(1, Tensor::rows)).collect(),
+        inputs,
+        parameters: requests.first().map(|request| request.parameters.clone()).unwrap_or_default(),
+        headers: calls.first().map(|call| call.headers.clone()).unwrap_or_default(),
+        members,
+    }
+}
+
+fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>) {
+    let max_rows = model.options.batching.max_rows;
+    let mut joins = max_rows > 1 && !model.options.wants_headers;
+    while let Some((work, batches)) = py.detach(|| {
+        let work = model.queue.take()?;
+        let batches = prepare(&work, max_rows, joins);
+        Some((work, batches))
+    }) {
+        for batch in batches {
+            let outcome = run(py, model, executor, &batch);
+            let ticket = work.ticket;
+            if let [only] = batch.members.as_slice() {
+                let answer = outcome.map(Answer::Tensors);
+                py.detach(|| model.queue.complete(ticket, [(*only, answer)]));
+                continue;
+            }
+            let parted = py.detach(|| outcome.map(|response| merge::part(&response, &batch.rows)));
+            match parted {
+                Ok(Ok(parts)) => py.detach(|| {
+                    let answers = parts.into_iter().map(|part| Ok(Answer::Tensors(part)));
+                    model.queue.complete(ticket, batch.members.iter().copied().zip(answers));
+                }),
+                // One bad row must not fail its neighbours, and a model whose outputs don't follow its
+                // rows must not be joined at all: each request is asked for alone.
+                failed => {
+                    if matches!(failed, Ok(Err(_))) {
+                        joins = false;
+                    }
+                    for &member in &batch.members {
+                        let alone = self::batch(&work, vec![member]);
+                        let answer = run(py, model, executor, &alone).map(Answer::Tensors);
+                        py.detach(|| model.queue.complete(ticket, [(member, answer)]));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn run(py: Python<'_>, model: &Model, executor: &Bound<'_, PyAny>, batch: &Batch) -> Served<InferResponse> {
+    model.metrics.batch(batch.members.len(), batch.rows.iter().sum());
+    let called = || -> PyResult<InferResponse> {
+        let inputs = PyList::empty(py);
+        for tensor in &batch.inputs {
+            inputs.append(convert::input(py, tensor)?)?;
+        }
+        let parameters = convert::parameters(py, &batch.parameters)?;
+        let headers = convert::headers(py, &batch.headers)?;
+        let outputs = executor.call_method1(intern!(py, "run"), (inputs, parameters, headers))?;
+        convert::response(&outputs)
+    };
+    called().map_err(|raised| convert::error(py, &raised))
+}
+
+fn serve_requests(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>) {
+    while let Some(work) = py.detach(|| model.queue.take()) {
+        for (index, call) in work.calls.iter().enumerate() {
+            model.metrics.batch(1, 1);
+            if let Err(raised) = handle(py, model, executor, (work.ticket, index), call) {
+                let error = convert::error(py, &raised);
+                // It may have been answered before it raised: then this changes nothing.
+                model.queue.complete(work.ticket, [(index, Err(error))]);
+            }
+        }
+    }
+}
+
+fn handle(
+    py: Python<'_>,
+    model: &Arc<Model>,
+    executor: &Bound<'_, PyAny>,
+    (ticket, index): (u64, usize),
+    call: &Call,
+) -> PyResult<()> {
+    let request = Bound::new(py, Request::new(py, call)?)?;
+    let reply = Bound::new(py, Reply::new(Arc::clone(&model.queue), ticket, index))?;
+    executor.call_method1(intern!(py, "handle"), (request, &reply))?;
+    reply.get().leave();
+    Ok(())
+}

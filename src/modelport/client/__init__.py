@@ -1,0 +1,4 @@
+"""Asking a server: small inference clients.
+
+For notebooks, tests and the command line. It may import `protocol`; it never imports a server.
+"""

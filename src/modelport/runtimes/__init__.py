@@ -1,0 +1,1 @@
+"""Frameworks, a file each."""

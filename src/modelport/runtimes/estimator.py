@@ -1,0 +1,424 @@
+"""What a fitted scikit-learn estimator says of itself: its columns, what it does with missing values, its outputs.
+
+Nothing here predicts. Estimators are untyped, and those of other libraries and of users are among them: what
+cannot be told is said to be unknown, never guessed.
+"""
+
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownLambdaType=false, reportUnknownParameterType=false, reportPrivateUsage=false
+# (scikit-learn is untyped, and so is everything read from its estimators)
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from modelport.protocol.datatype import datatype_of
+from modelport.runtimes.framework import framework
+from modelport.serve.signature import TensorSpec
+
+
+class Column(NamedTuple):
+    """What is known of a column: `datatype` is empty where nothing is."""
+
+    datatype: str
+    categories: tuple[Any, ...] | None = None
+    """The values that it may take, where others are refused."""
+    optional: bool = False
+    """Whether nothing uses it."""
+    dtype_category: bool = False
+    """Whether it must be a pandas categorical."""
+    none: bool = False
+    """Whether the model knows None, and not NaN, as the missing value."""
+
+
+_NUMBER: Final = Column("FP64")
+_UNKNOWN: Final = Column("")
+_UNUSED: Final = Column("BYTES", optional=True)
+
+Fate = Literal["refuses", "passes", "absorbs"]
+
+
+def walk(root: Any) -> Iterator[Any]:
+    """The estimator and all those that it is made of."""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        item = stack.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+        elif isinstance(item, np.ndarray):
+            if item.dtype == object:
+                stack.extend(item.ravel().tolist())
+        elif hasattr(item, "get_params") and not isinstance(item, type):
+            yield item
+            stack.extend(getattr(item, "__dict__", {}).values())
+
+
+def is_native(estimator: Any) -> bool:
+    """Whether the class is scikit-learn's own."""
+    return type(estimator).__module__.split(".")[0] == "sklearn"
+
+
+def final(estimator: Any) -> Any:
+    """The estimator that answers in the end."""
+    while True:
+        if hasattr(estimator, "steps"):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return estimator
+
+
+def takes_documents(estimator: Any) -> bool:
+    """Whether rows are texts, not tables."""
+    for part in _front(estimator):
+        if is_native(part):
+            tag = _tag(part, "string")
+            return bool(tag) and not _tag(part, "two_d_array")
+    return False
+
+
+def names_of(estimator: Any) -> list[str] | None:
+    """The columns that it was fitted on, if they had names."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return None if names is None else [str(name) for name in names]
+
+
+def width_of(estimator: Any) -> int | None:
+    """How many columns it was fitted on, as far as it says."""
+    width = getattr(estimator, "n_features_in_", None)
+    return None if width is None else int(width)
+
+
+def columns_of(estimator: Any, width: int) -> list[Column]:
+    """What is known of each column that the estimator was fitted on."""
+    columns = _columns(estimator, width)
+    return columns if len(columns) == width else [_UNKNOWN] * width
+
+
+def accepts_missing(estimator: Any) -> bool:
+    """Whether missing values may be sent at all; a column of its own may still refuse them."""
+    return _fate(estimator) != "refuses"
+
+
+def outputs_of(estimator: Any, proba: bool) -> tuple[TensorSpec, ...]:
+    """The outputs, as far as the fitted attributes say."""
+    last = final(estimator)
+    classes = getattr(estimator, "classes_", None)
+    if classes is None:
+        classes = getattr(last, "classes_", None)
+    if proba:
+        if isinstance(classes, list):
+            return tuple(
+                TensorSpec(f"output-{index}", "FP64", (-1, len(some))) for index, some in enumerate(classes)
+            )
+        return (TensorSpec("output-0", "FP64", (-1, -1 if classes is None else len(classes))),)
+    if not hasattr(estimator, "predict"):
+        return (TensorSpec("output-0", "FP64", (-1, -1)),)
+    if isinstance(classes, list):
+        dtype = np.result_type(*(np.asarray(some).dtype for some in classes)) if classes else np.dtype(float)
+        return (TensorSpec("output-0", datatype_of(dtype), (-1, len(classes))),)
+    if classes is not None:
+        shape = (-1, len(classes)) if getattr(last, "multilabel_", False) else (-1,)
+        return (TensorSpec("output-0", datatype_of(np.asarray(classes).dtype), shape),)
+    labels = getattr(last, "labels_", None)
+    if labels is not None and _kind(last) == "clusterer":
+        return (TensorSpec("output-0", datatype_of(np.asarray(labels).dtype)),)
+    if _kind(last) in ("clusterer", "outlier_detector"):
+        return (TensorSpec("output-0", "INT64"),)
+    if _kind(last) != "regressor":
+        return ()
+    return (TensorSpec("output-0", "FP64", (-1, targets) if (targets := _targets(last)) > 1 else (-1,)),)
+
+
+def mixes_rows(estimator: Any) -> bool:
+    """Whether a row's prediction may depend on the rows beside it."""
+    if not hasattr(estimator, "get_params"):
+        return True  # not an estimator: it may do anything
+    return any(  # scale(), minmax_scale() and the like look at the whole batch
+        type(part).__name__ == "FunctionTransformer"
+        and getattr(part.func, "__module__", None) == "sklearn.preprocessing._data"
+        for part in walk(estimator)
+    )
+
+
+def _columns(estimator: Any, width: int) -> list[Column]:
+    if hasattr(estimator, "steps"):
+        return _chain([step for _, step in estimator.steps], width)
+    if hasattr(estimator, "transformers_"):
+        return _split(estimator, width)
+    if hasattr(estimator, "transformer_list"):
+        return _merged([_columns(part, width) for _, part in estimator.transformer_list if part != "drop"])
+    if getattr(estimator, "_preprocessor", None) is not None:  # HistGradientBoosting's own encoder
+        return _split(estimator._preprocessor, width)
+    if isinstance(getattr(estimator, "categories_", None), list):
+        closed = getattr(estimator, "handle_unknown", "error") == "error" and not _is_target(estimator)
+        return [_encoded(values, closed) for values in estimator.categories_]
+    name = type(estimator).__name__
+    if name == "SimpleImputer":
+        return [_UNKNOWN if value is None else _typed(value) for value in estimator.statistics_.tolist()]
+    if name == "FunctionTransformer":
+        function = getattr(estimator.func, "func", estimator.func)  # what a partial is of
+        module = str(getattr(function, "__module__", None))
+        numeric = (
+            function is None or isinstance(function, np.ufunc) or module.startswith(("numpy", "sklearn"))
+        )
+        return [_NUMBER if numeric else _UNKNOWN] * width
+    if boosted := _boosted(estimator, width):
+        return boosted
+    parts = _parts(estimator)
+    if parts:
+        return _merged([_columns(part, width) for part in parts])
+    if not is_native(estimator):
+        return [_UNKNOWN] * width
+    if _tag(estimator, "string") and not _tag(estimator, "two_d_array"):
+        return [Column("BYTES")] * width
+    return [_NUMBER] * width
+
+
+def _chain(steps: Sequence[Any], width: int) -> list[Column]:
+    """Columns of a pipeline are those of its first step that does anything."""
+    real = [step for step in steps if step is not None and not isinstance(step, str)]
+    if not real:
+        return [_NUMBER] * width
+    columns = _columns(real[0], width)
+    if len(real) > 1 and type(real[0]).__name__.endswith("Imputer"):
+        after = _columns(real[1], width)
+        if len(after) == len(columns):  # an imputer keeps the columns, the encoder after it knows the values
+            return [
+                known if known.datatype == "BYTES" else mine
+                for mine, known in zip(columns, after, strict=True)
+            ]
+    return columns
+
+
+def _split(transformer: Any, width: int) -> list[Column]:
+    """Columns of a ColumnTransformer: each goes to some of its parts, or to none."""
+    names = names_of(transformer)
+    columns = [_UNUSED] * width
+    for _, part, chosen in transformer.transformers_:
+        if isinstance(part, str) and part == "drop":
+            continue
+        indices = _indices(chosen, names, width)
+        known = [_NUMBER] * len(indices) if isinstance(part, str) else _columns(part, len(indices))
+        if len(known) != len(indices):
+            known = [_UNKNOWN] * len(indices)
+        for index, column in zip(indices, known, strict=True):
+            columns[index] = _either(columns[index], column)
+    return columns
+
+
+def _indices(chosen: Any, names: list[str] | None, width: int) -> list[int]:
+    if isinstance(chosen, slice):
+        if isinstance(chosen.start, str) or isinstance(chosen.stop, str):
+            order = names or []
+            start = order.index(chosen.start) if chosen.start is not None else 0
+            stop = order.index(chosen.stop) + 1 if chosen.stop is not None else width
+            return list(range(start, stop))
+        return list(range(width))[chosen]
+    values = [chosen] if isinstance(chosen, str | int) else list(chosen)
+    if values and all(isinstance(value, bool | np.bool_) for value in values):
+        return [index for index, value in enumerate(values) if value]
+    return [(names or []).index(value) if isinstance(value, str) else int(value) % width for value in values]
+
+
+def _merged(tables: list[list[Column]]) -> list[Column]:
+    """Columns that go to several estimators at once."""
+    first = tables[0] if tables else []
+    for other in tables[1:]:
+        if len(other) == len(first):
+            first = [_either(mine, theirs) for mine, theirs in zip(first, other, strict=True)]
+    return first
+
+
+def _either(one: Column, other: Column) -> Column:
+    """What two uses of one column say together."""
+    if one.optional or other.optional:
+        return other if one.optional else one
+    if one.datatype == other.datatype and one.categories and other.categories:
+        both = tuple(value for value in one.categories if value in other.categories)
+        return one._replace(categories=both)
+    ranked = sorted(
+        (one, other), key=lambda it: (it.datatype != "BYTES", it.datatype == "", it.categories is None)
+    )
+    return ranked[0]
+
+
+def _encoded(values: Any, closed: bool) -> Column:
+    """A column that an encoder has seen these values of."""
+    array = np.asarray(values)
+    present = [value for value in array.tolist() if value is not None and value == value]
+    none = any(value is None for value in array.tolist())
+    text = any(isinstance(value, str) for value in present)
+    datatype = "BYTES" if text else _number_type(array, present)
+    return Column(datatype, tuple(present) if closed else None, none=none)
+
+
+def _number_type(array: Any, present: list[Any]) -> str:
+    if array.dtype.kind in "iufb":
+        return datatype_of(array.dtype)
+    if present and all(isinstance(value, bool) for value in present):
+        return "BOOL"
+    return "FP64" if present and all(isinstance(value, int | float) for value in present) else ""
+
+
+def _typed(value: Any) -> Column:
+    return Column("BYTES") if isinstance(value, str) else _NUMBER
+
+
+def _is_target(estimator: Any) -> bool:
+    return type(estimator).__name__ == "TargetEncoder"  # an unknown category gets the target's mean
+
+
+def _boosted(estimator: Any, width: int) -> list[Column] | None:
+    """Columns of the scikit-learn classes of XGBoost, LightGBM and CatBoost."""
+    library = type(estimator).__module__.split(".")[0]
+    if library == "xgboost" and hasattr(estimator, "get_booster"):
+        from modelport.runtimes.xgboost import column_specs
+
+        specs = column_specs(estimator.get_booster())
+        return [
+            Column(spec.datatype, spec.categories, dtype_category=spec.datatype == "BYTES") for spec in specs
+        ] or [_NUMBER] * width
+    if library == "lightgbm" and hasattr(estimator, "booster_"):
+        from modelport.runtimes.lightgbm import column_categories
+
+        known = column_categories(estimator.booster_)
+        return [
+            Column("BYTES", dtype_category=True) if _has_text(known.get(index)) else _NUMBER
+            for index in range(width)
+        ]
+    if library == "catboost" and hasattr(estimator, "get_cat_feature_indices"):
+        text = {*estimator.get_cat_feature_indices(), *estimator.get_text_feature_indices()}
+        return [Column("BYTES") if index in text else _NUMBER for index in range(width)]
+    return None
+
+
+def _has_text(categories: Sequence[Any] | None) -> bool:
+    return categories is not None and any(isinstance(value, str) for value in categories)
+
+
+def _parts(estimator: Any) -> list[Any]:
+    """The fitted estimators that a meta-estimator hands its input to as it is."""
+    for name in ("best_estimator_", "regressor_", "estimator_"):
+        if (part := getattr(estimator, name, None)) is not None:
+            return [part]
+    if calibrated := getattr(estimator, "calibrated_classifiers_", None):
+        return [calibrated[0].estimator]
+    if type(estimator).__name__ == "FrozenEstimator":
+        return [estimator.estimator]
+    parts = getattr(estimator, "estimators_", None)
+    if isinstance(parts, list) and type(estimator).__name__.startswith(
+        ("Voting", "Stacking", "MultiOutput", "OneVs")
+    ):
+        return [part for part in parts if hasattr(part, "get_params")]
+    return []
+
+
+def _front(estimator: Any) -> Iterator[Any]:
+    """The estimators that see the input first."""
+    if hasattr(estimator, "steps"):
+        for _, step in estimator.steps:
+            if step is not None and not isinstance(step, str):
+                yield from _front(step)
+                return
+    elif hasattr(estimator, "transformer_list"):
+        for _, part in estimator.transformer_list:
+            yield from _front(part)
+    elif parts := _parts(estimator):
+        yield from _front(parts[0])
+    else:
+        yield estimator
+
+
+def _fate(estimator: Any) -> Fate:
+    """What becomes of missing values in an estimator."""
+    if hasattr(estimator, "steps"):
+        for _, step in estimator.steps:
+            if step is None or isinstance(step, str):
+                continue
+            fate = _fate(step)
+            if fate != "passes":
+                return fate
+        return "passes"
+    if hasattr(estimator, "transformers_"):
+        parts = [
+            part
+            for _, part, chosen in estimator.transformers_
+            if part != "drop" and len(np.atleast_1d(chosen))
+        ]
+        return _best(["passes" if isinstance(part, str) else _fate(part) for part in parts])
+    if hasattr(estimator, "transformer_list"):
+        return _worst([_fate(part) for _, part in estimator.transformer_list if not isinstance(part, str)])
+    if type(estimator).__name__.endswith("Imputer"):
+        return "absorbs"
+    if isinstance(categories := getattr(estimator, "categories_", None), list):
+        if getattr(estimator, "handle_unknown", "error") != "error" or _is_target(estimator):
+            return "absorbs"
+        known = any(
+            value is None or value != value for some in categories for value in np.asarray(some).tolist()
+        )
+        return "absorbs" if known else "refuses"
+    if parts := _parts(estimator):
+        return _worst([_fate(part) for part in parts])
+    if not is_native(estimator) and _kind(estimator) not in ("classifier", "regressor"):
+        return "absorbs"  # a user's own transformer may well fill the gaps
+    return "passes" if _tag(estimator, "allow_nan") else "refuses"
+
+
+def _best(fates: list[Fate]) -> Fate:
+    return _first(("absorbs", "passes", "refuses"), fates)
+
+
+def _worst(fates: list[Fate]) -> Fate:
+    return _first(("refuses", "passes", "absorbs"), fates)
+
+
+def _first(order: tuple[Fate, ...], fates: list[Fate]) -> Fate:
+    for fate in order:
+        if fate in fates:
+            return fate
+    return "passes"
+
+
+def _tag(estimator: Any, name: str) -> Any:
+    """An input tag, by the way of scikit-learn 1.6 and later or by the old one."""
+    get_tags: Any = getattr(framework("sklearn.utils", "sklearn"), "get_tags", None)
+    if get_tags is None:
+        old = estimator._get_tags() if hasattr(estimator, "_get_tags") else {}
+        types = old.get("X_types", ["2darray"])
+        return {"string": "string" in types, "two_d_array": "2darray" in types}.get(name, old.get(name))
+    try:
+        return getattr(get_tags(estimator).input_tags, name)
+    except Exception:  # noqa: BLE001 (a user's class may define its tags wrongly)
+        return name == "two_d_array"
+
+
+def _kind(estimator: Any) -> str | None:
+    """classifier, regressor, clusterer or outlier_detector."""
+    kind = getattr(estimator, "_estimator_type", None)
+    if kind is None:
+        try:
+            kind = framework("sklearn.utils", "sklearn").get_tags(estimator).estimator_type
+        except Exception:  # noqa: BLE001 (as above)
+            return None
+    return kind
+
+
+def _targets(regressor: Any) -> int:
+    """How many numbers a regressor gives a row."""
+    if (targets := getattr(regressor, "n_outputs_", None)) is not None:
+        return int(targets)
+    if type(regressor).__name__ == "MultiOutputRegressor":
+        return len(regressor.estimators_)
+    coefficients = getattr(regressor, "coef_", None)
+    return len(coefficients) if isinstance(coefficients, np.ndarray) and coefficients.ndim == 2 else 1

@@ -1,0 +1,54 @@
+"""What a server says to the person who started it."""
+
+from __future__ import annotations
+
+import sys
+
+from modelport.serve.options import ServerOptions
+from modelport.serve.ports import Bound
+
+
+class Announcer:
+    """Prints a server's events: addresses and models on stdout, trouble on stderr.
+
+    It is also the channel of a worker that has no supervisor.
+    """
+
+    def __init__(self, options: ServerOptions, bound: Bound) -> None:
+        self._options = options
+        self._scheme = "https" if options.tls_certificate else "http"
+        self._http = f"{options.host}:{bound.http_port}"
+        self._grpc = None if bound.grpc_port is None else f"{options.host}:{bound.grpc_port}"
+
+    def report(self, event: str, text: str = "") -> None:
+        """Prints an event: `loaded`, `ready`, `failed`, or any other with a text of its own."""
+        match event:
+            case "loaded":
+                _out(text.replace("{address}", f"{self._scheme}://{self._http}"))
+            case "ready":
+                self._ready()
+            case "failed":
+                _err(f"error: {text}")
+            case "asked":
+                pass
+            case _:
+                _err(text or event)
+
+    def _ready(self) -> None:
+        _out(f"\nREST  {self._scheme}://{self._http}")
+        grpc = self._http if self._options.one_port else self._grpc
+        if grpc is not None:
+            _out(f"gRPC  {grpc}")
+        if self._options.docs:
+            _out(f"docs  {self._scheme}://{self._http}/docs")
+        _out("Ctrl-C ends it.")
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _err(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

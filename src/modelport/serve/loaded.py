@@ -1,0 +1,60 @@
+"""Models that a runtime has loaded, as the data plane calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from modelport.protocol.datatype import Array
+from modelport.protocol.errors import Unimplemented
+from modelport.protocol.tensor import to_array, to_outputs
+from modelport.serve.failure import to_serve_error
+from modelport.serve.runtime import LoadedModel, Settings
+from modelport.serve.signature import Signature
+
+if TYPE_CHECKING:
+    from modelport._dataplane import Input, Outputs, Parameters, Reply, Request
+
+_JSON_DATATYPES = frozenset(("FP64", "INT64", "BOOL", "BYTES"))
+"""What V1's untyped numbers and strings become; `run` is not told the protocol."""
+
+Fit = Callable[[list["Input"]], Mapping[str, Array]]
+
+
+class RuntimeExecutor:
+    """Predicts batches with a loaded model: inputs are fitted to its signature, outputs passed on."""
+
+    def __init__(self, loaded: LoadedModel, settings: Settings) -> None:
+        self.loaded = loaded
+        self.settings = settings
+        self._fit = fitting(loaded.signature, loaded.accepts_missing)
+
+    def run(self, inputs: list[Input], parameters: Parameters, headers: dict[str, str]) -> Outputs:
+        """Predicts the joined rows of one or more requests."""
+        try:
+            return to_outputs(self.loaded.predict(self._fit(inputs), parameters)), None, None
+        except Exception as error:
+            raise to_serve_error(error, self.settings.name) from error
+
+    def handle(self, request: Request, reply: Reply) -> None:
+        """Nothing comes this way: a loaded model predicts tensors and explains nothing."""
+        told = Unimplemented(f"Model {self.settings.name} cannot {request.verb} a payload of its own.")
+        reply.fail(told.status, str(told))
+
+
+def fitting(signature: Signature, accepts_missing: bool) -> Fit:
+    """The function that fits a request's tensors to a signature, or raises InvalidInput."""
+    from modelport.serve import columns, tensors
+    from modelport.serve.given import Given
+
+    def given(inputs: list[Input]) -> list[Given]:
+        # BF16 has become float32 on the way.
+        return [
+            Given(one[0], "FP32" if one[1] == "BF16" else one[1], to_array(one), one[4]) for one in inputs
+        ]
+
+    if signature.kind == "columns":
+        return lambda inputs: columns.arrange(given(inputs), signature, accepts_missing)
+    return lambda inputs: tensors.check(
+        given(inputs), signature, all(one[1] in _JSON_DATATYPES for one in inputs)
+    )

@@ -1,0 +1,83 @@
+"""What a user may set for a server and for the models in it: read once, at the edge, then only passed on."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How one model is loaded and called."""
+
+    predict_proba: bool = False
+    """Answer with class probabilities where the model has them (KServe: PREDICT_PROBA)."""
+    threads: int = 1
+    """Threads that the framework may use for one prediction (KServe: --nthread)."""
+    allow_pickle: bool = True
+    """Load formats that can run code: pickle, joblib, TorchScript."""
+    max_batch_size: int = 256
+    """Most rows that are predicted together; 1 switches batching off."""
+    batch_delay_s: float = 0.0
+    """How long to wait for a batch to fill. 0: take what is queued, never wait."""
+    queue_limit: int = 1024
+    """Most requests that wait for the model; one more gets 429."""
+    predict_timeout_s: float | None = 60.0
+    """Longest time for one call of the model; then 504, and its worker process is replaced."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A model to serve: where it lies and what it is called."""
+
+    name: str
+    path: str
+    """A file, a folder, or `file.py:Class`."""
+    version: str | None = None
+
+
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's ports and limits."""
+
+    host: str = "127.0.0.1"
+    """Address to bind. Loopback unless told otherwise."""
+    http_port: int = 8080
+    """REST; 0 picks a free port."""
+    grpc_port: int | None = 8081
+    """gRPC; 0 picks a free port, None serves none of its own."""
+    metrics_port: int | None = None
+    """`/metrics` on a port of its own as well."""
+    one_port: bool = False
+    """gRPC on the REST port too, and on no other."""
+    workers: int = 1
+    """Processes that serve the same ports."""
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
+    """Ask clients for certificates of this authority (mTLS)."""
+    max_body_bytes: int = 256 << 20
+    """Largest body, after decompression."""
+    max_connections: int = 10_000
+    drain_timeout_s: float = 30.0
+    """Longest time that requests in flight may take once the server stops."""
+    drain_delay_s: float = 0.0
+    """How long a stopping server still accepts, not ready, so that balancers notice."""
+    docs: bool = True
+    """Serve /docs and /openapi.json."""
+    access_log: bool = False
+    """A JSON line a request on stderr."""
+    ce_type: str = "io.kserve.inference.response"
+    ce_source: str | None = None
+    ce_merge: bool = False
+    watch: bool = False
+    """Load an artifact anew when it changes."""
+    load_timeout_s: float = 600.0
+    """Longest time until a new worker process serves."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a worker process needs to know: what to serve, and how."""
+
+    server: ServerOptions = msgspec.field(default_factory=ServerOptions)
+    model: ModelOptions = msgspec.field(default_factory=ModelOptions)
+    sources: tuple[Source, ...] = ()
+    """Models that are loaded from the start."""
+    repository: str | None = None
+    """A folder whose models can be loaded and unloaded by name."""

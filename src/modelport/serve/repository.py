@@ -1,0 +1,199 @@
+"""The models of one worker process: loading, unloading, reloading, and saying so to its siblings."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from modelport.protocol.errors import InferenceError, InvalidInput, ModelNotFound, ServeError
+from modelport.serve.options import Plan, Source
+from modelport.serve.runtime import LoadError
+from modelport.serve.servable import Servable, put
+
+if TYPE_CHECKING:
+    from modelport import _dataplane
+
+log = logging.getLogger("modelport")
+
+Load = Callable[[Source], Servable]
+"""Loads a model; passed in, since this room knows no framework. Raises LoadError."""
+Find = Callable[[str], list[Source]]
+"""The sources of a model of the repository folder, a version each, found anew; empty if there is none."""
+
+LOCAL = "modelport_local"
+"""Load and unload parameter: this process alone; its siblings are told by whoever asked."""
+
+
+class Repository:
+    """What this process serves, by name. Its `load` and `unload` answer the repository API."""
+
+    def __init__(self, plan: Plan, load: Load, find: Find, names: Callable[[], Iterable[str]]) -> None:
+        self._plan = plan
+        self._load = load
+        self._find = find
+        self._names = names
+        self._server: _dataplane.Server | None = None
+        self._served: dict[str, dict[str | None, Servable]] = {}
+        self._states: dict[str, tuple[str, str]] = {}
+        self._lock = threading.Lock()
+        self._peers: list[str] = []
+        self.changed: Callable[[dict[str, bool]], None] = lambda loaded: None
+        """Told after each change: which names are loaded now, by the API's word."""
+        self._asked: dict[str, bool] = {}
+
+    def attach(self, server: _dataplane.Server) -> None:
+        """Serves by this server from now on."""
+        self._server = server
+
+    def start(self, asked: dict[str, bool]) -> Iterable[Servable]:
+        """Loads the plan's models, and those that the API has asked for since; yields each. Raises LoadError."""
+        self._asked = dict(asked)
+        for source in self._plan.sources:
+            if self._asked.get(source.name, True):
+                yield self._put(source)
+        planned = {source.name for source in self._plan.sources}
+        for name, wanted in self._asked.items():
+            if wanted and name not in planned:
+                for source in self._find(name):
+                    yield self._put(source)
+        self._publish()
+
+    def set_peers(self, sockets: list[str]) -> None:
+        """The control sockets of the sibling processes."""
+        self._peers = sockets
+        self._need().set_peers(sockets)
+
+    def load(self, name: str, parameters: dict[str, bool | int | float | str]) -> None:
+        """Loads a model, or loads it anew; the old one serves until the new one can."""
+        with self._lock:
+            sources = self._sources(name)
+            if not sources:
+                raise ModelNotFound(name)
+            try:
+                for source in sources:
+                    self._put(source)
+            except LoadError as error:
+                self._states[name] = ("UNAVAILABLE", str(error))
+                self._publish()
+                raise InferenceError(f"Model with name {name} cannot be loaded: {error}") from error
+            versions = {source.version for source in sources}
+            for gone in [version for version in self._served.get(name, {}) if version not in versions]:
+                self._drop(name, gone)
+            self._asked[name] = True
+            self._publish()
+        self._tell(name, "load", parameters)
+
+    def unload(self, name: str, parameters: dict[str, bool | int | float | str]) -> None:
+        """Stops serving a model once what waits for it is answered."""
+        with self._lock:
+            if name not in self._served:
+                raise ModelNotFound(name)
+            for version in list(self._served[name]):
+                self._drop(name, version)
+            self._asked[name] = False
+            self._publish()
+        self._tell(name, "unload", parameters)
+
+    def reload(self, source: Source) -> str:
+        """Loads a changed artifact; returns what was found. Raises LoadError: then the old one serves on."""
+        with self._lock:
+            report = self._put(source).report
+            self._publish()
+            return report
+
+    def served(self) -> list[Source]:
+        """The sources of what is served now."""
+        with self._lock:
+            return [source for name in self._served for source in self._sources(name)]
+
+    def _sources(self, name: str) -> list[Source]:
+        planned = [source for source in self._plan.sources if source.name == name]
+        return self._find(name) or planned
+
+    def _put(self, source: Source) -> Servable:
+        servable = self._load(source)
+        put(self._need(), servable, self._plan.model)
+        versions = self._served.setdefault(source.name, {})
+        old = versions.get(source.version)
+        versions[source.version] = servable
+        self._states[source.name] = ("READY", "")
+        _close(old)
+        return servable
+
+    def _drop(self, name: str, version: str | None) -> None:
+        servable = self._served[name].pop(version)
+        self._need().remove(name, version)
+        if not self._served[name]:
+            del self._served[name]
+            self._states[name] = ("UNAVAILABLE", "unloaded")
+        _close(servable)
+
+    def _publish(self) -> None:
+        rows: list[tuple[str, str, str, str]] = []
+        for name in sorted({*self._served, *self._states, *self._names()}):
+            state, reason = self._states.get(name, ("UNAVAILABLE", "not loaded"))
+            versions = self._served.get(name)
+            if versions and state != "READY":  # the old one serves on where a new one failed
+                rows.extend((name, version or "", "READY", reason) for version in versions)
+            else:
+                rows.extend((name, version or "", state, reason) for version in (versions or {None: None}))
+        self._need().set_index(rows)
+        self.changed(dict(self._asked))
+
+    def _tell(self, name: str, verb: str, parameters: dict[str, bool | int | float | str]) -> None:
+        if parameters.get(LOCAL):
+            return
+        failures: list[str] = []
+        for peer in self._peers:
+            try:
+                _post(peer, f"/v2/repository/models/{quote(name, safe='')}/{verb}")
+            except (OSError, ServeError, http.client.HTTPException) as error:
+                # A sibling that has just ended is replaced by one that knows what was asked for.
+                if Path(peer).exists():
+                    failures.append(str(error))
+        if failures:
+            raise InferenceError(
+                f"{verb} of {name} failed in {len(failures)} worker processes: {failures[0]}"
+            )
+
+    def _need(self) -> _dataplane.Server:
+        if self._server is None:
+            raise RuntimeError("attach() comes first")
+        return self._server
+
+
+def _close(servable: Servable | None) -> None:
+    if servable is not None and servable.close is not None:
+        servable.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=600)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _post(path: str, target: str) -> None:
+    connection = _UnixConnection(path)
+    try:
+        connection.request("POST", target, body=json.dumps({"parameters": {LOCAL: True}}))
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
+        if response.status == 400:
+            raise InvalidInput(text)
+        if response.status not in (200, 404):  # 404: unloaded there already
+            raise InferenceError(text)
+    finally:
+        connection.close()

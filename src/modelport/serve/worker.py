@@ -1,0 +1,149 @@
+"""A worker process: loads its models, serves them on sockets that it is given, and reports to its supervisor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from modelport import _dataplane
+from modelport.serve.options import Plan, ServerOptions, Source
+from modelport.serve.ports import Sockets
+from modelport.serve.repository import Repository
+from modelport.serve.runtime import LoadError
+
+log = logging.getLogger("modelport")
+
+STUCK = 86
+"""Exit code of a process whose model did not return within the predict timeout (`crates/python/src/server.rs`)."""
+
+
+class Channel(Protocol):
+    """The way to the supervisor; a process without one prints instead."""
+
+    def report(self, event: str, text: str = "") -> None:
+        """Tells the supervisor that something happened."""
+        ...
+
+
+def build_server(
+    options: ServerOptions,
+    sockets: Sockets,
+    repository: _dataplane.RepositoryCallbacks,
+    version: str,
+    *,
+    signals: bool,
+    on_stuck: Callable[[], None] | None = None,
+) -> _dataplane.Server:
+    """A server for these options on these sockets."""
+    tls = None
+    if options.tls_certificate and options.tls_key:
+        tls = (options.tls_certificate, options.tls_key, options.tls_client_ca)
+    return _dataplane.Server(
+        version=version,
+        repository=repository,
+        http_fd=sockets.http,
+        grpc_fd=sockets.grpc,
+        metrics_fd=sockets.metrics,
+        control_fd=sockets.control,
+        both_on_http=options.one_port,
+        tls=tls,
+        body_bytes=options.max_body_bytes,
+        drain_timeout_s=options.drain_timeout_s,
+        drain_delay_s=options.drain_delay_s,
+        signals=signals,
+        docs=options.docs,
+        access_log=options.access_log,
+        cloudevents=(options.ce_type, options.ce_source, options.ce_merge),
+        max_connections=options.max_connections,
+        on_stuck=on_stuck,
+    )
+
+
+def work(
+    plan: Plan,
+    sockets: Sockets,
+    repository: Repository,
+    channel: Channel,
+    asked: dict[str, bool],
+    version: str,
+    commands: socket.socket | None = None,
+) -> int:
+    """Serves until told to stop; returns the exit code."""
+    server = build_server(
+        plan.server,
+        sockets,
+        repository,
+        version,
+        signals=True,
+        on_stuck=lambda: channel.report("stuck"),
+    )
+    repository.attach(server)
+    try:
+        for servable in repository.start(asked):
+            channel.report("loaded", servable.report)
+    except LoadError as error:
+        channel.report("failed", str(error))
+        return 1
+    repository.changed = lambda loaded: channel.report("asked", msgspec.json.encode(loaded).decode())
+    if commands is not None:
+        threading.Thread(
+            target=_obey, args=(commands, repository, server), daemon=True, name="commands"
+        ).start()
+    if plan.server.watch:
+        threading.Thread(target=watch, args=(repository,), daemon=True, name="watch").start()
+    channel.report("ready")
+    ended = server.run()
+    return STUCK if ended == "stuck" else 0
+
+
+def _obey(commands: socket.socket, repository: Repository, server: _dataplane.Server) -> None:
+    with commands.makefile("r", encoding="utf-8") as lines:
+        for line in lines:
+            repository.set_peers(msgspec.json.decode(line, type=list[str]))
+    server.stop()  # the supervisor is gone: end as after SIGTERM
+
+
+def watch(repository: Repository, interval_s: float = 1.0) -> None:
+    """Loads artifacts anew when they change, once they have been still for one interval."""
+    seen = {source: fingerprint(source) for source in repository.served()}
+    loaded = dict(seen)
+    while True:
+        time.sleep(interval_s)
+        for source in repository.served():
+            now = fingerprint(source)
+            still = seen.get(source) == now
+            seen[source] = now
+            if not still or now == loaded.setdefault(source, now) or now is None:
+                continue
+            loaded[source] = now
+            try:
+                log.warning("%s changed: %s", source.path, repository.reload(source))
+            except LoadError as error:
+                log.error(
+                    "%s changed, but cannot be loaded; the previous one keeps serving: %s", source.path, error
+                )
+
+
+def fingerprint(source: Source) -> tuple[tuple[str, int, int, int], ...] | None:
+    """Changes when the artifact's files do; None while there is none."""
+    path = Path(source.path.partition(".py:")[0] + ".py" if ".py:" in source.path else source.path)
+    try:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        stats = [(file, file.stat()) for file in files if not file.is_dir()]
+    except OSError:
+        return None
+    return tuple((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino) for file, stat in stats) or None
+
+
+def exit_now(code: int) -> None:
+    """Ends the process without waiting for threads of models that do not return."""
+    logging.shutdown()
+    os._exit(code)
