@@ -286,7 +286,7 @@ fn streams_come_in_parts_and_break_off_visibly() {
     let mut client = running.client();
     let whole = client.request("POST", "/v1/models/text:predict", &[], b"go");
     assert_eq!((whole.status, whole.header("content-type")), (200, Some("text/plain")));
-    let wanted: String = (0..100).map(|index| format!("part {index}\n")).collect();
+    let wanted = (0..100).map(|index| format!("part {index}\n")).collect::<Vec<_>>().concat();
     assert_eq!(whole.text(), wanted);
     let told = client.request("POST", "/v1/models/events:predict", &[], b"break");
     assert_eq!(told.text(), format!("{wanted}data: {{\"error\":\"It \\\"broke\\\".\"}}\n\n"));
