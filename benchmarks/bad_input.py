@@ -228,9 +228,7 @@ CASES: list[Case] = [
     binary("size not that of the shape", size=12, data=bytes(12)),
     binary("JSON longer than the body", header=GIGABYTE),
     binary("JSON length not a number", header="many"),
-    binary(
-        "text longer than what is there", datatype="BYTES", data=b"\xff\xff\xff\x7f" + bytes(12)
-    ),
+    binary("text longer than what is there", datatype="BYTES", data=b"\xff\xff\xff\x7f" + bytes(12)),
     # V1.
     v1("not JSON", b"hello"),
     v1("no instances", {}),
@@ -241,16 +239,10 @@ CASES: list[Case] = [
     # Addresses.
     Case("V2: unknown model", "/v2/models/nobody-knows/infer", RIGHT.body, JSON),
     Case("V2: unknown version", "/v2/models/{model}/versions/999/infer", RIGHT.body, JSON),
-    Case(
-        "V1: unknown model", "/v1/models/nobody-knows:predict", b'{"instances":[[1,2,3,4]]}', JSON
-    ),
+    Case("V1: unknown model", "/v1/models/nobody-knows:predict", b'{"instances":[[1,2,3,4]]}', JSON),
     # HTTP itself.
-    broken(
-        "a gigabyte claimed, ten bytes sent", POST + b"Content-Length: 1000000000\r\n\r\n0123456789"
-    ),
-    broken(
-        "a chunk size that is not a number", POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n"
-    ),
+    broken("a gigabyte claimed, ten bytes sent", POST + b"Content-Length: 1000000000\r\n\r\n0123456789"),
+    broken("a chunk size that is not a number", POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n"),
 ]
 
 

@@ -206,9 +206,7 @@ def rates(shots: list[Json], column: Column | None) -> float | None:
     return median(shots, column, lambda report: report["requests_per_s"])
 
 
-def median(
-    shots: list[Json], column: Column | None, figure: Callable[[Json], float]
-) -> float | None:
+def median(shots: list[Json], column: Column | None, figure: Callable[[Json], float]) -> float | None:
     """Over the rounds of one column (or of all), if there are any."""
     seen = [figure(s["report"]) for s in shots if column is None or key(s) == column]
     return statistics.median(seen) if seen else None

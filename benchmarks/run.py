@@ -78,9 +78,7 @@ class Bench:
                 say(f"{family}'s environment and models")
                 self.envs[family] = self.environment(contender)
                 for workload in self.workloads:
-                    folder = environment.train(
-                        self.envs[family], family, workload.name, self.environ
-                    )
+                    folder = environment.train(self.envs[family], family, workload.name, self.environ)
                     environment.encode(self.client, folder, MODEL_NAME)
                     self.models[family, workload.name] = folder
             self.results["contenders"][contender.name] = {
@@ -118,9 +116,7 @@ class Bench:
                     "capacities": capacity,
                     "shares": workload.shares,
                 }
-                self.rounds(
-                    workload, lambda c, number, w=workload, k=capacity: arrivals(w, k, c, number)
-                )
+                self.rounds(workload, lambda c, number, w=workload, k=capacity: arrivals(w, k, c, number))
             if workload.name == "tensor":
                 self.ceiling(workload)
 
@@ -141,13 +137,9 @@ class Bench:
                 try:
                     self.turn(contender, workload, plan(contender, number), number)
                 except (ServerEndedError, WrongAnswerError) as error:
-                    raise SystemExit(
-                        f"error: {workload.name}: {contender.name}: {error}"
-                    ) from error
+                    raise SystemExit(f"error: {workload.name}: {contender.name}: {error}") from error
 
-    def turn(
-        self, contender: Contender, workload: Workload, shots: list[Shot], number: int
-    ) -> None:
+    def turn(self, contender: Contender, workload: Workload, shots: list[Shot], number: int) -> None:
         """One contender, started, checked, measured, stopped."""
         model = self.models[contender.family, workload.name]
         seen = self.results["workloads"][workload.name]["contenders"].setdefault(
@@ -180,9 +172,7 @@ class Bench:
         """The process, not yet started."""
         return Server(launch.argv, self.environ | dict(launch.environ), SERVER_CORE, folder)
 
-    def first_answer(
-        self, server: Server, workload: Workload, model: Path, ports: tuple[int, int]
-    ) -> float:
+    def first_answer(self, server: Server, workload: Workload, model: Path, ports: tuple[int, int]) -> float:
         """Seconds from the start to the first answer to a REST prediction."""
         deadline = server.started + START_LIMIT_S
         last = "no answer"
@@ -205,9 +195,7 @@ class Bench:
         except (WrongAnswerError, OSError) as error:
             raise WrongAnswerError(f"{protocol}: {error}\n{server.tail()}") from error
 
-    def fire(
-        self, server: Server, shot: Shot, model: Path, port: int, part: Path
-    ) -> dict[str, Any]:
+    def fire(self, server: Server, shot: Shot, model: Path, port: int, part: Path) -> dict[str, Any]:
         """One measurement, with the server's processor time a request."""
         seconds = self.options.seconds
         if shot.rate:  # a p99 needs requests, and arrivals at a slow server's pace are few
@@ -242,9 +230,7 @@ class Bench:
                         self.results["ceiling"].setdefault(workload.name, []).append(entry)
 
 
-def arrivals(
-    workload: Workload, capacity: dict[str, float], contender: Contender, number: int
-) -> list[Shot]:
+def arrivals(workload: Workload, capacity: dict[str, float], contender: Contender, number: int) -> list[Shot]:
     """Open-loop shots: shares of the contender's own capacity and of the lowest of all."""
     closed = replace(workload.shots[0], connections=OPEN_CONNECTIONS, seed=number + 1)
     shots = []
@@ -305,9 +291,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help="default: all")
-    parser.add_argument(
-        "--contenders", default="modelport,kserve,triton", help="families or variants"
-    )
+    parser.add_argument("--contenders", default="modelport,kserve,triton", help="families or variants")
     parser.add_argument("--seconds", type=float, default=8, help="measured, a figure")
     parser.add_argument("--warmup", type=float, default=1, help="not measured, a figure")
     parser.add_argument("--rounds", type=int, default=3)

@@ -38,8 +38,7 @@ WORKLOADS = {
         Workload(
             "iris",
             "scikit-learn LogisticRegression on iris, one row a request",
-            tuple(Shot("rest", n) for n in (1, 16, 64, 256))
-            + tuple(Shot("grpc", n) for n in (1, 16, 64)),
+            tuple(Shot("rest", n) for n in (1, 16, 64, 256)) + tuple(Shot("grpc", n) for n in (1, 16, 64)),
         ),
         Workload(
             "tensor",
@@ -62,9 +61,7 @@ class WrongAnswerError(Exception):
     """A contender answered, but not what the model says."""
 
 
-def ask(
-    protocol: str, model: Path, name: str, ports: tuple[int, int], client: Path
-) -> tuple[float, bytes]:
+def ask(protocol: str, model: Path, name: str, ports: tuple[int, int], client: Path) -> tuple[float, bytes]:
     """One request: the answer's first value, and the bytes of the answer that carry it."""
     if protocol == "grpc":
         part = model / "part.grpc"
@@ -73,9 +70,7 @@ def ask(
         command = [client / "bin" / "python", script, "ask", f"127.0.0.1:{ports[1]}", message, part]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise WrongAnswerError(
-                done.stderr.strip().splitlines()[-1] if done.stderr else "no answer"
-            )
+            raise WrongAnswerError(done.stderr.strip().splitlines()[-1] if done.stderr else "no answer")
         return json.loads(done.stdout), part.read_bytes()
     headers = {"Content-Type": "application/json"}
     body = (model / "request.json").read_bytes()
@@ -85,9 +80,7 @@ def ask(
         body = (model / "request.bin").read_bytes()
     url = f"http://127.0.0.1:{ports[0]}/v2/models/{name}/infer"
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, body, headers), timeout=30
-        ) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as response:
             answer = response.read()
     except urllib.error.HTTPError as error:
         raise WrongAnswerError(f"status {error.code}: {error.read()[:300]!r}") from error

@@ -45,7 +45,9 @@ def main() -> int:
         return server.wait() or 1
     try:
         answer = ask(f"{address}/v1/models/iris:predict", {"instances": [[6.8, 2.8, 4.8, 1.4]]})
-        print(f"\n$ curl {address}/v1/models/iris:predict -d '{{\"instances\": [[6.8, 2.8, 4.8, 1.4]]}}'\n{answer}")
+        print(
+            f"\n$ curl {address}/v1/models/iris:predict -d '{{\"instances\": [[6.8, 2.8, 4.8, 1.4]]}}'\n{answer}"
+        )
         rows = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [6.8, 2.8, 4.8, 1.4]}
         print("\n$ the same as an Open Inference (V2) request")
         print(ask(f"{address}/v2/models/iris/infer", {"inputs": [rows]}))

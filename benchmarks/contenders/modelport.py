@@ -8,9 +8,7 @@ from contenders import INSIDE, MODEL_NAME, Contender, Launch, Site
 def launch(site: Site) -> Launch:
     """`modelport serve` on the saved model, or on a class for the workload without one."""
     model = (
-        f"{INSIDE / 'my_model.py'}:Mean"
-        if site.workload == "tensor"
-        else str(site.model / "model.joblib")
+        f"{INSIDE / 'my_model.py'}:Mean" if site.workload == "tensor" else str(site.model / "model.joblib")
     )
     return Launch(
         [

@@ -39,9 +39,7 @@ def launch(site: Site, *, batching: bool) -> Launch:
     shutil.copy(INSIDE / "triton_model.py", model / "1" / "model.py")
     settings = {"workload": site.workload, "model": str(site.model), "packages": packages}
     (model / "1" / "settings.json").write_text(json.dumps(settings))
-    (model / "config.pbtxt").write_text(
-        config(site.model / "request.json", site.workload, batching)
-    )
+    (model / "config.pbtxt").write_text(config(site.model / "request.json", site.workload, batching))
     return Launch(
         [
             str(server / "bin" / "tritonserver"),
@@ -60,8 +58,7 @@ def launch(site: Site, *, batching: bool) -> Launch:
 def config(request: Path, workload: str, batching: bool) -> str:
     """The model's config.pbtxt, with the inputs that the workload's request has."""
     inputs = ",\n".join(
-        f'  {{ name: "{tensor["name"]}" data_type: {TYPES[tensor["datatype"]]}'
-        f" dims: {tensor['shape'][1:]} }}"
+        f'  {{ name: "{tensor["name"]}" data_type: {TYPES[tensor["datatype"]]} dims: {tensor["shape"][1:]} }}'
         for tensor in json.loads(request.read_text())["inputs"]
     )
     output = "TYPE_FP32" if workload == "tensor" else "TYPE_INT64"

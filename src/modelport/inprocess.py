@@ -8,19 +8,19 @@ import threading
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from modelport.client.rest import Client
 from modelport.runtimes import source
-from modelport.serve import custom
-from modelport.serve.loop import settle
-from modelport.serve.model import Model
-from modelport.serve.options import ModelOptions, Plan, ServerOptions, Source
-from modelport.serve.ports import Bound
-from modelport.serve.repository import Repository
-from modelport.serve.save import save
-from modelport.serve.servable import Servable
-from modelport.serve.worker import build_server
+from modelport.server import custom
+from modelport.server.loop import settle
+from modelport.server.model import Model
+from modelport.server.options import ModelOptions, Plan, ServerOptions, Source
+from modelport.server.ports import Bound
+from modelport.server.repository import Repository
+from modelport.server.save import save
+from modelport.server.servable import Servable
+from modelport.server.worker import build_server
 
 
 class Running(Client):
@@ -88,10 +88,6 @@ def serve(
     return Running(_servable(model, example, name, settings), settings, ports)
 
 
-client = serve
-"""The same, as tests call it: `with modelport.testing.client(model) as client: ...`."""
-
-
 def _servable(model: Any, example: Any, name: str | None, options: ModelOptions) -> Servable:
     if isinstance(model, Model):
         if name is not None:
@@ -100,7 +96,7 @@ def _servable(model: Any, example: Any, name: str | None, options: ModelOptions)
             settle(model.load())
         return custom.servable(model)
     if isinstance(model, str | os.PathLike):
-        path = os.fspath(model)
+        path = os.fspath(cast("str | os.PathLike[str]", model))
         return source.load(Source(name=name or Path(path.partition(":")[0]).stem, path=path), options)
     with tempfile.TemporaryDirectory(prefix="modelport-") as folder:
         # By way of the disk, so that what is served here is what is served elsewhere.

@@ -11,7 +11,8 @@ pub struct Limits {
     pub json_depth: usize,
     /// Most tensors a request.
     pub tensors: usize,
-    /// How long a client may take to send its headers.
+    /// How long a client may take to send its headers, counted from the answer before: idle connections
+    /// are closed after it as well. Longer than the 60 s for which common client pools keep one.
     pub header_timeout: Duration,
     /// How long a client may take to send its body.
     pub body_timeout: Duration,
@@ -23,7 +24,7 @@ impl Default for Limits {
             body_bytes: 256 << 20,
             json_depth: 64,
             tensors: 4096,
-            header_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(300),
         }
     }

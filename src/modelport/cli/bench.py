@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from modelport.cli import Mistake
 
 if TYPE_CHECKING:
-    from modelport.serve.servable import Servable
+    from modelport.cli import Commands
+    from modelport.server.servable import Servable
 
 DESCRIPTION = """\
 Calls a model with its example: alone, in this process, and through a server of its own, over V2 REST with 1, 16
@@ -24,7 +25,7 @@ and 64 connections. Server and load share this machine, so the figures tell abou
 """
 
 
-def register(commands: argparse._SubParsersAction[Any]) -> None:
+def register(commands: Commands) -> None:
     """Adds the command."""
     bench = commands.add_parser(
         "bench", help="what a model costs, alone and through the server", description=DESCRIPTION
@@ -43,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
     from modelport._dataplane import load_test
     from modelport.cli.serve import default_name
     from modelport.runtimes import source
-    from modelport.serve.options import ModelOptions, Source
-    from modelport.serve.runtime import LoadError
+    from modelport.server.options import ModelOptions, Source
+    from modelport.server.runtime import LoadError
 
     name = default_name(options.path)
     try:
@@ -87,8 +88,8 @@ def _alone(servable: Servable, body: Any, seconds: float) -> float | None:
     """The median time of one call of the model by the data plane's own entry, in µs."""
     import msgspec
 
-    from modelport.serve.saved import Tensor
-    from modelport.serve.warmup import to_input
+    from modelport.server.saved import Tensor
+    from modelport.server.warmup import to_input
 
     if not servable.tensors:
         return None  # it takes whole requests, which only a server has

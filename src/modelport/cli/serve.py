@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from modelport.cli import Mistake
 
 if TYPE_CHECKING:
-    from modelport.serve.options import Plan
+    from modelport.cli import Commands, Group
+    from modelport.server.options import Plan
 
 KSERVE_FOLDER = Path("/mnt/models")
 """Where KServe's storage initializer leaves a model."""
@@ -39,7 +40,7 @@ IGNORED = (
 )
 
 
-def register(commands: argparse._SubParsersAction[Any]) -> None:
+def register(commands: Commands) -> None:
     """Adds the command."""
     serve = commands.add_parser(
         "serve",
@@ -209,7 +210,7 @@ def register(commands: argparse._SubParsersAction[Any]) -> None:
         serve.add_argument(name, dest="ignored", action="append", metavar="…", help=argparse.SUPPRESS)
 
 
-def _flag(group: argparse._ArgumentGroup, name: str, *more: str, **settings: Any) -> None:
+def _flag(group: Group, name: str, *more: str, **settings: Any) -> None:
     """A flag in our spelling and, with underscores, in KServe's."""
     spellings = dict.fromkeys((name, *more, "--" + name[2:].replace("-", "_")))
     group.add_argument(*spellings, dest=name[2:].replace("-", "_"), **settings)
@@ -230,9 +231,9 @@ def _env_flag(name: str) -> bool:
 def run(options: argparse.Namespace) -> int:
     """Serves until interrupted."""
     from modelport.runtimes import source
-    from modelport.serve.announce import Announcer
-    from modelport.serve.ports import Bound, PortError
-    from modelport.serve.supervisor import Supervisor
+    from modelport.server.announce import Announcer
+    from modelport.server.ports import Bound, PortError
+    from modelport.server.supervisor import Supervisor
 
     logging.basicConfig(
         level=os.environ.get("MODELPORT_LOG_LEVEL", "INFO"), format="%(levelname)s %(message)s"
@@ -251,7 +252,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    from modelport.serve.options import ModelOptions, Plan, ServerOptions
+    from modelport.server.options import ModelOptions, Plan, ServerOptions
 
     if bool(options.tls_certificate) != bool(options.tls_key):
         raise Mistake("--tls-certificate and --tls-key go together", "give both, or neither")
@@ -302,7 +303,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def _sources(options: argparse.Namespace) -> tuple[tuple[Any, ...], str | None]:
     from modelport.runtimes import catalog
-    from modelport.serve.options import Source
+    from modelport.server.options import Source
 
     paths = [*options.paths, *([options.model_dir] if options.model_dir else [])]
     if not paths and not options.model:

@@ -139,7 +139,10 @@ def _rows(instances: Any) -> Any:
             {name: None if value != value else value for name, value in row.items()}
             for row in instances.to_dict(orient="records")
         ]
-    return instances.tolist() if isinstance(instances, np.ndarray) else instances
+    if isinstance(instances, np.ndarray):
+        array: Array = instances
+        return array.tolist()
+    return instances
 
 
 def _plain(value: Any) -> Any:

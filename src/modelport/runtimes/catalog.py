@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from modelport.serve.runtime import LoadError, Runtime
+from modelport.server.runtime import LoadError, Runtime
 
 _log: Final = logging.getLogger(__name__)
 

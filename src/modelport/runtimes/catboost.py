@@ -15,8 +15,8 @@ from modelport.protocol.datatype import Array, datatype_of
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.framework import framework
 from modelport.runtimes.table import matrix, shape_of
-from modelport.serve.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
+from modelport.server.signature import Signature, TensorSpec
 
 
 class CatboostRuntime(Runtime):

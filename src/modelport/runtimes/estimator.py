@@ -17,7 +17,7 @@ import numpy as np
 
 from modelport.protocol.datatype import datatype_of
 from modelport.runtimes.framework import framework
-from modelport.serve.signature import TensorSpec
+from modelport.server.signature import TensorSpec
 
 
 class Column(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from modelport.serve.runtime import LoadError
+from modelport.server.runtime import LoadError
 
 
 def framework(module: str, extra: str) -> Any:

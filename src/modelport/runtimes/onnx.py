@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from modelport.protocol.datatype import Array, bf16_to_fp32
 from modelport.protocol.errors import InferenceError, InvalidInput, ServeError
-from modelport.serve.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.serve.signature import Signature, TensorSpec
-from modelport.serve.tensors import settle, summary
+from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
+from modelport.server.signature import Signature, TensorSpec
+from modelport.server.tensors import settle, summary
 
 _DATATYPE = {
     "float": "FP32",

@@ -18,9 +18,9 @@ from modelport.runtimes import estimator as fitted
 from modelport.runtimes.framework import framework, limit_threads
 from modelport.runtimes.table import frame, matrix
 from modelport.runtimes.unpickle import load_joblib, saved_versions
-from modelport.serve.columns import Given, arrange, first_unusable
-from modelport.serve.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.columns import Given, arrange, first_unusable
+from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
+from modelport.server.signature import Signature, TensorSpec
 
 _FORM = {".joblib": "joblib", ".pkl": "pickle", ".pickle": "pickle", ".skops": "skops"}
 

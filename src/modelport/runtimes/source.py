@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from modelport.runtimes import catalog
-from modelport.serve import custom, example, saved
-from modelport.serve.loaded import RuntimeExecutor
-from modelport.serve.options import ModelOptions, Plan, Source
-from modelport.serve.ports import Sockets
-from modelport.serve.repository import Repository
-from modelport.serve.runtime import LoadedModel, LoadError, Settings
-from modelport.serve.servable import Metadata, Servable
-from modelport.serve.warmup import warm_up
-from modelport.serve.worker import Channel, work
+from modelport.server import custom, example, saved
+from modelport.server.loaded import RuntimeExecutor
+from modelport.server.options import ModelOptions, Plan, Source
+from modelport.server.ports import Sockets
+from modelport.server.repository import Repository
+from modelport.server.runtime import LoadedModel, LoadError, Settings
+from modelport.server.servable import Metadata, Servable
+from modelport.server.warmup import warm_up
+from modelport.server.worker import Channel, work
 
 
 def is_class(path: str) -> bool:

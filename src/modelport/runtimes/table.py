@@ -10,7 +10,7 @@ import numpy as np
 from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.framework import framework
-from modelport.serve.signature import TensorSpec
+from modelport.server.signature import TensorSpec
 
 
 def matrix(inputs: Mapping[str, Array]) -> Array:

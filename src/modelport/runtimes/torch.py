@@ -22,9 +22,9 @@ import numpy as np
 
 from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InferenceError, InvalidInput, ServeError
-from modelport.serve.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.serve.signature import Signature, TensorSpec
-from modelport.serve.tensors import settle, summary
+from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
+from modelport.server.signature import Signature, TensorSpec
+from modelport.server.tensors import settle, summary
 
 _DATATYPE: Final = {
     "torch.bool": "BOOL",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelport.runtimes.framework import framework
-from modelport.serve.runtime import LoadError
+from modelport.server.runtime import LoadError
 
 _DISTRIBUTION: Final = {
     "catboost": "'modelport[catboost]'",

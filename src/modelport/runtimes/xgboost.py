@@ -16,8 +16,8 @@ import numpy as np
 from modelport.protocol.datatype import Array
 from modelport.runtimes.framework import framework
 from modelport.runtimes.table import codes, shape_of
-from modelport.serve.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
+from modelport.server.signature import Signature, TensorSpec
 
 _DATATYPE = {"int": "INT64", "i": "BOOL", "c": "INT64"}
 """Datatypes of XGBoost's feature types, where not FP32. A categorical of unknown categories is its codes."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from modelport.protocol.datatype import datatype_of
-from modelport.serve.columns import Given, arrange
-from modelport.serve.runtime import Settings
+from modelport.server.columns import Given, arrange
+from modelport.server.runtime import Settings
 
 
 def ask(loaded, inputs, **parameters):

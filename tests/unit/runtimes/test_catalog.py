@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelport.runtimes.catalog import RUNTIMES, Entry, locate, repository
-from modelport.serve.runtime import LoadError
+from modelport.server.runtime import LoadError
 
 HEAD = {
     ".json": b'{"learner":{"attributes":{}}}',
@@ -265,7 +265,7 @@ def test_a_file_or_nothing_is_no_repository(tmp_path: Path):
 
 
 PACKAGE = """
-from modelport.serve.runtime import Runtime
+from modelport.server.runtime import Runtime
 
 class GgufRuntime(Runtime):
     name = "llama"

@@ -13,8 +13,8 @@ from sklearn import datasets
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.catboost import CatboostRuntime
 from modelport.runtimes.sklearn import SklearnRuntime
-from modelport.serve.runtime import LoadError
-from modelport.serve.signature import TensorSpec
+from modelport.server.runtime import LoadError
+from modelport.server.signature import TensorSpec
 
 IRIS = datasets.load_iris(as_frame=True)
 X, Y = IRIS.data.to_numpy(), IRIS.target.to_numpy()

@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.lightgbm import LightgbmRuntime
 from modelport.runtimes.sklearn import SklearnRuntime
-from modelport.serve.runtime import LoadError
-from modelport.serve.signature import TensorSpec
+from modelport.server.runtime import LoadError
+from modelport.server.signature import TensorSpec
 
 IRIS = datasets.load_iris(as_frame=True)
 X, Y = IRIS.data.to_numpy(), IRIS.target.to_numpy()

@@ -9,8 +9,8 @@ import pytest
 from modelport.protocol.datatype import numpy_dtype
 from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.runtimes.onnx import OnnxRuntime
-from modelport.serve.runtime import LoadedModel, LoadError, Settings
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.runtime import LoadedModel, LoadError, Settings
+from modelport.server.signature import Signature, TensorSpec
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

@@ -37,7 +37,7 @@ from sklearn.svm import LinearSVC
 from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.runtimes.sklearn import SklearnRuntime
 from modelport.runtimes.unpickle import scan_version
-from modelport.serve.runtime import LoadError
+from modelport.server.runtime import LoadError
 
 IRIS = datasets.load_iris(as_frame=True)
 NAMES = list(IRIS.data.columns)

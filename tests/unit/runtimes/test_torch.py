@@ -15,8 +15,8 @@ import pytest
 
 from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.runtimes.torch import TorchRuntime
-from modelport.serve.runtime import LoadedModel, LoadError, Settings
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.runtime import LoadedModel, LoadError, Settings
+from modelport.server.signature import Signature, TensorSpec
 
 torch: Any = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::FutureWarning")]

@@ -18,8 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.sklearn import SklearnRuntime
 from modelport.runtimes.xgboost import XgboostRuntime
-from modelport.serve.runtime import LoadError
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.runtime import LoadError
+from modelport.server.signature import Signature, TensorSpec
 
 IRIS = datasets.load_iris(as_frame=True)
 X, Y = IRIS.data.to_numpy(), IRIS.target.to_numpy()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from modelport.serve.arrays import ArrayExecutor
-from modelport.serve.form import Form, form_of
-from modelport.serve.model import Model
-from modelport.serve.payload import PayloadExecutor
+from modelport.server.arrays import ArrayExecutor
+from modelport.server.form import Form, form_of
+from modelport.server.model import Model
+from modelport.server.payload import PayloadExecutor
 
 
 class Registration(NamedTuple):

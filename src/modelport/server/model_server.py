@@ -8,17 +8,17 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
-from modelport.serve import custom
-from modelport.serve.announce import Announcer
-from modelport.serve.loop import settle
-from modelport.serve.model import Model
-from modelport.serve.options import Plan, ServerOptions, Source
-from modelport.serve.ports import Bound, PortError
-from modelport.serve.repository import Repository
-from modelport.serve.runtime import LoadError
-from modelport.serve.servable import Servable
-from modelport.serve.supervisor import Supervisor
-from modelport.serve.worker import Channel, Sockets, work
+from modelport.server import custom
+from modelport.server.announce import Announcer
+from modelport.server.loop import settle
+from modelport.server.model import Model
+from modelport.server.options import Plan, ServerOptions, Source
+from modelport.server.ports import Bound, PortError
+from modelport.server.repository import Repository
+from modelport.server.runtime import LoadError
+from modelport.server.servable import Servable
+from modelport.server.supervisor import Supervisor
+from modelport.server.worker import Channel, Sockets, work
 
 parser = argparse.ArgumentParser(add_help=False)
 """KServe's server flags, to be used as a parent: `argparse.ArgumentParser(parents=[model_server.parser])`."""

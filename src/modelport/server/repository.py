@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from modelport.protocol.errors import InferenceError, InvalidInput, ModelNotFound, ServeError
-from modelport.serve.options import Plan, Source
-from modelport.serve.runtime import LoadError
-from modelport.serve.servable import Servable, put
+from modelport.server.options import Plan, Source
+from modelport.server.runtime import LoadError
+from modelport.server.servable import Servable, put
 
 if TYPE_CHECKING:
     from modelport import _dataplane

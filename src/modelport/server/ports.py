@@ -9,7 +9,7 @@ import socket
 
 import msgspec
 
-from modelport.serve.options import ServerOptions
+from modelport.server.options import ServerOptions
 
 
 class Sockets(msgspec.Struct, kw_only=True):

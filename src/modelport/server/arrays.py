@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.protocol.tensor import to_array
-from modelport.serve.answer import clean, is_stream, to_tensors
-from modelport.serve.binding import Binding
-from modelport.serve.failure import to_serve_error
-from modelport.serve.form import EXTRAS, Accepts, accepts, is_async, streams
-from modelport.serve.loaded import fitting
-from modelport.serve.loop import LOOP
-from modelport.serve.model import Model
-from modelport.serve.payload import PayloadExecutor, deliver, fail, finish
+from modelport.server.answer import clean, is_stream, to_tensors
+from modelport.server.binding import Binding
+from modelport.server.failure import to_serve_error
+from modelport.server.form import EXTRAS, Accepts, accepts, is_async, streams
+from modelport.server.loaded import fitting
+from modelport.server.loop import LOOP
+from modelport.server.model import Model
+from modelport.server.payload import PayloadExecutor, deliver, fail, finish
 
 if TYPE_CHECKING:
     from modelport._dataplane import Input, Outputs, Parameters, Reply, Request

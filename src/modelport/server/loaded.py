@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from modelport.protocol.datatype import Array
 from modelport.protocol.errors import Unimplemented
 from modelport.protocol.tensor import to_bits, to_outputs
-from modelport.serve.failure import to_serve_error
-from modelport.serve.runtime import LoadedModel, Settings
-from modelport.serve.signature import Signature
+from modelport.server.failure import to_serve_error
+from modelport.server.runtime import LoadedModel, Settings
+from modelport.server.signature import Signature
 
 if TYPE_CHECKING:
     from modelport._dataplane import Input, Output, Outputs, Parameters, Reply, Request
@@ -53,8 +53,8 @@ class RuntimeExecutor:
 
 def fitting(signature: Signature, accepts_missing: bool) -> Fit:
     """The function that fits a request's tensors to a signature, or raises InvalidInput."""
-    from modelport.serve import columns, tensors
-    from modelport.serve.given import Given
+    from modelport.server import columns, tensors
+    from modelport.server.given import Given
 
     def given(inputs: list[Input]) -> list[Given]:
         return [Given(one[0], one[1], to_bits(one), one[4]) for one in inputs]

@@ -7,7 +7,7 @@ import math
 import shlex
 from typing import Any
 
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.signature import Signature, TensorSpec
 
 MOST_ELEMENTS = 64
 """A larger example helps nobody."""

@@ -12,8 +12,8 @@ import numpy as np
 
 from modelport.protocol.datatype import DATATYPES, Array, numpy_dtype
 from modelport.protocol.tensor import to_text
-from modelport.serve.runtime import LoadError
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.runtime import LoadError
+from modelport.server.signature import Signature, TensorSpec
 
 FILE = "modelport.json"
 

@@ -11,8 +11,8 @@ from fakes import ask, tensor, v1, v2
 
 from modelport.protocol.errors import HTTPError, InvalidInput
 from modelport.protocol.infer import InferOutput, InferRequest, InferResponse
-from modelport.serve.model import Model
-from modelport.serve.payload import PayloadExecutor
+from modelport.server.model import Model
+from modelport.server.payload import PayloadExecutor
 
 ROWS = {"instances": [[1, 2], [3, 4]]}
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from modelport.protocol.datatype import Array
-from modelport.serve.signature import Signature
+from modelport.server.signature import Signature
 
 
 class LoadError(Exception):

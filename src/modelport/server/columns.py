@@ -15,8 +15,8 @@ import numpy as np
 
 from modelport.protocol.datatype import Array, bf16_to_fp32
 from modelport.protocol.errors import InvalidInput
-from modelport.serve.given import Given
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.given import Given
+from modelport.server.signature import Signature, TensorSpec
 
 
 def arrange(inputs: Sequence[Given], signature: Signature, accepts_missing: bool) -> dict[str, Array]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from modelport.protocol.errors import Unimplemented
-from modelport.serve.signature import Signature
+from modelport.server.signature import Signature
 
 
 class Model:
@@ -68,10 +69,26 @@ class Model:
         self, name: str, return_response_headers: bool = False, predictor_config: object = None
     ) -> None:
         self.name = name
-        self.ready = False
+        self._ready = False
+        self._watchers: list[Callable[[bool], None]] = []
         self.required_response_headers = return_response_headers
         self.predictor_config = predictor_config
         self.explainer_host: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model can serve. Set it at any time: requests get 503 while it is False."""
+        return self._ready
+
+    @ready.setter
+    def ready(self, ready: bool) -> None:
+        self._ready = ready
+        for tell in self._watchers:
+            tell(ready)
+
+    def watch_ready(self, tell: Callable[[bool], None]) -> None:
+        """Has `tell` called whenever `ready` is set."""
+        self._watchers.append(tell)
 
     def load(self) -> Any:
         """Loads the model and sets `ready`. Called once, before it is served."""

@@ -14,10 +14,10 @@ from typing import Protocol
 import msgspec
 
 from modelport import _dataplane
-from modelport.serve.options import Plan, ServerOptions, Source
-from modelport.serve.ports import Sockets
-from modelport.serve.repository import Repository
-from modelport.serve.runtime import LoadError
+from modelport.server.options import Plan, ServerOptions, Source
+from modelport.server.ports import Sockets
+from modelport.server.repository import Repository
+from modelport.server.runtime import LoadError
 
 log = logging.getLogger("modelport")
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from modelport.protocol.datatype import Array, bf16_to_fp32, numpy_dtype
 from modelport.protocol.errors import InvalidInput
-from modelport.serve.given import Given
-from modelport.serve.runtime import LoadError
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.given import Given
+from modelport.server.runtime import LoadError
+from modelport.server.signature import Signature, TensorSpec
 
 _WHOLE: Final[dict[str, tuple[int, int]]] = {
     "BOOL": (0, 1),

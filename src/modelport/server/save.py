@@ -17,9 +17,9 @@ import numpy as np
 from modelport.protocol.datatype import Array, datatype_of
 from modelport.protocol.frame import Frame, is_frame, is_series, pandas
 from modelport.protocol.tensor import is_missing, to_named
-from modelport.serve.format import Format, format_of
-from modelport.serve.saved import FILE, Example, Saved, Tensor
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.format import Format, format_of
+from modelport.server.saved import FILE, Example, Saved, Tensor
+from modelport.server.signature import Signature, TensorSpec
 
 
 def save(

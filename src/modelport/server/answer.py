@@ -15,7 +15,7 @@ from modelport.protocol.errors import InferenceError, InvalidInput, Unimplemente
 from modelport.protocol.frame import is_series
 from modelport.protocol.infer import InferOutput, InferResponse
 from modelport.protocol.tensor import fp32_to_bf16, to_named, to_outputs
-from modelport.serve.failure import to_serve_error
+from modelport.server.failure import to_serve_error
 
 if TYPE_CHECKING:
     from modelport._dataplane import Output, Outputs, Parameters, Reply, Request, Stream

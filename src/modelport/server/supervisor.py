@@ -22,9 +22,9 @@ from pathlib import Path
 
 import msgspec
 
-from modelport.serve.options import Plan
-from modelport.serve.ports import Bound, Sockets
-from modelport.serve.worker import exit_now
+from modelport.server.options import Plan
+from modelport.server.ports import Bound, Sockets
+from modelport.server.worker import exit_now
 
 Work = Callable[[Sockets, "Pipe", socket.socket, dict[str, bool]], int]
 """What a worker does, in the forked process: sockets, the way back, commands, and what the API asked for."""

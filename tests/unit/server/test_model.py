@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from modelport.protocol.errors import InferenceError, InvalidInput
-from modelport.serve.binding import cast_to
-from modelport.serve.form import Form, form_of
-from modelport.serve.loop import LOOP, settle
-from modelport.serve.model import Model
-from modelport.serve.register import register
+from modelport.server.binding import cast_to
+from modelport.server.form import Form, form_of
+from modelport.server.loop import LOOP, settle
+from modelport.server.model import Model
+from modelport.server.register import register
 
 
 def model_of(predict, **more):
@@ -349,7 +349,7 @@ def test_hooks_of_a_models_life_may_be_async():
 
 
 def test_metadata_comes_from_the_signature():
-    from modelport.serve.signature import Signature, TensorSpec
+    from modelport.server.signature import Signature, TensorSpec
 
     signature = Signature(inputs=(TensorSpec("x", "FP32", (-1, 4)),))
     model = model_of(one, signature=signature)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from modelport.protocol.datatype import DATATYPES, bf16_to_fp32, numpy_dtype
 from modelport.protocol.errors import InvalidInput
-from modelport.serve.given import Given
-from modelport.serve.signature import Signature, TensorSpec
-from modelport.serve.tensors import check
+from modelport.server.given import Given
+from modelport.server.signature import Signature, TensorSpec
+from modelport.server.tensors import check
 
 
 def signature(*specs: tuple[str, str, tuple[int, ...]]) -> Signature:

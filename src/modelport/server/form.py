@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from modelport.serve.model import Model
+from modelport.server.model import Model
 
 logger = logging.getLogger("modelport")
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelport.protocol.errors import InvalidInput
-from modelport.serve.columns import Given, arrange, first_unusable
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server.columns import Given, arrange, first_unusable
+from modelport.server.signature import Signature, TensorSpec
 
 
 def number(name, **more):

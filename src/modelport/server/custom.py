@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelport.serve import example
-from modelport.serve.loop import settle
-from modelport.serve.model import Model
-from modelport.serve.register import register
-from modelport.serve.runtime import LoadError
-from modelport.serve.servable import Metadata, Servable
-from modelport.serve.signature import Signature, TensorSpec
+from modelport.server import example
+from modelport.server.loop import settle
+from modelport.server.model import Model
+from modelport.server.register import register
+from modelport.server.runtime import LoadError
+from modelport.server.servable import Metadata, Servable
+from modelport.server.signature import Signature, TensorSpec
 
 
 def servable(model: Model, version: str | None = None) -> Servable:

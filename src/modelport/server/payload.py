@@ -17,11 +17,11 @@ from modelport.protocol.errors import InvalidInput, Unimplemented
 from modelport.protocol.frame import as_text
 from modelport.protocol.infer import InferInput, InferRequest, RequestedOutput
 from modelport.protocol.tensor import to_array
-from modelport.serve.answer import Parts, answer, is_async_stream, is_stream
-from modelport.serve.failure import to_serve_error
-from modelport.serve.form import is_async
-from modelport.serve.loop import LOOP
-from modelport.serve.model import Model
+from modelport.server.answer import Parts, answer, is_async_stream, is_stream
+from modelport.server.failure import to_serve_error
+from modelport.server.form import is_async
+from modelport.server.loop import LOOP
+from modelport.server.model import Model
 
 if TYPE_CHECKING:
     from modelport._dataplane import Input, Outputs, Parameters, Reply, Request

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from modelport.serve.options import ModelOptions
-from modelport.serve.signature import TensorSpec
+from modelport.server.options import ModelOptions
+from modelport.server.signature import TensorSpec
 
 if TYPE_CHECKING:
     from modelport import _dataplane

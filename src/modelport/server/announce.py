@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from modelport.serve.options import ServerOptions
-from modelport.serve.ports import Bound
+from modelport.server.options import ServerOptions
+from modelport.server.ports import Bound
 
 
 class Announcer:

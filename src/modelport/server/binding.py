@@ -11,8 +11,8 @@ from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InvalidInput
 from modelport.protocol.frame import as_text, pandas, to_frame
 from modelport.protocol.tensor import is_missing
-from modelport.serve.form import Accepts, Taken
-from modelport.serve.signature import Signature
+from modelport.server.form import Accepts, Taken
+from modelport.server.signature import Signature
 
 
 class Binding:
