@@ -26,13 +26,18 @@ _FIXED = {numpy_dtype(name): name for name in DATATYPES if name not in ("BYTES",
 
 def to_array(given: Input) -> Array:
     """An input as an array: a view of its buffer; BYTES as objects (bytes, None); BF16 as float32."""
+    array = to_bits(given)
+    return bf16_to_fp32(cast("Any", array)) if given[1] == "BF16" else array
+
+
+def to_bits(given: Input) -> Array:
+    """As `to_array`, but BF16 stays what it is: 16 bits in `uint16`."""
     _, datatype, shape, data, _ = given
     if datatype == "BYTES":
         elements = np.empty(len(cast("list[object]", data)), object)
         elements[:] = data
         return elements.reshape(shape)
-    array = np.frombuffer(cast("Any", data), numpy_dtype(datatype)).reshape(shape)
-    return bf16_to_fp32(cast("Any", array)) if datatype == "BF16" else array
+    return np.frombuffer(cast("Any", data), numpy_dtype(datatype)).reshape(shape)
 
 
 def to_outputs(result: Mapping[str, Array]) -> list[Output]:

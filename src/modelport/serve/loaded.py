@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from modelport.protocol.datatype import Array
 from modelport.protocol.errors import Unimplemented
-from modelport.protocol.tensor import to_array, to_outputs
+from modelport.protocol.tensor import to_bits, to_outputs
 from modelport.serve.failure import to_serve_error
 from modelport.serve.runtime import LoadedModel, Settings
 from modelport.serve.signature import Signature
 
 if TYPE_CHECKING:
-    from modelport._dataplane import Input, Outputs, Parameters, Reply, Request
+    from modelport._dataplane import Input, Output, Outputs, Parameters, Reply, Request
 
 _JSON_DATATYPES = frozenset(("FP64", "INT64", "BOOL", "BYTES"))
 """What V1's untyped numbers and strings become; `run` is not told the protocol."""
@@ -27,14 +27,23 @@ class RuntimeExecutor:
     def __init__(self, loaded: LoadedModel, settings: Settings) -> None:
         self.loaded = loaded
         self.settings = settings
+        self._bf16 = {spec.name for spec in loaded.signature.outputs if spec.datatype == "BF16"}
         self._fit = fitting(loaded.signature, loaded.accepts_missing)
 
     def run(self, inputs: list[Input], parameters: Parameters, headers: dict[str, str]) -> Outputs:
         """Predicts the joined rows of one or more requests."""
         try:
-            return to_outputs(self.loaded.predict(self._fit(inputs), parameters)), None, None
+            outputs = to_outputs(self.loaded.predict(self._fit(inputs), parameters))
+            if self._bf16:
+                outputs = [self._as_bf16(output) for output in outputs]
+            return outputs, None, None
         except Exception as error:
             raise to_serve_error(error, self.settings.name) from error
+
+    def _as_bf16(self, output: Output) -> Output:
+        # NumPy has no BF16, so a runtime gives its bits, which only the signature tells from UINT16.
+        name, datatype, shape, data = output
+        return (name, "BF16", shape, data) if name in self._bf16 and datatype == "UINT16" else output
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Nothing comes this way: a loaded model predicts tensors and explains nothing."""
@@ -48,13 +57,13 @@ def fitting(signature: Signature, accepts_missing: bool) -> Fit:
     from modelport.serve.given import Given
 
     def given(inputs: list[Input]) -> list[Given]:
-        # BF16 has become float32 on the way.
-        return [
-            Given(one[0], "FP32" if one[1] == "BF16" else one[1], to_array(one), one[4]) for one in inputs
-        ]
+        return [Given(one[0], one[1], to_bits(one), one[4]) for one in inputs]
 
     if signature.kind == "columns":
         return lambda inputs: columns.arrange(given(inputs), signature, accepts_missing)
     return lambda inputs: tensors.check(
-        given(inputs), signature, all(one[1] in _JSON_DATATYPES for one in inputs)
+        given(inputs),
+        signature,
+        all(one[1] in _JSON_DATATYPES for one in inputs),
+        accepts_missing=accepts_missing,
     )
