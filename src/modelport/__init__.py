@@ -9,16 +9,36 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from modelport.protocol.errors import (
-        HTTPError as HTTPError,
-    )
+    from modelport.protocol.errors import HTTPError as HTTPError
+    from modelport.protocol.errors import InferenceError as InferenceError
+    from modelport.protocol.errors import InvalidInput as InvalidInput
+    from modelport.protocol.errors import ModelNotFound as ModelNotFound
+    from modelport.protocol.errors import ModelNotReady as ModelNotReady
+    from modelport.protocol.infer import InferInput as InferInput
+    from modelport.protocol.infer import InferOutput as InferOutput
+    from modelport.protocol.infer import InferRequest as InferRequest
+    from modelport.protocol.infer import InferResponse as InferResponse
+    from modelport.protocol.infer import RequestedOutput as RequestedOutput
+    from modelport.protocol.infer import get_predict_input as get_predict_input
+    from modelport.protocol.infer import get_predict_response as get_predict_response
+    from modelport.serve.model import Model as Model
+    from modelport.serve.save import save as save
 
 _HOME = {
     "HTTPError": "modelport.protocol.errors",
+    "InferInput": "modelport.protocol.infer",
+    "InferOutput": "modelport.protocol.infer",
+    "InferRequest": "modelport.protocol.infer",
+    "InferResponse": "modelport.protocol.infer",
     "InferenceError": "modelport.protocol.errors",
     "InvalidInput": "modelport.protocol.errors",
+    "Model": "modelport.serve.model",
     "ModelNotFound": "modelport.protocol.errors",
     "ModelNotReady": "modelport.protocol.errors",
+    "RequestedOutput": "modelport.protocol.infer",
+    "get_predict_input": "modelport.protocol.infer",
+    "get_predict_response": "modelport.protocol.infer",
+    "save": "modelport.serve.save",
 }
 
 __all__ = list(_HOME)
