@@ -47,7 +47,7 @@ def warm_up(
         return WarmUp(True, "warm-up skipped: the model takes one request a call")
     signature = saved.signature or signature
     takes = {spec.name: spec.datatype for spec in signature.inputs} if signature else {}
-    inputs = [_input(tensor, takes.get(tensor.name, tensor.datatype)) for tensor in saved.example.inputs]
+    inputs = [to_input(tensor, takes.get(tensor.name, tensor.datatype)) for tensor in saved.example.inputs]
     try:
         outputs, _, _ = model.run(inputs, {}, {})
     except Exception as error:  # noqa: BLE001 - whatever the model raises
@@ -61,7 +61,8 @@ def warm_up(
     return WarmUp(False, f"warm-up failed: {problem}" + (f" It was saved with {made}." if made else ""))
 
 
-def _input(tensor: Tensor, datatype: str) -> Input:
+def to_input(tensor: Tensor, datatype: str) -> Input:
+    """A saved tensor as the data plane gives it to an executor."""
     array = tensor.to_array()
     shape = tuple(tensor.shape)
     if datatype == "BYTES":

@@ -348,6 +348,20 @@ def test_hooks_of_a_models_life_may_be_async():
     assert not model.ready
 
 
+def test_the_server_hears_when_a_model_turns_unready():
+    class Early(Model):
+        def __init__(self, name):
+            self.ready = True  # before super().__init__, as some do
+            super().__init__(name)
+
+    model, told = Early("m"), []
+    model.ready = True
+    model.watch_ready(told.append)
+    model.stop()
+    model.ready = True
+    assert told == [True, False, True]
+
+
 def test_metadata_comes_from_the_signature():
     from modelport.serve.signature import Signature, TensorSpec
 
