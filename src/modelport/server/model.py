@@ -64,31 +64,33 @@ class Model:
     """The most rows in one call of a `predict` that takes arrays."""
     signature: Signature | None = None
     """Names, datatypes and shapes of inputs and outputs, if you declare them: for metadata and checks."""
+    _ready = False
+    _on_ready: Callable[[bool], None] | None = None
 
     def __init__(
         self, name: str, return_response_headers: bool = False, predictor_config: object = None
     ) -> None:
         self.name = name
         self._ready = False
-        self._watchers: list[Callable[[bool], None]] = []
         self.required_response_headers = return_response_headers
         self.predictor_config = predictor_config
         self.explainer_host: str | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether the model can serve. Set it at any time: requests get 503 while it is False."""
+        """Whether the model can serve now. Set it at any time: the server answers 503 while it is False."""
         return self._ready
 
     @ready.setter
     def ready(self, ready: bool) -> None:
         self._ready = ready
-        for tell in self._watchers:
-            tell(ready)
+        if self._on_ready is not None:
+            self._on_ready(ready)
 
     def watch_ready(self, tell: Callable[[bool], None]) -> None:
-        """Has `tell` called whenever `ready` is set."""
-        self._watchers.append(tell)
+        """Has `ready` told to the server from now on; called by the server, once it serves the model."""
+        self._on_ready = tell
+        tell(self._ready)
 
     def load(self) -> Any:
         """Loads the model and sets `ready`. Called once, before it is served."""

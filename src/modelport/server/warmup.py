@@ -62,7 +62,7 @@ def warm_up(
 
 
 def to_input(tensor: Tensor, datatype: str) -> Input:
-    """A saved tensor as the data plane would hand it over."""
+    """A saved tensor as the data plane gives it to an executor."""
     array = tensor.to_array()
     shape = tuple(tensor.shape)
     if datatype == "BYTES":

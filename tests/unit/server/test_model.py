@@ -348,6 +348,20 @@ def test_hooks_of_a_models_life_may_be_async():
     assert not model.ready
 
 
+def test_the_server_hears_when_a_model_turns_unready():
+    class Early(Model):
+        def __init__(self, name):
+            self.ready = True  # before super().__init__, as some do
+            super().__init__(name)
+
+    model, told = Early("m"), []
+    model.ready = True
+    model.watch_ready(told.append)
+    model.stop()
+    model.ready = True
+    assert told == [True, False, True]
+
+
 def test_metadata_comes_from_the_signature():
     from modelport.server.signature import Signature, TensorSpec
 
@@ -374,3 +388,49 @@ def test_a_cancelled_request_is_not_predicted():
     reply = Reply(cancelled=True)
     register(model_of(async_predict)).executor.handle(v2(tensor("x", [1])), reply)
     assert reply.kind is None
+
+
+KSERVE_PREDICTOR = """
+import numpy as np
+from kserve import Model, InferInput, InferRequest, InferOutput, InferResponse
+from kserve.utils.utils import get_predict_input, get_predict_response
+
+
+class Custom(Model):
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.load()
+
+    def load(self):
+        self.weights = np.array([1.0, 10.0])
+        self.ready = True
+        return self.ready
+
+    async def preprocess(self, payload, headers=None):
+        return {"given": payload, "rows": np.asarray(get_predict_input(payload))}
+
+    def predict(self, payload: dict, headers: dict[str, str] = None) -> dict | InferResponse:
+        return {**payload, "scores": payload["rows"] @ self.weights}
+
+    async def postprocess(self, result, headers=None):
+        return get_predict_response(result["given"], result["scores"], self.name)
+"""
+
+
+def test_a_kserve_predictor_runs_after_changing_its_import_lines():
+    source = KSERVE_PREDICTOR.replace("from kserve.utils.utils import", "from modelport import")
+    scope = {}
+    exec(source.replace("from kserve import", "from modelport import"), scope)
+    registration = register(scope["Custom"]("custom"))
+    assert (registration.tensors, registration.raw_v1) == (False, True)
+    reply = ask(registration.executor, v1({"instances": [[1, 2], [3, 4]]}))
+    assert reply.json == {"predictions": [21.0, 43.0]}
+    reply = ask(registration.executor, v2(tensor("input-0", np.array([[1, 2]], np.float32)), id="1"))
+    assert reply.named == {"output-0": [21.0]}
+
+
+def test_every_public_name_can_be_imported():
+    import modelport
+
+    for name in modelport.__all__:
+        assert getattr(modelport, name).__name__ == name

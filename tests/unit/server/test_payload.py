@@ -318,14 +318,12 @@ def test_sync_models_run_on_the_calling_thread_and_async_ones_side_by_side():
     assert threads == [threading.current_thread()]
 
     class Meeting(Model):
-        arrived = 0
+        all_here = asyncio.Barrier(8)  # answers only if all eight wait at once
 
         async def predict(self, payload, headers):
-            self.arrived += 1
-            while self.arrived < 8:  # answers only if all eight wait at once
-                await asyncio.sleep(0.001)
+            await self.all_here.wait()
             threads.append(threading.current_thread())
-            return [self.arrived]
+            return [0]
 
     from fakes import Reply
 
