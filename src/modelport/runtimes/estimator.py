@@ -10,6 +10,7 @@ cannot be told is said to be unknown, never guessed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
@@ -90,7 +91,14 @@ def takes_documents(estimator: Any) -> bool:
 def names_of(estimator: Any) -> list[str] | None:
     """The columns that it was fitted on, if they had names."""
     names = getattr(estimator, "feature_names_in_", None)
-    return None if names is None else [str(name) for name in names]
+    if names is None:  # older wrappers have names of their own, and nothing to tell that they were made up
+        front = list(_front(estimator))
+        if len(front) != 1:
+            return None
+        names = getattr(front[0], "feature_name_", None) or getattr(front[0], "feature_names_", None)
+        if not isinstance(names, list) or all(re.fullmatch(r"(Column_)?\d+", str(name)) for name in names):
+            return None
+    return [str(name) for name in names]
 
 
 def width_of(estimator: Any) -> int | None:

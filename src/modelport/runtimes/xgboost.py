@@ -48,15 +48,16 @@ class XgboostRuntime(Runtime):
         """Loads the booster in `path`, whatever its ending."""
         xgboost = framework("xgboost", cls.extra)
         content = path.read_bytes()
-        if content[:1] != b"{":
-            raise LoadError(
-                f"{path}: neither JSON nor UBJSON. If it is XGBoost's old binary format, which {xgboost.__version__} "
-                "may no longer read: load it with pip install 'xgboost<3.1', and save it again as model.ubj."
-            )
         booster = xgboost.Booster()
         try:
             booster.load_model(bytearray(content))  # from memory: the ending may be wrong for the content
         except xgboost.core.XGBoostError as error:
+            if content[:1] != b"{":
+                raise LoadError(
+                    f"{path}: neither JSON nor UBJSON, and XGBoost {xgboost.__version__} cannot read it. If it is in "
+                    "XGBoost's old binary format: load it with pip install 'xgboost<3.1', and save it again as "
+                    "model.ubj."
+                ) from error
             reason = str(error).split("\n", 1)[0]
             raise LoadError(f"{path}: XGBoost {xgboost.__version__} cannot read it ({reason}).") from error
         return XgboostModel(

@@ -239,6 +239,9 @@ def test_trees_take_missing_numbers(serve):
     assert np.array_equal(answer(serve(model), sent), model.predict(sent.astype(float)))
 
 
+@pytest.mark.skipif(
+    sklearn.__version__ < "1.4", reason="scikit-learn 1.4 brought categorical_features='from_dtype'"
+)
 def test_gradient_boosting_with_categories_of_its_own(serve):
     """Lost otherwise: category columns without any encoder in sight."""
     frame, labels = people()
@@ -501,7 +504,7 @@ def test_a_module_that_is_missing_is_named_with_its_class(tmp_path, monkeypatch,
         sys.modules.pop("our_features", None)
 
 
-def test_a_missing_framework_comes_with_its_command(tmp_path):
+def test_missing_packages_come_with_their_own_name(tmp_path):
     """Lost otherwise: `No module named xgboost`, and which of four packages is it?"""
     path = tmp_path / "model.pkl"
     path.write_bytes(b"\x80\x04\x8c\x08catboos_\x94\x8c\x08CatBoost\x94\x93\x94.")

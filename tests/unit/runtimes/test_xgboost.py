@@ -25,6 +25,11 @@ IRIS = datasets.load_iris(as_frame=True)
 X, Y = IRIS.data.to_numpy(), IRIS.target.to_numpy()
 CANCER = datasets.load_breast_cancer(return_X_y=True)
 
+stores_categories = pytest.mark.skipif(
+    tuple(map(int, xgboost.__version__.split(".")[:2])) < (3, 1),
+    reason="XGBoost stores categories from 3.1 on",
+)
+
 
 def train(parameters, data, label, rounds=5, **more):
     return xgboost.train({"seed": 0, **parameters}, xgboost.DMatrix(data, label, **more), rounds)
@@ -106,6 +111,7 @@ def test_named_columns_in_any_order_and_missing_values(serve):
         answer(loaded, X[:, :3])
 
 
+@stores_categories
 def test_categories_are_those_of_training(serve):
     """Lost otherwise: `Rom` becomes the first category that the request happens to name."""
     frame, label = people()
@@ -135,7 +141,7 @@ def test_categories_of_the_signature_serve_older_files(serve):
     booster = train({}, frame, label, enable_categorical=True)
     expected = booster.predict(xgboost.DMatrix(frame, enable_categorical=True))
     content = json.loads(booster.save_raw("json"))
-    del content["learner"]["gradient_booster"]["model"]["cats"]
+    content["learner"]["gradient_booster"]["model"].pop("cats", None)
     older = xgboost.Booster()
     older.load_model(bytearray(json.dumps(content), "utf-8"))
     sent = columns(frame.assign(city=frame["city"].cat.codes, zone=frame["zone"].cat.codes))
@@ -163,12 +169,11 @@ def test_categories_that_xgboost_stores_wrongly_are_not_believed(serve, tmp_path
     booster = train({}, frame, label, enable_categorical=True)
     expected = booster.predict(xgboost.DMatrix(frame, enable_categorical=True))
     loaded = serve(booster)
-    assert "does not hold the categories of city: send their codes" in loaded.notes[0]
-    assert np.array_equal(answer(loaded, columns(frame.assign(city=frame["city"].cat.codes))), expected)
+    assert "does not hold the categories of city" in loaded.notes[0]
     inputs = (
         TensorSpec("age", "FP32"),
         TensorSpec("city", "BYTES", (-1,), tuple(frame["city"].cat.categories)),
-        TensorSpec("zone", "INT64"),
+        TensorSpec("zone", "INT64", (-1,), (10, 20, 30)),
         TensorSpec("count", "INT64"),
     )
     signature = Signature(inputs, kind="columns")
@@ -212,7 +217,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path):
     """Lost otherwise: a C++ stack trace."""
     path = tmp_path / "model.bst"
     path.write_bytes(b"binf\0\0\0")
-    with pytest.raises(LoadError, match=r"old binary format.*pip install 'xgboost<3.1'"):
+    with pytest.raises(LoadError, match=r"old binary format: load it with pip install 'xgboost<3.1'"):
         XgboostRuntime.load(path, settings())
     path.write_bytes(b'{"learner": {}')
     with pytest.raises(LoadError, match=r"model.bst: XGBoost [\d.]+ cannot read it") as refused:
@@ -235,6 +240,7 @@ def test_the_scikit_learn_wrapper_through_joblib(tmp_path):
         )
 
 
+@stores_categories
 def test_the_wrapper_with_categories(tmp_path):
     """Lost otherwise: categories in a joblib file behave unlike those in a .ubj file."""
     frame, label = people()

@@ -1,0 +1,26 @@
+"""A framework that is missing is named together with the command that installs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelport.runtimes.framework import framework
+from modelport.serve.runtime import LoadError
+
+
+def test_a_missing_framework_comes_with_its_command():
+    """Lost otherwise: `No module named xgboost`, and the user does not know which extra brings it."""
+    with pytest.raises(
+        LoadError, match=r"no_such_framework: not installed.* pip install 'modelport\[xgboost\]'"
+    ):
+        framework("no_such_framework", "xgboost")
+
+
+def test_a_framework_that_misses_something_itself_is_not_called_missing(tmp_path, monkeypatch):
+    """Lost otherwise: the command is run again and again, and changes nothing."""
+    (tmp_path / "half_installed.py").write_text("import no_such_dependency")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        LoadError, match="half_installed: cannot be imported: No module named 'no_such_dependency'"
+    ):
+        framework("half_installed", "xgboost")
