@@ -132,7 +132,7 @@ impl Repository for Shelf {
         })
     }
 
-    fn unload(&self, name: String) -> Operation {
+    fn unload(&self, name: String, _parameters: Params) -> Operation {
         self.0.lock().unwrap().push(format!("unload {name}"));
         Box::pin(async { Ok(()) })
     }
@@ -392,7 +392,7 @@ fn mistakes_and_failures_have_their_codes() {
             (
                 one_float("full", 1.0),
                 Code::ResourceExhausted,
-                "The queue is full (0 requests wait). Retry later.",
+                "The queue of model full is full (0 requests wait). Retry later.",
             ),
             (doing("fail"), Code::Internal, "ValueError: no such flower"),
             (doing("status"), Code::ResourceExhausted, "too many flowers"),

@@ -196,7 +196,7 @@ fn errors_have_one_shape() {
     assert_eq!(running.get("/v2/models/nobody/ready").error(404), unknown);
     assert_eq!(running.post("/v2/models/fails/infer", &body).error(500), "It broke.");
     assert_eq!(running.post("/v2/models/teapot/infer", &body).error(418), "Short and stout.");
-    assert!(running.post("/v2/models/full/infer", &body).error(429).contains("queue is full"));
+    assert!(running.post("/v2/models/full/infer", &body).error(429).contains("model full is full"));
     assert!(running.post("/v2/models/sum/infer", "{").error(400).len() > 10);
     assert!(running.post("/v2/model/sum/infer", &body).error(404).contains("POST /v2/models/{model}/infer"));
     assert!(running.get("/v2/models/%zz").error(400).contains("percent-escape"));
@@ -265,11 +265,12 @@ fn the_repository_is_reached() {
     assert_eq!(ready.as_array().unwrap().len(), 1);
     let loaded = running.post("/v2/repository/models/a%2Fb/load", r#"{"parameters": {"n": 1, "s": "t"}}"#);
     assert_eq!(loaded.json(), json!({"name": "a/b", "load": true}));
-    let unloaded = running.post("/v2/repository/models/sum/unload", "");
+    let unloaded =
+        running.post("/v2/repository/models/sum/unload", r#"{"parameters": {"unload_dependents": true}}"#);
     assert_eq!(unloaded.json(), json!({"name": "sum", "unload": true}));
     assert_eq!(
         *running.repository.0.lock().unwrap(),
-        [r#"load a/b [("n", Int(1)), ("s", Str("t"))]"#, "unload sum"]
+        [r#"load a/b [("n", Int(1)), ("s", Str("t"))]"#, r#"unload sum [("unload_dependents", Bool(true))]"#]
     );
     running.post("/v2/repository/models/missing/load", "").error(503);
     running.post("/v2/repository/models/missing/unload", "").error(404);

@@ -21,9 +21,9 @@ impl Repository for Nothing {
         Vec::new()
     }
     fn load(&self, _: String, _: Params) -> Operation {
-        self.unload(String::new())
+        self.unload(String::new(), Params::new())
     }
-    fn unload(&self, _: String) -> Operation {
+    fn unload(&self, _: String, _: Params) -> Operation {
         Box::pin(async { Err(Error::new(Kind::Unimplemented, "there is no repository")) })
     }
 }

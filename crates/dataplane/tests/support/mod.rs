@@ -80,13 +80,13 @@ impl Repository for Memory {
         })
     }
 
-    fn unload(&self, name: String) -> Operation {
+    fn unload(&self, name: String, parameters: Params) -> Operation {
         let seen = Arc::clone(&self.0);
         Box::pin(async move {
             if name == "missing" {
                 return Err(Error::model_not_found(&name));
             }
-            seen.lock().unwrap().push(format!("unload {name}"));
+            seen.lock().unwrap().push(format!("unload {name} {parameters:?}"));
             Ok(())
         })
     }
