@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelport.runtimes.framework import framework
-from modelport.serve.runtime import LoadError
+from modelport.server.runtime import LoadError
 
 
 def test_a_missing_framework_comes_with_its_command():
