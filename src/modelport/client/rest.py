@@ -139,10 +139,7 @@ def _rows(instances: Any) -> Any:
             {name: None if value != value else value for name, value in row.items()}
             for row in instances.to_dict(orient="records")
         ]
-    if isinstance(instances, np.ndarray):
-        array: Array = instances
-        return array.tolist()
-    return instances
+    return instances.tolist() if hasattr(instances, "tolist") else instances
 
 
 def _plain(value: Any) -> Any:

@@ -182,7 +182,7 @@ class Parts:
             part = first
             while part is not _END:
                 encoded = _encoded(part, events)
-                while (sent := stream.offer(encoded)) is False:
+                while (sent := stream.offer(encoded)) is False:  # noqa: ASYNC110 - the client's pace has no event
                     await asyncio.sleep(SLOW_CLIENT_S)
                 if sent is None:
                     break
