@@ -139,7 +139,8 @@ def _rows(instances: Any) -> Any:
             {name: None if value != value else value for name, value in row.items()}
             for row in instances.to_dict(orient="records")
         ]
-    return instances.tolist() if hasattr(instances, "tolist") else instances
+    rows: Any = instances
+    return rows.tolist() if hasattr(rows, "tolist") else rows
 
 
 def _plain(value: Any) -> Any:
