@@ -144,9 +144,7 @@ def _rows(instances: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
         return value.tolist()
     if hasattr(value, "isoformat"):
         return value.isoformat()
