@@ -61,7 +61,9 @@ fn prepare(work: &Work, max_rows: usize, joins: bool) -> Vec<Batch> {
         (0..work.calls.len()).map(|index| vec![index]).collect()
     };
     let is_raw = |members: &Vec<usize>| {
-        members.iter().any(|&index| matches!(work.calls.get(index), Some(Call { payload: Payload::Raw(_), .. })))
+        members
+            .iter()
+            .any(|&index| matches!(work.calls.get(index), Some(Call { payload: Payload::Raw(_), .. })))
     };
     groups.into_iter().filter(|members| !is_raw(members)).map(|members| batch(work, members)).collect()
 }
