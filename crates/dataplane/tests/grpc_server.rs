@@ -154,7 +154,11 @@ impl Bench {
         let waker = Arc::clone(&parking);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .on_thread_park(move || waker.wake_models())
+            .on_thread_park({
+                let waker = Arc::clone(&waker);
+                move || waker.rest()
+            })
+            .on_thread_unpark(move || waker.stir())
             .build()
             .unwrap();
         let log = Log::default();

@@ -140,23 +140,43 @@ impl Queue {
     /// Waits for requests and takes those that are there, up to `max_rows` rows together (one request
     /// may hold more by itself). Requests that nobody waits for any more are dropped, those beyond
     /// their deadline answered so. `None`: the queue is closed and empty.
-    pub fn take(&self) -> Option<Work> {
+    pub fn take(self: &Arc<Self>) -> Option<Work> {
+        let free_since = Instant::now();
         let mut inner = self.lock();
         loop {
-            if !inner.waiting.is_empty() {
+            if inner.waiting.is_empty() {
+                if inner.closed {
+                    return None;
+                }
+                inner.sleepers += 1;
+                inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                inner.sleepers -= 1;
+            } else if let Some(left) = self.patience(&inner, free_since) {
+                if !inner.wake_pending {
+                    inner.wake_pending = true;
+                    drop(inner); // `Parking` calls `wake`, which locks
+                    self.parking.add(Arc::clone(self));
+                    inner = self.lock();
+                    continue; // it may have come to rest meanwhile
+                }
+                inner.sleepers += 1;
+                inner = self.filled.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+                inner.sleepers -= 1;
+            } else {
                 inner = self.linger(inner);
                 if let Some(work) = self.pick(&mut inner) {
                     return Some(work);
                 }
-                continue;
             }
-            if inner.closed {
-                return None;
-            }
-            inner.sleepers += 1;
-            inner = self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner);
-            inner.sleepers -= 1;
         }
+    }
+
+    /// How much longer to wait for the I/O thread to read what is ready; `None`: take now.
+    fn patience(&self, inner: &Inner, free_since: Instant) -> Option<Duration> {
+        if inner.closed || inner.waiting.len() >= self.batching.max_rows || self.parking.is_at_rest() {
+            return None;
+        }
+        PATIENCE.checked_sub(free_since.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// Waits up to the configured delay, counted from the oldest request, for a full batch.
@@ -231,6 +251,7 @@ impl Queue {
             inner.running.remove(&ticket);
         }
         drop(inner);
+        self.parking.stir();
         self.completions.push(done);
     }
 

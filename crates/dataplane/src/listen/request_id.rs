@@ -18,7 +18,8 @@ impl RequestId {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         match headers.get(&NAME) {
             Some(given) if !given.is_empty() && given.len() <= LONGEST && given.to_str().is_ok() => {
-                Self(given.clone())
+                // A copy: the original holds the connection's read buffer.
+                HeaderValue::from_bytes(given.as_bytes()).map_or_else(|_| Self::random(), Self)
             }
             _ => Self::random(),
         }

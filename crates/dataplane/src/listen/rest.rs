@@ -34,7 +34,7 @@ pub(super) struct Shared {
 /// One request: its head, and what was made of it so far.
 pub(super) struct Exchange<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) head: &'a Parts,
+    pub(super) head: Parts,
     pub(super) id: RequestId,
     pub(super) begun: Instant,
     body: Incoming,
@@ -53,14 +53,14 @@ pub(super) async fn answer(
     }
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
-    let mut exchange = Exchange { shared: &shared, head: &head, id, begun, body, body_read: false };
+    let mut exchange = Exchange { shared: &shared, head, id, begun, body, body_read: false };
     let outcome = match port {
         Port::Http { .. } | Port::Control => route(&mut exchange, port).await,
         Port::Metrics => Box::pin(metrics_port(&exchange)).await,
         Port::Grpc => Err(grpc_only(&shared)),
     };
     let mut response = outcome.unwrap_or_else(|error| reply::refuse(&error));
-    let Exchange { id, body, body_read, .. } = exchange;
+    let Exchange { head, id, body, body_read, .. } = exchange;
     if !body_read {
         body::discard(&head.headers, body);
     }
@@ -76,18 +76,19 @@ pub(super) async fn answer(
 
 /// The routes, the hot ones first; the futures of the others are boxed to keep this one small.
 async fn route(exchange: &mut Exchange<'_>, port: Port) -> Result<Response<Reply>> {
-    let head = exchange.head;
-    let path = head.uri.path();
-    match Route::parse(&head.method, path) {
+    // A copy, so that the head can be let go of while the model works.
+    let path = exchange.head.uri.path().to_owned();
+    let method = exchange.head.method.clone();
+    match Route::parse(&method, &path) {
         Ok(Route::V2Model(target, Aspect::Infer)) => v2::infer(exchange, &target).await,
         Ok(Route::V1Call(name, verb)) => v1::call(exchange, &name, verb).await,
         Ok(route) => Box::pin(other(exchange, port, route)).await,
-        Err(Miss::Path) => Err(Error::new(Kind::NotFound, describe_miss(&head.method, path))),
+        Err(Miss::Path) => Err(Error::new(Kind::NotFound, describe_miss(&method, &path))),
         Err(Miss::Escape) => {
             Err(Error::invalid(format!("The path {path} has a percent-escape that is broken or no UTF-8.")))
         }
         Err(Miss::Method(allow)) => {
-            let text = format!("{path} does not take {}, only {allow}.", head.method);
+            let text = format!("{path} does not take {method}, only {allow}.");
             Ok(reply::wrong_method(&Error::new(Kind::MethodNotAllowed, text), allow))
         }
     }
@@ -117,7 +118,7 @@ async fn other(exchange: &mut Exchange<'_>, port: Port, route: Route<'_>) -> Res
 }
 
 async fn metrics_port(exchange: &Exchange<'_>) -> Result<Response<Reply>> {
-    let head = exchange.head;
+    let head = &exchange.head;
     let server = &exchange.shared.server;
     match Route::parse(&head.method, head.uri.path()) {
         Ok(Route::Metrics) => Ok(peers::metrics(server, false).await),
@@ -181,6 +182,15 @@ impl Exchange<'_> {
         })?;
         self.body_read = true;
         Ok(bytes)
+    }
+
+    /// Lets go of the head, which holds the connection's read buffer: without it, hyper takes a new one
+    /// for the next request.
+    pub(super) fn let_go(&mut self) {
+        if self.shared.access.is_none() {
+            self.head.headers.clear();
+            self.head.uri = http::Uri::default();
+        }
     }
 
     /// The headers for a model that asks for them.

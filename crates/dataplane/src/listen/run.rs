@@ -117,7 +117,11 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("modelport-io")
-        .on_thread_park(move || parking.wake_models())
+        .on_thread_park({
+            let parking = Arc::clone(&parking);
+            move || parking.rest()
+        })
+        .on_thread_unpark(move || parking.stir())
         .build()?;
     let (log, log_ended) = Log::start(&server)?;
     let ended = runtime.block_on(serve(server, completions, config, handle, log.clone()));

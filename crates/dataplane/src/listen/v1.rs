@@ -60,7 +60,9 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model, verb: Verb) -> Result<E
     let payload = if verb == Verb::Explain || model.options.raw_v1 {
         Payload::Raw(body)
     } else {
-        Payload::Tensors(codec::v1::decode(&body, &exchange.shared.server.limits)?)
+        let decoded = codec::v1::decode(&body, &exchange.shared.server.limits)?;
+        drop(body);
+        Payload::Tensors(decoded)
     };
     model.metrics.stage(Stage::Decode, decoding.elapsed());
 
@@ -72,6 +74,7 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model, verb: Verb) -> Result<E
         payload,
         deadline,
     };
+    exchange.let_go();
     let answer = model.call(call).await?;
     let encoding = Instant::now();
     let mut response = match answer {

@@ -55,6 +55,7 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model) -> Result<Encoded> {
         payload: Payload::Tensors(request),
         deadline,
     };
+    exchange.let_go();
     match model.call(call).await? {
         Answer::Tensors(response) => {
             let id = id.as_deref().unwrap_or_else(|| exchange.id.as_str());
