@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from modelport.inprocess import serve as serve
     from modelport.protocol.errors import HTTPError as HTTPError
     from modelport.protocol.errors import InferenceError as InferenceError
     from modelport.protocol.errors import InvalidInput as InvalidInput
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from modelport.protocol.infer import get_predict_input as get_predict_input
     from modelport.protocol.infer import get_predict_response as get_predict_response
     from modelport.server.model import Model as Model
+    from modelport.server.model_server import ModelServer as ModelServer
     from modelport.server.save import save as save
 
 _HOME = {
@@ -33,12 +35,14 @@ _HOME = {
     "InferenceError": "modelport.protocol.errors",
     "InvalidInput": "modelport.protocol.errors",
     "Model": "modelport.server.model",
+    "ModelServer": "modelport.server.model_server",
     "ModelNotFound": "modelport.protocol.errors",
     "ModelNotReady": "modelport.protocol.errors",
     "RequestedOutput": "modelport.protocol.infer",
     "get_predict_input": "modelport.protocol.infer",
     "get_predict_response": "modelport.protocol.infer",
     "save": "modelport.server.save",
+    "serve": "modelport.inprocess",
 }
 
 __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll] - one table, not two

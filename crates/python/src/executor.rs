@@ -60,7 +60,12 @@ fn prepare(work: &Work, max_rows: usize, joins: bool) -> Vec<Batch> {
     } else {
         (0..work.calls.len()).map(|index| vec![index]).collect()
     };
-    groups.into_iter().map(|members| batch(work, members)).collect()
+    let is_raw = |members: &Vec<usize>| {
+        members
+            .iter()
+            .any(|&index| matches!(work.calls.get(index), Some(Call { payload: Payload::Raw(_), .. })))
+    };
+    groups.into_iter().filter(|members| !is_raw(members)).map(|members| batch(work, members)).collect()
 }
 
 fn batch(work: &Work, members: Vec<usize>) -> Batch {
@@ -95,6 +100,11 @@ fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>
         let batches = prepare(&work, max_rows, joins);
         Some((work, batches))
     }) {
+        for (index, call) in work.calls.iter().enumerate() {
+            if matches!(call.payload, Payload::Raw(_)) {
+                answer_alone(py, model, executor, (work.ticket, index), call);
+            }
+        }
         for batch in batches {
             let outcome = run(py, model, executor, &batch);
             let ticket = work.ticket;
@@ -144,13 +154,23 @@ fn run(py: Python<'_>, model: &Model, executor: &Bound<'_, PyAny>, batch: &Batch
 fn serve_requests(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>) {
     while let Some(work) = py.detach(|| model.queue.take()) {
         for (index, call) in work.calls.iter().enumerate() {
-            model.metrics.batch(1, 1);
-            if let Err(raised) = handle(py, model, executor, (work.ticket, index), call) {
-                let error = convert::error(py, &raised);
-                // It may have been answered before it raised: then this changes nothing.
-                model.queue.complete(work.ticket, [(index, Err(error))]);
-            }
+            answer_alone(py, model, executor, (work.ticket, index), call);
         }
+    }
+}
+
+fn answer_alone(
+    py: Python<'_>,
+    model: &Arc<Model>,
+    executor: &Bound<'_, PyAny>,
+    (ticket, index): (u64, usize),
+    call: &Call,
+) {
+    model.metrics.batch(1, 1);
+    if let Err(raised) = handle(py, model, executor, (ticket, index), call) {
+        let error = convert::error(py, &raised);
+        // It may have been answered before it raised: then this changes nothing.
+        model.queue.complete(ticket, [(index, Err(error))]);
     }
 }
 

@@ -139,16 +139,12 @@ def _rows(instances: Any) -> Any:
             {name: None if value != value else value for name, value in row.items()}
             for row in instances.to_dict(orient="records")
         ]
-    if isinstance(instances, np.ndarray):
-        array: Array = instances
-        return array.tolist()
-    return instances
+    rows: Any = instances
+    return rows.tolist() if hasattr(rows, "tolist") else rows
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
         return value.tolist()
     if hasattr(value, "isoformat"):
         return value.isoformat()

@@ -57,7 +57,7 @@ def _servable(
     facts = ", ".join([loaded.description, how, *loaded.notes])
     report = f"{source.name}: {facts}"
     if v1 is not None:
-        report += f"\n\n  {example.curl('{address}', source.name, v1)}"
+        report += f"\n\n  {example.curl('{address}', source.name, example.first_row(v1))}"
     return Servable(
         metadata=Metadata(
             name=source.name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
@@ -26,9 +25,8 @@ EVENTS = "text/event-stream"
 _LINES = "application/x-ndjson"
 _WRAPPED = {"predict": "predictions", "explain": "explanations"}
 
-# `Stream.send` waits while its client is slow, which must not hold up the event loop. A thread here waits
-# for one client; further streams than that wait for their turn to send.
-_SENDERS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="modelport-send")
+SLOW_CLIENT_S = 0.005
+"""How long an async stream waits before it offers a part again to a client that is slow."""
 
 
 def answer(reply: Reply, request: Request, result: Any, headers: Mapping[str, Any], model_name: str) -> None:
@@ -178,13 +176,15 @@ class Parts:
 
     async def send_all_async(self, parts: AsyncIterator[Any]) -> None:
         """Sends an async generator's parts; waiting for a slow client leaves the event loop free."""
-        loop = asyncio.get_running_loop()
         first = await anext(parts, _END)
         stream, events = self._open(first)
         try:
             part = first
             while part is not _END:
-                if not await loop.run_in_executor(_SENDERS, stream.send, _encoded(part, events)):
+                encoded = _encoded(part, events)
+                while (sent := stream.offer(encoded)) is False:  # noqa: ASYNC110 - the client's pace has no event
+                    await asyncio.sleep(SLOW_CLIENT_S)
+                if sent is None:
                     break
                 part = await anext(parts, _END)
         except Exception as error:  # noqa: BLE001 - the model's

@@ -59,6 +59,11 @@ def shape(spec: TensorSpec) -> list[int]:
     return [1 if axis < 0 else axis for axis in spec.shape]
 
 
+def first_row(body: Any) -> Any:
+    """A V1 body with its first row alone."""
+    return {"instances": body["instances"][:1]} if "instances" in body else body
+
+
 def curl(address: str, name: str, body: Any) -> str:
     """A command line that asks the model, ready to paste into a shell."""
     return f"curl {address}/v1/models/{name}:predict -d {shlex.quote(json.dumps(body))}"

@@ -46,6 +46,9 @@ class Stream:
         self.parts, self.closed, self.failed = [], False, None
         self._reply, self._limit = reply, limit
 
+    def offer(self, part):
+        return self.send(part) or None
+
     def send(self, part):
         assert isinstance(part, bytes)
         assert not self.closed
