@@ -2,73 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import selectors
-import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
+from served import PATIENCE_S, ask, running
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-PATIENCE_S = 120
-"""A cold machine imports scikit-learn for half a minute; what hangs for longer is broken."""
-
-
-@contextlib.contextmanager
-def running(*command: str, errors: Path):
-    """The REST address of a server that a command starts; ended after that, and expected to end well."""
-    with errors.open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
-        )
-    try:
-        yield _address(process, errors)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=PATIENCE_S) == 0, errors.read_text()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        process.stdout.close()
-
-
-def _address(process: subprocess.Popen[bytes], errors: Path) -> str:
-    until = time.monotonic() + PATIENCE_S
-    said = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while (left := until - time.monotonic()) > 0:
-            if not selector.select(left):
-                break
-            part = os.read(process.stdout.fileno(), 65536)
-            said += part
-            if not part or b"Ctrl-C" in said:
-                break
-    for line in said.decode().splitlines():
-        if line.startswith("REST"):
-            return line.split()[1]
-    raise AssertionError(f"the server did not start:\n{said.decode()}\n{errors.read_text()}")
-
-
-def ask(url: str, body: object, accept: str = "*/*"):
-    """Status, headers and text of a POST."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Accept": accept}, method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
-            return response.status, response.headers, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers, error.read().decode()
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +25,9 @@ def server(tmp_path_factory):
     }
     flags = [f"--model={name}={EXAMPLES / path}" for name, path in models.items()]
     errors = tmp_path_factory.mktemp("server") / "stderr"
-    with running(
-        "-m", "modelport", "serve", *flags, "--http-port", "0", "--grpc-port", "0", errors=errors
-    ) as address:
-        yield address
+    command = ["-m", "modelport", "serve", *flags, "--http-port", "0", "--grpc-port", "0"]
+    with running(*command, errors=errors) as server:
+        yield server.rest
 
 
 def test_python_model(server):
@@ -125,9 +66,9 @@ def test_kserve_predictor(server, path, body, answer):
 def test_kserve_predictor_as_a_script(tmp_path):
     script = str(EXAMPLES / "kserve_predictor.py")
     flags = ["--model_name", "mine", "--http_port", "0", "--grpc_port", "0"]
-    with running(script, *flags, errors=tmp_path / "stderr") as address:
+    with running(script, *flags, errors=tmp_path / "stderr") as server:
         status, _, text = ask(
-            f"{address}/v1/models/mine:predict", {"instances": [[13.2, 1.78, 4.38, 1.05, 1050.0]]}
+            f"{server.rest}/v1/models/mine:predict", {"instances": [[13.2, 1.78, 4.38, 1.05, 1050.0]]}
         )
         assert (status, json.loads(text)) == (200, {"predictions": ["class_0"]})
 
@@ -177,12 +118,12 @@ def test_xgboost_categories(tmp_path):
     script = str(EXAMPLES / "xgboost_categories.py")
     subprocess.run([sys.executable, script, str(folder)], check=True, capture_output=True, timeout=PATIENCE_S)
     command = ["-m", "modelport", "serve", str(folder), "--http-port", "0", "--grpc-port", "0"]
-    with running(*command, errors=tmp_path / "stderr") as address:
+    with running(*command, errors=tmp_path / "stderr") as server:
         days = [{"bill": 24.5, "size": 2, "day": day} for day in ("Sun", "Fri")]
-        status, _, text = ask(f"{address}/v1/models/tips:predict", {"instances": days})
+        status, _, text = ask(f"{server.rest}/v1/models/tips:predict", {"instances": days})
         assert status == 200, text
         sunday, friday = json.loads(text)["predictions"]
         assert sunday - friday == pytest.approx(2.0, abs=0.5)
-        status, _, text = ask(f"{address}/v1/models/tips:predict", {"instances": [days[0] | {"day": "Mon"}]})
+        status, _, text = ask(f"{server.rest}/v1/models/tips:predict", {"instances": [days[0] | {"day": "Mon"}]})
         assert status == 400
         assert '\\"Mon\\" is not a category' in text

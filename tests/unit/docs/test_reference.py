@@ -199,9 +199,13 @@ def test_public_names_in_blocks_are_public(path):
     import modelport
     import modelport.testing
 
-    blocks = "".join(re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL))
-    for name in set(re.findall(r"\bmodelport\.(\w+)", blocks)):
-        assert hasattr(modelport, name), name
+    for block in re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(textwrap.dedent(block))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "modelport":
+                assert hasattr(modelport, node.attr), node.attr
+            if isinstance(node, ast.ImportFrom) and node.module == "modelport":
+                for name in node.names:
+                    assert hasattr(modelport, name.name), name.name
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named)
