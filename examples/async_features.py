@@ -18,7 +18,9 @@ class Score(modelport.Model):
     def __init__(self, name: str) -> None:
         super().__init__(name, return_response_headers=True)
 
-    async def preprocess(self, payload: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
+    async def preprocess(
+        self, payload: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         rows = payload["instances"]
         known = await asyncio.gather(*(self.fetch(row["customer"]) for row in rows))
         return {"instances": [row | features for row, features in zip(rows, known, strict=True)]}

@@ -2,6 +2,8 @@
 
     python examples/kserve_predictor.py --model_name wine
     curl localhost:8080/v1/models/wine:predict -d '{"instances": [[13.2, 1.78, 4.38, 1.05, 1050.0]]}'
+
+Or, as for any other model: modelport serve examples/kserve_predictor.py:Wine
 """
 
 import argparse

@@ -15,7 +15,9 @@ import modelport
 class Forecast(modelport.Model):
     """Holt's linear trend."""
 
-    def predict(self, payload: dict[str, Any], headers: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    def predict(
+        self, payload: dict[str, Any], headers: dict[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
         values = payload["instances"]
         if len(values) < 2:
             raise modelport.InvalidInput(f"instances: must hold two values or more, got {len(values)}.")

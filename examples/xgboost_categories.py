@@ -3,6 +3,8 @@
     python examples/xgboost_categories.py ./tips
     modelport serve ./tips
     curl localhost:8080/v1/models/tips:predict -d '{"instances": [{"bill": 24.5, "size": 2, "day": "Sun"}]}'
+
+A day that is not among the categories of training is refused.
 """
 
 import sys

@@ -51,7 +51,16 @@ def test_python_model(server):
         ),
         (
             "/v2/models/wine/infer",
-            {"inputs": [{"name": "x", "shape": [1, 5], "datatype": "FP64", "data": [13.2, 1.78, 4.38, 1.05, 1050.0]}]},
+            {
+                "inputs": [
+                    {
+                        "name": "x",
+                        "shape": [1, 5],
+                        "datatype": "FP64",
+                        "data": [13.2, 1.78, 4.38, 1.05, 1050.0],
+                    }
+                ]
+            },
             lambda said: said["outputs"][0]["data"],
         ),
     ],
@@ -124,6 +133,8 @@ def test_xgboost_categories(tmp_path):
         assert status == 200, text
         sunday, friday = json.loads(text)["predictions"]
         assert sunday - friday == pytest.approx(2.0, abs=0.5)
-        status, _, text = ask(f"{server.rest}/v1/models/tips:predict", {"instances": [days[0] | {"day": "Mon"}]})
+        status, _, text = ask(
+            f"{server.rest}/v1/models/tips:predict", {"instances": [days[0] | {"day": "Mon"}]}
+        )
         assert status == 400
         assert '\\"Mon\\" is not a category' in text

@@ -70,12 +70,20 @@ def test_tutorial(tmp_path):
         for command_line, prints in asked:
             if "metrics" in command_line and importlib.util.find_spec("tritonclient"):
                 told = subprocess.run(
-                    [sys.executable, "-c", here(client)], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+                    [sys.executable, "-c", here(client)],
+                    capture_output=True,
+                    text=True,
+                    timeout=PATIENCE_S,
+                    check=True,
                 )
                 assert told.stdout.strip() == "[b'class_0' b'class_1']"
             elif "metrics" in command_line:
                 prints = prints.replace('protocol="v2",code="200"} 2', 'protocol="v2",code="200"} 1')
             done = subprocess.run(
-                ["bash", "-c", here(command_line)], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+                ["bash", "-c", here(command_line)],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=True,
             )
             assert agrees(done.stdout, prints), f"$ {command_line}\n{done.stdout}\nexpected:\n{prints}"

@@ -115,7 +115,9 @@ def test_every_call_is_in_the_reference():
 
 def test_every_kind_of_error_is_in_the_reference_with_its_codes():
     source = (DATAPLANE / "src/error.rs").read_text()
-    kinds = re.findall(r"^    (\w+),$", source.partition("pub enum Kind {")[2].partition("\n}")[0], re.MULTILINE)
+    kinds = re.findall(
+        r"^    (\w+),$", source.partition("pub enum Kind {")[2].partition("\n}")[0], re.MULTILINE
+    )
     assert len(kinds) > 8
     http, grpc = (
         _codes(source.partition(f"pub const fn {name}(self)")[2].partition("\n    }\n")[0])
@@ -139,7 +141,9 @@ def test_every_error_class_is_in_the_reference_with_its_status():
     ]
     assert len(classes) > 5
     for each in classes:
-        row = re.search(rf"^\| `{each.__name__}(?:\([^`]*\))?` \| ([^|]+) \|", page("errors.md"), re.MULTILINE)
+        row = re.search(
+            rf"^\| `{each.__name__}(?:\([^`]*\))?` \| ([^|]+) \|", page("errors.md"), re.MULTILINE
+        )
         assert row, each.__name__
         assert row[1].startswith("any" if each is errors.HTTPError else str(each.status))
 
