@@ -264,6 +264,11 @@ def _plan(options: argparse.Namespace) -> Plan:
     for name in ("batch_delay", "predict_timeout", "drain_timeout", "drain_delay", "load_timeout"):
         if not 0 <= getattr(options, name) < 1e9:
             raise Mistake(f"--{name.replace('_', '-')}: must be at least 0, got {getattr(options, name)}")
+    for name in ("http_port", "grpc_port", "metrics_port"):
+        if not 0 <= (getattr(options, name) or 0) <= 65535:
+            raise Mistake(
+                f"--{name.replace('_', '-')}: must be a port, 0 to 65535, got {getattr(options, name)}"
+            )
     sources, repository = _sources(options)
     return Plan(
         server=ServerOptions(

@@ -17,12 +17,6 @@ def from_signature(signature: Signature) -> tuple[Any, Any] | None:
     """A V1 and a V2 body of one row with zeros and first categories; None where the signature says too little."""
     if not signature.inputs or any(_elements(spec) > MOST_ELEMENTS for spec in signature.inputs):
         return None
-    named = [_is_named(index, spec) for index, spec in enumerate(signature.inputs)]
-    if signature.kind == "columns" and not any(named):
-        row = [value(spec) for spec in signature.inputs]
-        datatype = signature.inputs[0].datatype
-        tensor = {"name": "input-0", "shape": [1, len(row)], "datatype": datatype, "data": row}
-        return {"instances": [row]}, {"inputs": [tensor]}
     v2 = {
         "inputs": [
             {
@@ -36,7 +30,7 @@ def from_signature(signature: Signature) -> tuple[Any, Any] | None:
     }
     if any(spec.datatype in ("FP16", "BF16") for spec in signature.inputs):
         return None
-    if len(signature.inputs) == 1 and signature.kind == "tensors":
+    if len(signature.inputs) == 1 and (signature.kind == "tensors" or len(signature.inputs[0].shape) > 1):
         spec = signature.inputs[0]
         return {"instances": [_nested(value(spec), shape(spec)[1:])]}, v2
     v1_row = {spec.name: _nested(value(spec), shape(spec)[1:]) for spec in signature.inputs}
@@ -71,10 +65,6 @@ def curl(address: str, name: str, body: Any) -> str:
 
 def _elements(spec: TensorSpec) -> int:
     return math.prod(shape(spec))
-
-
-def _is_named(index: int, spec: TensorSpec) -> bool:
-    return spec.name != str(index)
 
 
 def _nested(element: Any, axes: list[int]) -> Any:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
+import importlib
 import os
 import selectors
 import shutil
@@ -65,6 +67,15 @@ class _Worker:
         self.state = "starting"
         self.started_at = time.monotonic()
         self.failure = ""
+
+
+def share(modules: list[str]) -> None:
+    """Imports what a worker had to import, if it belongs to packages that are imported here anyway."""
+    known = {name.partition(".")[0] for name in sys.modules}
+    for name in modules:
+        if name not in sys.modules and name.partition(".")[0] in known - {"__main__"}:
+            with contextlib.suppress(Exception):  # then each worker imports it by itself
+                importlib.import_module(name)
 
 
 class Supervisor:
@@ -131,7 +142,9 @@ class Supervisor:
         if self._ending_since is not None or time.monotonic() < self._next_start:
             return
         useful = sum(1 for worker in self._workers.values() if worker.state in ("starting", "ready"))
-        for _ in range(self._plan.server.workers - useful):
+        # The first one shows which modules the models need: the others share them.
+        wanted = self._plan.server.workers if self._ever_ready else 1
+        for _ in range(wanted - useful):
             self._fork()
 
     def _fork(self) -> None:
@@ -143,6 +156,8 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
+        gc.collect()
+        gc.freeze()  # a collection in the child would write to every page that it shares
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -212,8 +227,10 @@ class Supervisor:
                 self._asked = msgspec.json.decode(message.text, type=dict[str, bool])
             case "failed":
                 worker.failure = message.text
-            case "loaded" if worker.serial == 1:
+            case "loaded" if not self._ever_ready:
                 self._show("loaded", message.text)
+            case "modules":
+                share(msgspec.json.decode(message.text, type=list[str]))
             case _:
                 pass
 

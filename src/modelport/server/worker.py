@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -86,6 +87,7 @@ def work(
         on_stuck=lambda: channel.report("stuck"),
     )
     repository.attach(server)
+    before = set(sys.modules)
     try:
         for servable in repository.start(asked):
             channel.report("loaded", servable.report)
@@ -99,6 +101,8 @@ def work(
         ).start()
     if plan.server.watch:
         threading.Thread(target=watch, args=(repository,), daemon=True, name="watch").start()
+    if commands is not None:
+        channel.report("modules", msgspec.json.encode(sorted(set(sys.modules) - before)).decode())
     channel.report("ready")
     ended = server.run()
     return STUCK if ended == "stuck" else 0
