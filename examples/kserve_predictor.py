@@ -1,4 +1,4 @@
-"""A KServe custom predictor. The line that imports from `modelport` said `from kserve import …` before.
+"""A KServe custom predictor. What is imported from `modelport` came from `kserve` and `kserve.utils.utils` before.
 
     python examples/kserve_predictor.py --model_name wine
     curl localhost:8080/v1/models/wine:predict -d '{"instances": [[13.2, 1.78, 4.38, 1.05, 1050.0]]}'
