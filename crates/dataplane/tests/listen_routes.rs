@@ -300,6 +300,9 @@ fn documentation_is_complete_and_escaped() {
     let predict = &openapi["paths"]["/v1/models/sum:predict"]["post"];
     let example = &predict["requestBody"]["content"]["application/json"]["example"];
     assert_eq!(running.post("/v1/models/sum:predict", &example.to_string()).status, 200, "{example}");
+    let metrics = &openapi["paths"]["/metrics"]["get"]["responses"]["200"]["content"];
+    assert!(metrics.get("text/plain").is_some(), "{metrics}");
+    assert!(openapi["paths"].get("/v1/models/sum:explain").is_none(), "it has no explainer");
 
     let mut setup = Setup::new();
     setup.config.docs = false;

@@ -1,10 +1,11 @@
-//! What the loaded models take and give, for people (`/docs`) and for programs (`/openapi.json`).
+//! What the loaded models take and give, for people: the page at `/docs`.
 
 use super::reply::{self, Reply};
 use crate::model::{Model, Server, TensorSpec};
 use http::{header::HeaderValue, Response};
 use serde_json::{json, Map, Value};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// The page around the models; `{{…}}` is filled in.
 const PAGE: &str = include_str!("docs.html");
@@ -16,8 +17,11 @@ pub(super) fn page(server: &Server) -> Response<Reply> {
     if models.is_empty() {
         html.push_str("<p>No model is loaded.</p>");
     }
-    for model in &models {
-        write_model(&mut html, model);
+    if models.len() > 3 {
+        write_contents(&mut html, &models);
+    }
+    for (index, model) in models.iter().enumerate() {
+        write_model(&mut html, model, index == 0);
     }
     let page = PAGE
         .replace("{{name}}", &escape(&server.name))
@@ -25,12 +29,31 @@ pub(super) fn page(server: &Server) -> Response<Reply> {
         .replace("{{models}}", &html);
     let mut response = reply::full(200, HeaderValue::from_static("text/html; charset=utf-8"), page.into());
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                  connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+                  img-src data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
     response.headers_mut().insert(http::header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
 
-fn write_model(html: &mut String, model: &Model) {
+fn write_contents(html: &mut String, models: &[Arc<Model>]) {
+    html.push_str("<nav aria-label=\"Models\">");
+    for model in models {
+        let name = &model.metadata.name;
+        let _ = write!(html, "<a href=\"#{}\">{}</a> ", escape(&anchor(model)), escape(name));
+    }
+    html.push_str("</nav>");
+}
+
+/// Where a model is on the page.
+fn anchor(model: &Model) -> String {
+    let name = segment(&model.metadata.name);
+    match &model.metadata.version {
+        None => format!("model-{name}"),
+        Some(version) => format!("model-{name}-{}", segment(version)),
+    }
+}
+
+/// A model with its signature and its requests; of the first model one is unfolded.
+fn write_model(html: &mut String, model: &Model, first: bool) {
     let metadata = &model.metadata;
     let state = if model.is_ready() { ("ready", "ready") } else { ("not", "not ready") };
     let version = metadata.version.as_ref().map_or(String::new(), |version| {
@@ -38,7 +61,8 @@ fn write_model(html: &mut String, model: &Model) {
     });
     let _ = write!(
         html,
-        "<section><h2>{}{version} <span class=\"state {}\">{}</span></h2>",
+        "<section id=\"{}\"><h2>{}{version} <span class=\"state {}\">{}</span></h2>",
+        escape(&anchor(model)),
         escape(&metadata.name),
         state.0,
         state.1
@@ -55,13 +79,16 @@ fn write_model(html: &mut String, model: &Model) {
     write_specs(html, "Inputs", &metadata.inputs);
     write_specs(html, "Outputs", &metadata.outputs);
     html.push_str("</div>");
-    write_call(html, "V2", &v2_path(model), &example_v2(model));
-    write_call(html, "V1", &v1_path(model), &example_v1(model));
+    write_call(html, "Predict", "V1", &v1_path(model), &example_v1(model), first);
+    write_call(html, "Predict", "Open Inference, V2", &v2_path(model), &example_v2(model), false);
+    if model.options.explains {
+        write_call(html, "Explain", "V1", &explain_path(model), &example_v1(model), false);
+    }
     html.push_str("</section>");
 }
 
 fn write_specs(html: &mut String, title: &str, specs: &[TensorSpec]) {
-    let _ = write!(html, "<table><caption>{title}</caption>");
+    let _ = write!(html, "<div><table><caption>{title}</caption>");
     if specs.is_empty() {
         html.push_str("<tr><td class=\"quiet\">The model does not say.</td></tr>");
     }
@@ -73,29 +100,74 @@ fn write_specs(html: &mut String, title: &str, specs: &[TensorSpec]) {
             .collect();
         let _ = write!(
             html,
-            "<tr><th>{}</th><td>{}</td><td>[{}]</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>[{}]</td></tr>",
             escape(&spec.name),
             escape(&spec.datatype),
             axes.join(", ")
         );
     }
-    html.push_str("</table>");
+    html.push_str("</table></div>");
 }
 
-fn write_call(html: &mut String, protocol: &str, path: &str, example: &Value) {
-    let body = serde_json::to_string_pretty(example).unwrap_or_default();
+fn write_call(html: &mut String, verb: &str, protocol: &str, path: &str, example: &Value, open: bool) {
+    let body = pretty(example);
     let _ = write!(
         html,
-        "<details><summary>{protocol}: <code>POST {path}</code></summary>\
+        "<details{open}><summary>{verb} <span class=\"quiet\">{protocol}</span> <code>POST {path}</code></summary>\
          <form class=\"call\" data-path=\"{path}\">\
          <textarea rows=\"{rows}\" spellcheck=\"false\" aria-label=\"Request body\">{body}</textarea>\
-         <pre class=\"curl\">curl -s \"$SERVER{path}\" -d '{line}'</pre>\
-         <button type=\"submit\" hidden>Send</button> <output></output></form></details>",
+         <p class=\"act\"><button type=\"submit\" hidden>Send</button> <output></output></p>\
+         <div class=\"shell\"><pre class=\"curl\">curl \"$SERVER{path}\" -d '{line}'</pre>\
+         <button type=\"button\" class=\"copy\" hidden>Copy</button></div></form></details>",
+        open = if open { " open" } else { "" },
         path = escape(path),
         rows = body.lines().count().clamp(3, 24),
         body = escape(&body),
         line = escape(&example.to_string().replace('\'', r"'\''")),
     );
+}
+
+/// JSON for reading: as `serde_json` indents it, but with lists of scalars on one line.
+fn pretty(value: &Value) -> String {
+    let mut text = String::new();
+    write_pretty(&mut text, value, 0);
+    text
+}
+
+fn write_pretty(text: &mut String, value: &Value, depth: usize) {
+    let inner = |text: &mut String, depth: usize| {
+        let _ = write!(text, "\n{:1$}", "", depth * 2);
+    };
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            text.push('{');
+            for (index, (name, member)) in members.iter().enumerate() {
+                text.push_str(if index > 0 { "," } else { "" });
+                inner(text, depth + 1);
+                let _ = write!(text, "{}: ", Value::from(name.as_str()));
+                write_pretty(text, member, depth + 1);
+            }
+            inner(text, depth);
+            text.push('}');
+        }
+        Value::Array(elements) if elements.iter().any(|one| one.is_object() || one.is_array()) => {
+            text.push('[');
+            for (index, element) in elements.iter().enumerate() {
+                text.push_str(if index > 0 { "," } else { "" });
+                inner(text, depth + 1);
+                write_pretty(text, element, depth + 1);
+            }
+            inner(text, depth);
+            text.push(']');
+        }
+        Value::Array(elements) => {
+            let elements: Vec<String> = elements.iter().map(Value::to_string).collect();
+            let _ = write!(text, "[{}]", elements.join(", "));
+        }
+        other => {
+            let _ = write!(text, "{other}");
+        }
+    }
 }
 
 fn escape(text: &str) -> String {
@@ -116,7 +188,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A path segment with everything escaped that could mean something else there.
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     let mut path = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -128,11 +200,15 @@ fn segment(text: &str) -> String {
     path
 }
 
-fn v1_path(model: &Model) -> String {
+pub(super) fn v1_path(model: &Model) -> String {
     format!("/v1/models/{}:predict", segment(&model.metadata.name))
 }
 
-fn v2_path(model: &Model) -> String {
+pub(super) fn explain_path(model: &Model) -> String {
+    format!("/v1/models/{}:explain", segment(&model.metadata.name))
+}
+
+pub(super) fn v2_path(model: &Model) -> String {
     let name = segment(&model.metadata.name);
     match &model.metadata.version {
         None => format!("/v2/models/{name}/infer"),
@@ -140,9 +216,13 @@ fn v2_path(model: &Model) -> String {
     }
 }
 
-fn example_v2(model: &Model) -> Value {
+pub(super) fn example_v2(model: &Model) -> Value {
     if let Some(example) = &model.metadata.example_v2 {
         return example.clone();
+    }
+    if model.metadata.inputs.is_empty() {
+        // It does not say what it takes; this much has the right form.
+        return json!({"inputs": [{"name": "input-0", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 0.5]}]});
     }
     let inputs: Vec<Value> = model
         .metadata
@@ -158,12 +238,12 @@ fn example_v2(model: &Model) -> Value {
     json!({"inputs": inputs})
 }
 
-fn example_v1(model: &Model) -> Value {
+pub(super) fn example_v1(model: &Model) -> Value {
     if let Some(example) = &model.metadata.example_v1 {
         return example.clone();
     }
     let row = match model.metadata.inputs.as_slice() {
-        [] => json!([]),
+        [] => json!([0.5, 0.5]),
         [spec] => nest(spec.shape.get(1..).unwrap_or_default(), &spec.datatype),
         specs => {
             let columns: Map<String, Value> = specs
@@ -194,126 +274,6 @@ fn example_element(datatype: &str) -> Value {
     }
 }
 
-/// `GET /openapi.json`
-pub(super) fn openapi(server: &Server) -> Response<Reply> {
-    let mut paths = Map::new();
-    for (path, summary) in [
-        ("/v2/health/live", "Whether the process answers"),
-        ("/v2/health/ready", "Whether the server and all its models serve"),
-        ("/v2", "About the server"),
-        ("/v2/models", "Names of the models"),
-        ("/v1/models", "Names of the models"),
-        ("/metrics", "Prometheus metrics"),
-    ] {
-        paths.insert(path.to_owned(), json!({"get": operation(summary, "server", &json!({}))}));
-    }
-    let index = operation("What the repository holds", "repository", &json!({}));
-    paths.insert("/v2/repository/index".to_owned(), json!({"post": index}));
-    for model in server.registry.all() {
-        let name = &model.metadata.name;
-        let base = segment(name);
-        let predict = with_body(
-            operation(&format!("Predict with {name}, protocol V1"), name, &json!({"type": "object"})),
-            &json!({"type": "object", "properties": {"instances": {"type": "array"}}}),
-            &example_v1(&model),
-        );
-        let infer = with_body(
-            operation(&format!("Predict with {name}, protocol V2"), name, &response_schema(&model)),
-            &request_schema(&model),
-            &example_v2(&model),
-        );
-        paths.insert(v1_path(&model), json!({"post": predict}));
-        paths.insert(v2_path(&model), json!({"post": infer}));
-        let metadata = operation(&format!("What {name} takes and gives"), name, &json!({"type": "object"}));
-        paths.insert(format!("/v2/models/{base}"), json!({"get": metadata}));
-        let ready = operation(&format!("Whether {name} serves"), name, &json!({"type": "object"}));
-        paths.insert(format!("/v2/models/{base}/ready"), json!({"get": ready}));
-    }
-    reply::json(&json!({
-        "openapi": "3.1.0",
-        "info": {"title": server.name, "version": server.version},
-        "paths": paths,
-        "components": {"schemas": {"Error": {
-            "type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}
-        }}},
-    }))
-}
-
-fn operation(summary: &str, tag: &str, answer: &Value) -> Value {
-    let error = json!({"description": "What is wrong and what to do", "content": {
-        "application/json": {"schema": {"$ref": "#/components/schemas/Error"}}
-    }});
-    json!({
-        "summary": summary,
-        "tags": [tag],
-        "responses": {
-            "200": {"description": "OK", "content": {"application/json": {"schema": answer}}},
-            "default": error,
-        },
-    })
-}
-
-fn with_body(mut operation: Value, schema: &Value, example: &Value) -> Value {
-    let content = json!({"application/json": {"schema": schema, "example": example}});
-    if let Some(fields) = operation.as_object_mut() {
-        fields.insert("requestBody".to_owned(), json!({"required": true, "content": content}));
-    }
-    operation
-}
-
-fn request_schema(model: &Model) -> Value {
-    json!({
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {"id": {"type": "string"}, "inputs": tensors_schema(&model.metadata.inputs)},
-    })
-}
-
-fn response_schema(model: &Model) -> Value {
-    json!({
-        "type": "object",
-        "required": ["model_name", "outputs"],
-        "properties": {
-            "model_name": {"const": model.metadata.name},
-            "id": {"type": "string"},
-            "outputs": tensors_schema(&model.metadata.outputs),
-        },
-    })
-}
-
-fn tensors_schema(specs: &[TensorSpec]) -> Value {
-    if specs.is_empty() {
-        return json!({"type": "array", "items": {"type": "object"}});
-    }
-    let items: Vec<Value> = specs
-        .iter()
-        .map(|spec| {
-            let axes: Vec<Value> = spec
-                .shape
-                .iter()
-                .map(|axis| {
-                    if *axis < 0 {
-                        json!({"type": "integer", "minimum": 0})
-                    } else {
-                        json!({"const": axis})
-                    }
-                })
-                .collect();
-            json!({
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {"const": spec.name},
-                    "datatype": {"const": spec.datatype},
-                    "shape": {"type": "array", "prefixItems": axes, "items": false},
-                    "data": {"type": "array"},
-                },
-            })
-        })
-        .collect();
-    json!({"type": "array", "items": {"anyOf": items}})
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
@@ -326,5 +286,13 @@ mod tests {
             "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;&#123;&#123;x}}"
         );
         assert_eq!(segment("a/b c:é"), "a%2Fb%20c%3A%C3%A9");
+    }
+
+    #[test]
+    fn examples_are_short_to_read() {
+        let example = json!({"instances": [[1, 2.5], ["a\"b", null]], "empty": {}, "none": []});
+        let text = pretty(&example);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), example);
+        assert!(text.contains("\n    [1, 2.5],\n    [\"a\\\"b\", null]\n  ]"), "{text}");
     }
 }

@@ -8,6 +8,7 @@ mod clock;
 mod docs;
 pub mod grpc;
 mod log;
+mod openapi;
 mod peers;
 mod reply;
 mod repository;

@@ -6,7 +6,7 @@ use super::log::Log;
 use super::reply::{self, Reply};
 use super::request_id::RequestId;
 use super::route::{describe_miss, Aspect, Miss, Route};
-use super::{access, docs, peers, repository, v1, v2};
+use super::{access, docs, openapi, peers, repository, v1, v2};
 use crate::codec::cloudevents;
 use crate::error::{Error, Kind, Result};
 use crate::listen::grpc::GrpcRoutes;
@@ -105,7 +105,7 @@ async fn other(exchange: &mut Exchange<'_>, port: Port, route: Route<'_>) -> Res
             Err(Error::new(Kind::NotFound, "The documentation is switched off on this server."))
         }
         Route::Docs => Ok(docs::page(server)),
-        Route::OpenApi => Ok(docs::openapi(server)),
+        Route::OpenApi => Ok(openapi::openapi(server)),
         Route::V1Models | Route::V2Models => Ok(v1::models(server)),
         Route::V1Ready(name) => v1::ready(server, &name),
         Route::V2Server => Ok(v2::server(server)),
