@@ -22,7 +22,14 @@ def openapi(server: Running) -> dict[str, Any]:
 def test_it_is_valid(openapi: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "openapi.json"
     file.write_text(json.dumps(openapi))
-    command = [str(environments.python("openapi")), "-m", "openapi_spec_validator", "--errors", "all", str(file)]
+    command = [
+        str(environments.python("openapi")),
+        "-m",
+        "openapi_spec_validator",
+        "--errors",
+        "all",
+        str(file),
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=environments.clean()
     )
