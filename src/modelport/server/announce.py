@@ -18,6 +18,7 @@ class Announcer:
         self._options = options
         self._scheme = "https" if options.tls_certificate else "http"
         self._http = f"{options.host}:{bound.http_port}"
+        self._metrics = None if bound.metrics_port is None else f"{options.host}:{bound.metrics_port}"
         self._grpc = None if bound.grpc_port is None else f"{options.host}:{bound.grpc_port}"
 
     def report(self, event: str, text: str = "") -> None:
@@ -39,6 +40,8 @@ class Announcer:
         grpc = self._http if self._options.one_port else self._grpc
         if grpc is not None:
             _out(f"gRPC  {grpc}")
+        if self._metrics is not None:
+            _out(f"metrics  http://{self._metrics}/metrics")
         if self._options.docs:
             _out(f"docs  {self._scheme}://{self._http}/docs")
         _out("Ctrl-C ends it.")

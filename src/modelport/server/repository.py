@@ -27,6 +27,8 @@ Load = Callable[[Source], Servable]
 Find = Callable[[str], list[Source]]
 """The sources of a model of the repository folder, a version each, found anew; empty if there is none."""
 
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
 LOCAL = "modelport_local"
 """Load and unload parameter: this process alone; its siblings are told by whoever asked."""
 
@@ -42,11 +44,13 @@ class Repository:
         self._server: _dataplane.Server | None = None
         self._served: dict[str, dict[str | None, Servable]] = {}
         self._states: dict[str, tuple[str, str]] = {}
+        self._fingerprints: dict[Source, Fingerprint | None] = {}
         self._lock = threading.Lock()
         self._peers: list[str] = []
         self.changed: Callable[[dict[str, bool]], None] = lambda loaded: None
         """Told after each change: which names are loaded now, by the API's word."""
         self._asked: dict[str, bool] = {}
+        self._told: dict[str, bool] = {}
 
     def attach(self, server: _dataplane.Server) -> None:
         """Serves by this server from now on."""
@@ -104,9 +108,23 @@ class Repository:
     def reload(self, source: Source) -> str:
         """Loads a changed artifact; returns what was found. Raises LoadError: then the old one serves on."""
         with self._lock:
-            report = self._put(source).report
+            try:
+                report = self._put(source).report
+            except LoadError as error:
+                self._states[source.name] = ("UNAVAILABLE", str(error))
+                raise
+            finally:
+                self._publish()
+            return report.partition("\n")[0]
+
+    def loaded_from(self, source: Source) -> Fingerprint | None:
+        """What the artifact looked like when its loading began."""
+        return self._fingerprints.get(source)
+
+    def refresh(self) -> None:
+        """Looks again what there is to load."""
+        with self._lock:
             self._publish()
-            return report
 
     def served(self) -> list[Source]:
         """The sources of what is served now."""
@@ -118,6 +136,7 @@ class Repository:
         return self._find(name) or planned
 
     def _put(self, source: Source) -> Servable:
+        self._fingerprints[source] = fingerprint(source)
         servable = self._load(source)
         put(self._need(), servable, self._plan.model)
         versions = self._served.setdefault(source.name, {})
@@ -145,7 +164,9 @@ class Repository:
             else:
                 rows.extend((name, version or "", state, reason) for version in (versions or {None: None}))
         self._need().set_index(rows)
-        self.changed(dict(self._asked))
+        if self._asked != self._told:
+            self._told = dict(self._asked)
+            self.changed(dict(self._asked))
 
     def _tell(self, name: str, verb: str, parameters: dict[str, bool | int | float | str]) -> None:
         if parameters.get(LOCAL):
@@ -170,8 +191,22 @@ class Repository:
 
 
 def _close(servable: Servable | None) -> None:
-    if servable is not None and servable.close is not None:
+    if servable is None:
+        return
+    servable.is_retired = True
+    if servable.close is not None:
         servable.close()
+
+
+def fingerprint(source: Source) -> Fingerprint | None:
+    """Changes when the artifact's files do; None while there is none."""
+    path = Path(source.path.partition(".py:")[0] + ".py" if ".py:" in source.path else source.path)
+    try:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        stats = [(file, file.stat()) for file in files if not file.is_dir()]
+    except OSError:
+        return None
+    return tuple((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino) for file, stat in stats) or None
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -17,7 +16,7 @@ import msgspec
 from modelport import _dataplane
 from modelport.server.options import Plan, ServerOptions, Source
 from modelport.server.ports import Sockets
-from modelport.server.repository import Repository
+from modelport.server.repository import Fingerprint, Repository, fingerprint
 from modelport.server.runtime import LoadError
 
 log = logging.getLogger("modelport")
@@ -103,6 +102,8 @@ def work(
         threading.Thread(target=watch, args=(repository,), daemon=True, name="watch").start()
     if commands is not None:
         channel.report("modules", msgspec.json.encode(sorted(set(sys.modules) - before)).decode())
+    if plan.repository is not None:
+        threading.Thread(target=refresh, args=(repository,), daemon=True, name="refresh").start()
     channel.report("ready")
     ended = server.run()
     return STUCK if ended == "stuck" else 0
@@ -117,17 +118,15 @@ def _obey(commands: socket.socket, repository: Repository, server: _dataplane.Se
 
 def watch(repository: Repository, interval_s: float = 1.0) -> None:
     """Loads artifacts anew when they change, once they have been still for one interval."""
-    seen = {source: fingerprint(source) for source in repository.served()}
-    loaded = dict(seen)
+    seen: dict[Source, Fingerprint | None] = {}
     while True:
         time.sleep(interval_s)
         for source in repository.served():
             now = fingerprint(source)
             still = seen.get(source) == now
             seen[source] = now
-            if not still or now == loaded.setdefault(source, now) or now is None:
+            if not still or now is None or now == repository.loaded_from(source):
                 continue
-            loaded[source] = now
             try:
                 log.warning("%s changed: %s", source.path, repository.reload(source))
             except LoadError as error:
@@ -136,15 +135,11 @@ def watch(repository: Repository, interval_s: float = 1.0) -> None:
                 )
 
 
-def fingerprint(source: Source) -> tuple[tuple[str, int, int, int], ...] | None:
-    """Changes when the artifact's files do; None while there is none."""
-    path = Path(source.path.partition(".py:")[0] + ".py" if ".py:" in source.path else source.path)
-    try:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        stats = [(file, file.stat()) for file in files if not file.is_dir()]
-    except OSError:
-        return None
-    return tuple((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino) for file, stat in stats) or None
+def refresh(repository: Repository, interval_s: float = 2.0) -> None:
+    """Keeps the index true while folders come and go."""
+    while True:
+        time.sleep(interval_s)
+        repository.refresh()
 
 
 def exit_now(code: int) -> None:

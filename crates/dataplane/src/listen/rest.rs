@@ -10,6 +10,7 @@ use super::{access, docs, peers, repository, v1, v2};
 use crate::codec::cloudevents;
 use crate::error::{Error, Kind, Result};
 use crate::listen::grpc::GrpcRoutes;
+use crate::message::Payload;
 use crate::metrics::BodyFault;
 use crate::model::{Model, Server};
 use bytes::Bytes;
@@ -193,9 +194,9 @@ impl Exchange<'_> {
         }
     }
 
-    /// The headers for a model that asks for them.
-    pub(super) fn headers_for(&self, model: &Model) -> Vec<(String, String)> {
-        if !model.options.wants_headers {
+    /// The headers for a model that asks for them, or that reads the body itself.
+    pub(super) fn headers_for(&self, model: &Model, payload: &Payload) -> Vec<(String, String)> {
+        if !model.options.wants_headers && !matches!(payload, Payload::Raw(_)) {
             return Vec::new();
         }
         let headers = self.head.headers.iter();

@@ -70,7 +70,7 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model, verb: Verb) -> Result<E
         request_id: exchange.id.as_str().to_owned(),
         verb,
         protocol: Protocol::V1,
-        headers: exchange.headers_for(model),
+        headers: exchange.headers_for(model, &payload),
         payload,
         deadline,
     };

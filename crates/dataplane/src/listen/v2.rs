@@ -47,12 +47,13 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model) -> Result<Encoded> {
 
     let id = request.id.clone();
     let (outputs, binary) = (request.outputs.clone(), request.binary_output);
+    let payload = Payload::Tensors(request);
     let call = Call {
         request_id: exchange.id.as_str().to_owned(),
         verb: Verb::Predict,
         protocol: Protocol::V2,
-        headers: exchange.headers_for(model),
-        payload: Payload::Tensors(request),
+        headers: exchange.headers_for(model, &payload),
+        payload,
         deadline,
     };
     exchange.let_go();

@@ -73,6 +73,7 @@ const TRITON: &[&str] = &["model", "version"];
 /// and Triton expect, then the process.
 pub const FAMILIES: &[Family] = &[
     gauge("modelport_build_info", &["version"], Merge::Max, "Always 1; the version is a label."),
+    gauge("modelport_workers", &[], Merge::Sum, "Worker processes that serve these ports and answered this request."),
     gauge(
         "modelport_model_ready",
         OURS,

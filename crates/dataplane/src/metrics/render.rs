@@ -72,6 +72,8 @@ pub fn render(server: &Server) -> String {
     let mut text = Text::default();
     text.family("modelport_build_info");
     text.sample(&format!("version=\"{}\"", escape(&server.version)), 1);
+    text.family("modelport_workers");
+    text.sample("", 1);
     text.models(&rows);
     text.server(server);
     text.kserve(&rows);
