@@ -378,7 +378,7 @@ fn requested_outputs_filter_order_and_choose_binary() {
     assert_eq!(raw, 2_f32.to_le_bytes());
     let error = v2::encode(&response, &HEAD, &[wanted("c", None)], true).unwrap_err();
     assert_eq!(error.kind, Kind::InvalidInput);
-    assert_eq!(error.message, "outputs[0].name: the model has no output \"c\". It has \"a\", \"b\"");
+    assert_eq!(error.message, "outputs[0].name: the model has no output \"c\". It has \"a\", \"b\".");
 }
 
 #[test]

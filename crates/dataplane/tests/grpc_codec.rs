@@ -339,10 +339,7 @@ fn outputs_come_in_the_order_asked_for() {
     assert_eq!(names, ["c", "a", "b"]);
     let error = encode(answer, want(&["b", "z"])).unwrap_err();
     assert_eq!(error.kind, Kind::InvalidInput);
-    assert_eq!(
-        error.message,
-        "outputs[1].name: the model has no output \"z\". Its outputs: \"a\", \"b\", \"c\"."
-    );
+    assert_eq!(error.message, "outputs[1].name: the model has no output \"z\". It has \"a\", \"b\", \"c\".");
 }
 
 #[test]

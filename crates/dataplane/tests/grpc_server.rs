@@ -388,7 +388,7 @@ fn mistakes_and_failures_have_their_codes() {
             (
                 unwanted,
                 Code::InvalidArgument,
-                "outputs[0].name: the model has no output \"y\". Its outputs: \"x\".",
+                "outputs[0].name: the model has no output \"y\". It has \"x\".",
             ),
             (old, Code::NotFound, "Model with name echo has no version 3. Its versions: 1, 2."),
             (one_float("none", 1.0), Code::NotFound, "Model with name none does not exist."),
@@ -792,6 +792,9 @@ fn unknown_services_and_methods_are_unimplemented() {
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["grpc-status"], "12", "{path}");
             assert_eq!(response.headers()["content-type"], "application/grpc", "{path}");
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let message = response.headers()["grpc-message"].to_str().unwrap();
+            assert!(path.contains(".Such") || message.contains(name), "{path}: {message}");
         }
     });
 }

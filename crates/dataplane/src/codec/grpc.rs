@@ -250,7 +250,7 @@ fn select(mut outputs: Vec<Tensor>, wanted: &[RequestedOutput]) -> Result<Vec<Te
             found.map(|position| outputs.swap_remove(position)).ok_or_else(|| {
                 let known: Vec<String> = names.iter().map(|name| format!("{:?}", clip(name))).collect();
                 Error::invalid(format!(
-                    "outputs[{index}].name: the model has no output {:?}. Its outputs: {}.",
+                    "outputs[{index}].name: the model has no output {:?}. It has {}.",
                     clip(&want.name),
                     known.join(", ")
                 ))

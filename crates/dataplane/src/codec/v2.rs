@@ -343,7 +343,7 @@ pub fn encode(
 fn unknown(index: usize, name: &str, outputs: &[Tensor]) -> Error {
     let known: Vec<_> = outputs.iter().map(|tensor| quote(&tensor.name)).collect();
     Error::invalid(format!(
-        "outputs[{index}].name: the model has no output {}. It has {}",
+        "outputs[{index}].name: the model has no output {}. It has {}.",
         quote(name),
         known.join(", ")
     ))

@@ -15,7 +15,7 @@ use crate::model::Server;
 use bytes::Bytes;
 use context::Arrival;
 use health::proto::health_server::{self, HealthServer};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use service::Inference;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -101,7 +101,8 @@ impl GrpcRoutes {
                 if let Some(encoding) = asked_encoding(request.headers()) {
                     inference = inference.send_compressed(encoding);
                 }
-                inference.call(request).await.map(|response| self.explain_limit(response))
+                let called = request.uri().clone();
+                inference.call(request).await.map(|response| self.explain(response, &called))
             }
             health_server::SERVICE_NAME => self.health.clone().call(request).await,
             REFLECTION_V1 => hand(self.reflection_v1.as_ref(), request).await,
@@ -114,9 +115,15 @@ impl GrpcRoutes {
         }
     }
 
-    fn explain_limit(&self, response: http::Response<Body>) -> http::Response<Body> {
+    /// tonic's own refusals, with words that help.
+    fn explain(&self, response: http::Response<Body>, called: &Uri) -> http::Response<Body> {
         match Status::from_header_map(response.headers()) {
             Some(error) if is_too_large(&error) => infer::refuse_too_large(&self.server).into_http(),
+            Some(error) if error.code() == Code::Unimplemented && error.message().is_empty() => {
+                let method = called.path().rsplit('/').next().unwrap_or_default();
+                Status::unimplemented(format!("{SERVICE_NAME} has no method {method:?} on this server."))
+                    .into_http()
+            }
             _ => response,
         }
     }
