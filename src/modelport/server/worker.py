@@ -61,6 +61,7 @@ def build_server(
         signals=signals,
         docs=options.docs,
         access_log=options.access_log,
+        tracing=options.tracing,
         cloudevents=(options.ce_type, options.ce_source, options.ce_merge),
         max_connections=options.max_connections,
         on_stuck=on_stuck,

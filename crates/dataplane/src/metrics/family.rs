@@ -116,6 +116,12 @@ pub const FAMILIES: &[Family] = &[
         &[],
         "Log lines thrown away because nobody took them in time.",
     ),
+    counter("modelport_spans_exported_total", &[], "Spans of traces that the collector has taken."),
+    counter(
+        "modelport_spans_dropped_total",
+        &[],
+        "Spans of traces thrown away: the queue was full, or the collector did not take them.",
+    ),
     histogram("request_preprocess_seconds", OURS, "KServe's name: time to decode a request."),
     histogram("request_predict_seconds", OURS, "KServe's name: time of a request in the model."),
     histogram("request_postprocess_seconds", OURS, "KServe's name: time to encode an answer."),

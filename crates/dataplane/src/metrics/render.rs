@@ -238,6 +238,10 @@ impl Text {
         }
         self.family("modelport_log_lines_dropped_total");
         self.sample("", metrics.log_lines_dropped.load(Relaxed));
+        self.family("modelport_spans_exported_total");
+        self.sample("", metrics.spans.exported.load(Relaxed));
+        self.family("modelport_spans_dropped_total");
+        self.sample("", metrics.spans.dropped.load(Relaxed));
     }
 
     fn process(&mut self, process: &Process) {
