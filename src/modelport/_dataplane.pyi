@@ -102,8 +102,9 @@ class Server:
         access_log: bool = False,
         cloudevents: tuple[str, str | None, bool] = ...,
         max_connections: int = 10000,
-        on_stuck: Callable[[], None] | None = None,
-    ) -> None: ...
+        on_stuck: tuple[int, bytes] | None = None,
+    ) -> None:
+        """`on_stuck`: what to write where, without the GIL, when a model does not return."""
     def put(
         self,
         metadata: str,
