@@ -103,9 +103,10 @@ class Server:
         tracing: Mapping[str, str] | None = None,
         cloudevents: tuple[str, str | None, bool] = ...,
         max_connections: int = 10000,
-        on_stuck: Callable[[], None] | None = None,
+        on_stuck: tuple[int, bytes] | None = None,
     ) -> None:
-        """`tracing`: OpenTelemetry's environment variables. Raises ValueError where they are wrong."""
+        """`on_stuck`: what to write where, without the GIL, when a model does not return. `tracing`:
+        OpenTelemetry's environment variables. Raises ValueError where they are wrong."""
     def put(
         self,
         metadata: str,

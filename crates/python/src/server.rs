@@ -58,7 +58,7 @@ impl Server {
         tracing: Option<HashMap<String, String>>,
         cloudevents: (String, Option<String>, bool),
         max_connections: usize,
-        on_stuck: Option<Py<PyAny>>,
+        on_stuck: Option<(RawFd, Vec<u8>)>,
     ) -> PyResult<Self> {
         let (r#type, source, merge) = cloudevents;
         let config = Config {
@@ -80,21 +80,18 @@ impl Server {
             cloudevents: cloudevents::Settings { r#type, source, merge },
             max_connections,
             signals,
-            on_stuck: on_stuck.map(|callback| {
-                // A model that does not return may hold the GIL: waiting for it must not stop the I/O thread.
-                let callback = Arc::new(callback);
+            on_stuck: on_stuck.map(|(fd, line)| {
+                // Without Python: a model that does not return may hold the GIL.
                 let tell = move || {
-                    let callback = Arc::clone(&callback);
-                    std::thread::spawn(move || {
-                        Python::try_attach(|py| callback.call0(py).map_err(|raised| raised.print(py)).ok());
-                    });
+                    // SAFETY: `line` is as long as it says; a descriptor that was closed gives an error.
+                    let _ = unsafe { libc::write(fd, line.as_ptr().cast(), line.len()) };
                 };
                 Box::new(tell) as Box<dyn Fn() + Send>
             }),
         };
         let limits = Limits { body_bytes, ..Limits::default() };
         let index = Arc::new(Mutex::default());
-        let repository = PyRepository::start(repository, Arc::clone(&index))?;
+        let repository = PyRepository::new(repository, Arc::clone(&index));
         Ok(Self {
             server: model::Server::new("modelport".to_owned(), version, Box::new(repository), limits),
             index,

@@ -35,6 +35,9 @@ class Announcer:
             case _:
                 _err(text or event)
 
+    def when_stuck(self) -> None:
+        """Nothing more to say: the data plane has, and there is nobody to start another process."""
+
     def _ready(self) -> None:
         _out(f"\nREST  {self._scheme}://{self._http}")
         grpc = self._http if self._options.one_port else self._grpc

@@ -56,6 +56,10 @@ class Pipe:
         with contextlib.suppress(OSError):
             self._connection.sendall(msgspec.json.encode(Message(event, text)) + b"\n")
 
+    def when_stuck(self) -> tuple[int, bytes]:
+        """The descriptor and the line that tell the supervisor of a model that does not return."""
+        return self._connection.fileno(), msgspec.json.encode(Message("stuck")) + b"\n"
+
 
 class _Worker:
     def __init__(self, pid: int, serial: int, connection: socket.socket, control: Path) -> None:

@@ -32,6 +32,10 @@ class Channel(Protocol):
         """Tells the supervisor that something happened."""
         ...
 
+    def when_stuck(self) -> tuple[int, bytes] | None:
+        """Where to write what when a model does not return: it may hold the GIL, so that `report` is no way."""
+        ...
+
 
 def build_server(
     options: ServerOptions,
@@ -40,7 +44,7 @@ def build_server(
     version: str,
     *,
     signals: bool,
-    on_stuck: Callable[[], None] | None = None,
+    on_stuck: tuple[int, bytes] | None = None,
 ) -> _dataplane.Server:
     """A server for these options on these sockets."""
     tls = None
@@ -84,7 +88,7 @@ def work(
         repository,
         version,
         signals=True,
-        on_stuck=lambda: channel.report("stuck"),
+        on_stuck=channel.when_stuck(),
     )
     repository.attach(server)
     before = set(sys.modules)
