@@ -173,6 +173,18 @@ class Server:
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
+    def all_serve(self, count: int = 2) -> list[int]:
+        """Waits until so many workers have answered, by a model `troubled` that tells its process, and returns
+        their process ids."""
+
+        def there() -> list[int]:
+            if len(pids := self.workers()) != count:
+                return []
+            told = {int(self.client("troubled").predict([[0]])[0]) for _ in range(10 * count)}
+            return pids if told == set(pids) else []
+
+        return until(there, f"{count} workers serve")
+
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric over all label sets that have these labels."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
