@@ -1,6 +1,6 @@
 """The Rust data plane. `crates/python` implements this; only `protocol`, `serve` and `cli` import it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias, final
 
 @final

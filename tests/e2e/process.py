@@ -48,12 +48,18 @@ class Answer(NamedTuple):
 
 
 def request(
-    url: str, body: Any = None, verb: str = "", headers: dict[str, str] | None = None, timeout_s: float = PATIENCE_S
+    url: str,
+    body: Any = None,
+    verb: str = "",
+    headers: dict[str, str] | None = None,
+    timeout_s: float = PATIENCE_S,
 ) -> Answer:
     """One request on a connection of its own; with a body a POST."""
     parts = urlsplit(url)
     content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    with contextlib.closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)) as connection:
+    with contextlib.closing(
+        http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+    ) as connection:
         connection.request(verb or ("GET" if content is None else "POST"), parts.path, content, headers or {})
         response = connection.getresponse()
         named = {name.lower(): value for name, value in response.getheaders()}
@@ -91,7 +97,9 @@ class Server:
         self.traceback_expected = False
         self._said: dict[str, str] = {"stdout": "", "stderr": ""}
         self._changed = threading.Condition()
-        clean = {name: value for name, value in os.environ.items() if name not in ("PREDICT_PROBA", "CE_MERGE")}
+        clean = {
+            name: value for name, value in os.environ.items() if name not in ("PREDICT_PROBA", "CE_MERGE")
+        }
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
@@ -172,6 +180,18 @@ class Server:
         """Process ids of the workers."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def all_serve(self, count: int = 2) -> list[int]:
+        """Waits until so many workers have answered, by a model `troubled` that tells its process, and returns
+        their process ids."""
+
+        def there() -> list[int]:
+            if len(pids := self.workers()) != count:
+                return []
+            told = {int(self.client("troubled").predict([[0]])[0]) for _ in range(10 * count)}
+            return pids if told == set(pids) else []
+
+        return until(there, f"{count} workers serve")
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric over all label sets that have these labels."""
@@ -274,7 +294,9 @@ class Traffic:
         self._over = threading.Event()
         self.answered = [0] * threads
         self.failures: list[str] = []
-        self._threads = [threading.Thread(target=self._ask_on, args=(i,), daemon=True) for i in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._ask_on, args=(i,), daemon=True) for i in range(threads)
+        ]
 
     def __enter__(self) -> Traffic:
         for thread in self._threads:
@@ -331,7 +353,9 @@ class Traffic:
                 if connection is not None:
                     connection.close()
                 connection = None
-                lost = isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError)
+                lost = isinstance(
+                    error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError
+                )
                 if not (kept and lost):
                     self.failures.append(f"{type(error).__name__}: {error}")
                     if len(self.failures) > 100:

@@ -48,7 +48,9 @@ def kinds(models, iris, iris_file):
     three.save_model(models / "boosted.ubj")
     light = lightgbm.LGBMRegressor(n_estimators=5, n_jobs=1, verbose=-1).fit(rows, labels)
     light.booster_.save_model(models / "light.txt")
-    named = LogisticRegression(max_iter=1000).fit(rows, np.array(["setosa", "versicolor", "virginica"])[labels])
+    named = LogisticRegression(max_iter=1000).fit(
+        rows, np.array(["setosa", "versicolor", "virginica"])[labels]
+    )
     modelport.save(named, models / "named", example=rows[:3])
     churn = pipeline()
     modelport.save(churn, models / "churn", example=FRAME.head(4))
@@ -64,7 +66,13 @@ def kinds(models, iris, iris_file):
 @pytest.fixture(scope="module")
 def server(models, kinds):
     """One server for all files."""
-    names = {"iris": "iris.joblib", "boosted": "boosted.ubj", "light": "light.txt", "named": "named", "churn": "churn"}
+    names = {
+        "iris": "iris.joblib",
+        "boosted": "boosted.ubj",
+        "light": "light.txt",
+        "named": "named",
+        "churn": "churn",
+    }
     with serving(*(f"--model={name}={models / path}" for name, path in names.items())) as server:
         yield server
 
@@ -204,7 +212,11 @@ def test_a_stream_that_fails_at_once_has_a_status(written):
 @pytest.mark.parametrize("dtype", ["int8", "uint64", "float16", "float32", "bool", "object"])
 def test_datatypes_come_back_as_they_went(written, dtype):
     """Nothing is lost on the way in or out, whatever the datatype."""
-    array = np.array([["a", "ü"], ["", "c"]], object) if dtype == "object" else np.array([[0, 1], [1, 100]]).astype(dtype)
+    array = (
+        np.array([["a", "ü"], ["", "c"]], object)
+        if dtype == "object"
+        else np.array([[0, 1], [1, 100]]).astype(dtype)
+    )
     got = written.client("echo").infer({"x": array})["x"]
     assert got.dtype == array.dtype
     assert got.tolist() == array.tolist()

@@ -13,7 +13,7 @@ from modelport.server import custom, example, saved
 from modelport.server.loaded import RuntimeExecutor
 from modelport.server.options import ModelOptions, Plan, Source
 from modelport.server.ports import Sockets
-from modelport.server.repository import Repository
+from modelport.server.repository import Asked, Repository
 from modelport.server.runtime import LoadedModel, LoadError, Settings
 from modelport.server.servable import Metadata, Servable
 from modelport.server.warmup import warm_up
@@ -98,10 +98,10 @@ def preload(plan: Plan) -> None:
                 continue
 
 
-def worker(plan: Plan, version: str) -> Callable[[Sockets, Channel, socket.socket, dict[str, bool]], int]:
+def worker(plan: Plan, version: str) -> Callable[[Sockets, Channel, socket.socket, Asked], int]:
     """What a forked process does to serve the plan."""
 
-    def run(sockets: Sockets, channel: Channel, commands: socket.socket, asked: dict[str, bool]) -> int:
+    def run(sockets: Sockets, channel: Channel, commands: socket.socket, asked: Asked) -> int:
         repository = Repository(plan, lambda source: load(source, plan.model), _find(plan), _names(plan))
         return work(plan, sockets, repository, channel, asked, version, commands)
 

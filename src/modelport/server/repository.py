@@ -1,13 +1,20 @@
-"""The models of one worker process: loading, unloading, reloading, and saying so to its siblings."""
+"""The models of one worker process: loading, unloading, reloading, and saying so to its siblings.
+
+Whoever is asked does it, then has its siblings do it, one order at a time for all of them. The supervisor hears
+of each order too, and tells those who missed it, such as a process that was just starting.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import http.client
 import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -28,9 +35,11 @@ Find = Callable[[str], list[Source]]
 """The sources of a model of the repository folder, a version each, found anew; empty if there is none."""
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
+Asked = dict[str, tuple[bool, int]]
+"""What the API asked for last: whether a model is to be served, and when, in `monotonic_ns`, of all processes."""
 
 LOCAL = "modelport_local"
-"""Load and unload parameter: this process alone; its siblings are told by whoever asked."""
+"""Load and unload parameter, the time of the order: this process alone; its siblings are told by whoever asked."""
 
 
 class Repository:
@@ -47,23 +56,23 @@ class Repository:
         self._fingerprints: dict[Source, Fingerprint | None] = {}
         self._lock = threading.Lock()
         self._peers: list[str] = []
-        self.changed: Callable[[dict[str, bool]], None] = lambda loaded: None
-        """Told after each change: which names are loaded now, by the API's word."""
-        self._asked: dict[str, bool] = {}
-        self._told: dict[str, bool] = {}
+        self.changed: Callable[[Asked], None] = lambda asked: None
+        """Told after each change."""
+        self._asked: Asked = {}
+        self._told: Asked = {}
 
     def attach(self, server: _dataplane.Server) -> None:
         """Serves by this server from now on."""
         self._server = server
 
-    def start(self, asked: dict[str, bool]) -> Iterable[Servable]:
+    def start(self, asked: Asked) -> Iterable[Servable]:
         """Loads the plan's models, and those that the API has asked for since; yields each. Raises LoadError."""
         self._asked = dict(asked)
         for source in self._plan.sources:
-            if self._asked.get(source.name, True):
+            if self._asked.get(source.name, (True, 0))[0]:
                 yield self._put(source)
         planned = {source.name for source in self._plan.sources}
-        for name, wanted in self._asked.items():
+        for name, (wanted, _) in self._asked.items():
             if wanted and name not in planned:
                 for source in self._find(name):
                     yield self._put(source)
@@ -74,9 +83,58 @@ class Repository:
         self._peers = sockets
         self._need().set_peers(sockets)
 
+    def catch_up(self, asked: Asked) -> None:
+        """Does what was asked of siblings while this process could not hear it."""
+        for name, (wanted, when) in asked.items():
+            try:
+                (self._load_here if wanted else self._unload_here)(name, when)
+            except ModelNotFound:
+                self._asked[name] = (wanted, when)
+            except ServeError as error:
+                log.error("%s", error)
+
     def load(self, name: str, parameters: dict[str, bool | int | float | str]) -> None:
         """Loads a model, or loads it anew; the old one serves until the new one can."""
+        self._obey(name, "load", parameters, self._load_here)
+
+    def unload(self, name: str, parameters: dict[str, bool | int | float | str]) -> None:
+        """Stops serving a model once what waits for it is answered."""
+        self._obey(name, "unload", parameters, self._unload_here)
+
+    def _obey(
+        self,
+        name: str,
+        verb: str,
+        parameters: dict[str, bool | int | float | str],
+        act: Callable[[str, int], None],
+    ) -> None:
+        if LOCAL in parameters:
+            act(name, int(parameters[LOCAL]))
+            return
+        with self._turn():
+            when = time.monotonic_ns()
+            act(name, when)
+            self._tell(name, verb, when)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Generator[None]:
+        """One order at a time among all siblings, so that they end up alike. It ends with the process that has it."""
+        peers = self._peers
+        if not peers:
+            yield
+            return
+        with Path(peers[0]).with_name("orders.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _is_done(self, name: str, when: int) -> bool:
+        """Whether this order, or a later one, has been carried out here."""
+        return when <= self._asked.get(name, (True, 0))[1]
+
+    def _load_here(self, name: str, when: int) -> None:
         with self._lock:
+            if self._is_done(name, when):
+                return
             sources = self._sources(name)
             if not sources:
                 raise ModelNotFound(name)
@@ -90,20 +148,19 @@ class Repository:
             versions = {source.version for source in sources}
             for gone in [version for version in self._served.get(name, {}) if version not in versions]:
                 self._drop(name, gone)
-            self._asked[name] = True
+            self._asked[name] = (True, when)
             self._publish()
-        self._tell(name, "load", parameters)
 
-    def unload(self, name: str, parameters: dict[str, bool | int | float | str]) -> None:
-        """Stops serving a model once what waits for it is answered."""
+    def _unload_here(self, name: str, when: int) -> None:
         with self._lock:
+            if self._is_done(name, when):
+                return
             if name not in self._served:
                 raise ModelNotFound(name)
             for version in list(self._served[name]):
                 self._drop(name, version)
-            self._asked[name] = False
+            self._asked[name] = (False, when)
             self._publish()
-        self._tell(name, "unload", parameters)
 
     def reload(self, source: Source) -> str:
         """Loads a changed artifact; returns what was found. Raises LoadError: then the old one serves on."""
@@ -168,13 +225,11 @@ class Repository:
             self._told = dict(self._asked)
             self.changed(dict(self._asked))
 
-    def _tell(self, name: str, verb: str, parameters: dict[str, bool | int | float | str]) -> None:
-        if parameters.get(LOCAL):
-            return
+    def _tell(self, name: str, verb: str, when: int) -> None:
         failures: list[str] = []
         for peer in self._peers:
             try:
-                _post(peer, f"/v2/repository/models/{quote(name, safe='')}/{verb}")
+                _post(peer, f"/v2/repository/models/{quote(name, safe='')}/{verb}", when)
             except (OSError, ServeError, http.client.HTTPException) as error:
                 # A sibling that has just ended is replaced by one that knows what was asked for.
                 if Path(peer).exists():
@@ -220,10 +275,10 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _post(path: str, target: str) -> None:
+def _post(path: str, target: str, when: int) -> None:
     connection = _UnixConnection(path)
     try:
-        connection.request("POST", target, body=json.dumps({"parameters": {LOCAL: True}}))
+        connection.request("POST", target, body=json.dumps({"parameters": {LOCAL: when}}))
         response = connection.getresponse()
         text = response.read().decode(errors="replace")
         if response.status == 400:

@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -16,13 +15,21 @@ import msgspec
 from modelport import _dataplane
 from modelport.server.options import Plan, ServerOptions, Source
 from modelport.server.ports import Sockets
-from modelport.server.repository import Fingerprint, Repository, fingerprint
+from modelport.server.repository import Asked, Fingerprint, Repository, fingerprint
 from modelport.server.runtime import LoadError
 
 log = logging.getLogger("modelport")
 
 STUCK = 86
 """Exit code of a process whose model did not return within the predict timeout (`crates/python/src/server.rs`)."""
+
+
+class News(msgspec.Struct):
+    """A line from the supervisor to a worker."""
+
+    peers: list[str]
+    """Control sockets of the other workers that serve."""
+    asked: Asked
 
 
 class Channel(Protocol):
@@ -77,7 +84,7 @@ def work(
     sockets: Sockets,
     repository: Repository,
     channel: Channel,
-    asked: dict[str, bool],
+    asked: Asked,
     version: str,
     commands: socket.socket | None = None,
 ) -> int:
@@ -98,7 +105,7 @@ def work(
     except LoadError as error:
         channel.report("failed", str(error))
         return 1
-    repository.changed = lambda loaded: channel.report("asked", msgspec.json.encode(loaded).decode())
+    repository.changed = lambda asked: channel.report("asked", msgspec.json.encode(asked).decode())
     if commands is not None:
         threading.Thread(
             target=_obey, args=(commands, repository, server), daemon=True, name="commands"
@@ -117,7 +124,9 @@ def work(
 def _obey(commands: socket.socket, repository: Repository, server: _dataplane.Server) -> None:
     with commands.makefile("r", encoding="utf-8") as lines:
         for line in lines:
-            repository.set_peers(msgspec.json.decode(line, type=list[str]))
+            news = msgspec.json.decode(line, type=News)
+            repository.set_peers(news.peers)
+            repository.catch_up(news.asked)
     server.stop()  # the supervisor is gone: end as after SIGTERM
 
 
