@@ -63,7 +63,10 @@ wheel: $(BIN)/uv ## Build the wheel for this platform into dist/
 
 bench: setup ## Measure beside KServe and Triton, each installed into an environment of its own
 	cargo build --quiet --release -p modelport-load
-	$(BIN)/python benchmarks/run.py $(BENCH)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py --modelport-env $(VENV) $(BENCH)
+
+fuzz: ## Fuzz every decoder for an hour each
+	scripts/fuzz 3600
 
 clean: ## Remove what was built
 	rm -rf target $(VENV) dist

@@ -1,6 +1,6 @@
 """The Rust data plane. `crates/python` implements this; only `protocol`, `serve` and `cli` import it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias, final
 
 @final
@@ -100,10 +100,13 @@ class Server:
         signals: bool = True,
         docs: bool = True,
         access_log: bool = False,
+        tracing: Mapping[str, str] | None = None,
         cloudevents: tuple[str, str | None, bool] = ...,
         max_connections: int = 10000,
-        on_stuck: Callable[[], None] | None = None,
-    ) -> None: ...
+        on_stuck: tuple[int, bytes] | None = None,
+    ) -> None:
+        """`on_stuck`: what to write where, without the GIL, when a model does not return. `tracing`:
+        OpenTelemetry's environment variables. Raises ValueError where they are wrong."""
     def put(
         self,
         metadata: str,
@@ -135,6 +138,9 @@ class Server:
         """Serves until stopped. Returns `drained`, `drain timed out` or `stuck`."""
     def stop(self) -> None:
         """Begins a graceful end, from any thread."""
+
+def tracing_endpoint(variables: Mapping[str, str]) -> str | None:
+    """Where traces go with these variables; None: there are none. Raises ValueError where they are wrong."""
 
 def load_test(arguments: Sequence[str]) -> str:
     """Loads a server as `modelport-load ARGUMENTS` does; returns its report as JSON. Raises ValueError."""

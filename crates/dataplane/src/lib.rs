@@ -2,7 +2,7 @@
 //!
 //! A request's walk: `listen` (connection, route, body) → `codec` (bytes to tensors) → `batch` (queue,
 //! take what is there, merge) → the model, behind the queue → `batch` (split) → `codec` → `listen`.
-//! `metrics` watches from the side. This file only wires.
+//! `metrics` and `trace` watch from the side. This file only wires.
 
 pub mod batch;
 pub mod codec;
@@ -13,3 +13,4 @@ pub mod message;
 pub mod metrics;
 pub mod model;
 pub mod tensor;
+pub mod trace;

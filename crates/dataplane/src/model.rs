@@ -7,6 +7,7 @@ use crate::limits::Limits;
 use crate::message::{Answer, Call, Verb};
 use crate::metrics::{ModelMetrics, Refusal, ServerMetrics, Stage};
 use crate::tensor::Params;
+use crate::trace::{Active, Tracer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -136,7 +137,7 @@ impl Model {
 
     /// Asks the model, and records how long queue and prediction took. Dropping the future cancels the
     /// request if it still waits.
-    pub async fn call(&self, call: Call) -> Result<Answer> {
+    pub async fn call(&self, call: Call, trace: Option<&mut Active>) -> Result<Answer> {
         if !self.is_ready() {
             return Err(Error::model_not_ready(&self.metadata.name));
         }
@@ -168,12 +169,19 @@ impl Model {
         let timed_out = outcome.answer.as_ref().is_err_and(|error| error.kind == Kind::Timeout);
         if timed_out && deadline.is_some_and(|deadline| deadline <= outcome.taken_at) {
             self.metrics.refused(Refusal::Deadline); // it never reached the model
+            if let Some(trace) = trace {
+                trace.stage(Stage::Queue, queued_at, outcome.taken_at);
+            }
             return outcome.answer;
         }
         if timed_out {
             self.metrics.refused(Refusal::PredictTimeout);
         }
         self.metrics.stage(stage, outcome.done_at.saturating_duration_since(outcome.taken_at));
+        if let Some(trace) = trace {
+            trace.stage(Stage::Queue, queued_at, outcome.taken_at);
+            trace.predict(stage, outcome.taken_at, outcome.done_at, outcome.batch);
+        }
         outcome.answer
     }
 }
@@ -298,6 +306,8 @@ pub struct Server {
     pub limits: Limits,
     /// Counters that belong to no model.
     pub metrics: ServerMetrics,
+    /// Traces its requests; empty where tracing is off.
+    pub tracer: OnceLock<Tracer>,
     /// Other worker processes on the same ports: their private Unix sockets, which speak the same HTTP
     /// API. `/metrics` adds up what they say; see `Server::local_only`.
     pub peers: RwLock<Vec<std::path::PathBuf>>,
@@ -314,6 +324,7 @@ impl Server {
             repository,
             limits,
             metrics: ServerMetrics::default(),
+            tracer: OnceLock::new(),
             peers: RwLock::default(),
             draining: AtomicBool::new(false),
         })

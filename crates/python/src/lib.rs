@@ -19,5 +19,5 @@ mod _dataplane {
     #[pymodule_export]
     use crate::reply::{Reply, Request, Stream};
     #[pymodule_export]
-    use crate::server::Server;
+    use crate::server::{tracing_endpoint, Server};
 }

@@ -8,8 +8,10 @@ use modelport_dataplane::limits::Limits;
 use modelport_dataplane::listen::{self, Config, Ended, Handle, TlsFiles};
 use modelport_dataplane::metrics::ModelMetrics;
 use modelport_dataplane::model::{self, IndexEntry, Metadata, Options};
+use modelport_dataplane::trace;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use std::collections::HashMap;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -35,7 +37,7 @@ impl Server {
     #[new]
     #[pyo3(signature = (*, version, repository, http_fd=None, grpc_fd=None, metrics_fd=None, control_fd=None,
         both_on_http=false, tls=None, body_bytes=268_435_456, drain_timeout_s=30.0, drain_delay_s=0.0,
-        signals=true, docs=true, access_log=false,
+        signals=true, docs=true, access_log=false, tracing=None,
         cloudevents=("io.kserve.inference.response".to_owned(), None, false), max_connections=10_000, on_stuck=None))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)] // keyword arguments of one constructor
     fn new(
@@ -53,9 +55,10 @@ impl Server {
         signals: bool,
         docs: bool,
         access_log: bool,
+        tracing: Option<HashMap<String, String>>,
         cloudevents: (String, Option<String>, bool),
         max_connections: usize,
-        on_stuck: Option<Py<PyAny>>,
+        on_stuck: Option<(RawFd, Vec<u8>)>,
     ) -> PyResult<Self> {
         let (r#type, source, merge) = cloudevents;
         let config = Config {
@@ -73,24 +76,22 @@ impl Server {
             drain_delay: seconds("drain_delay_s", drain_delay_s)?,
             docs,
             access_log,
+            tracing: tracing.as_ref().map(tracing_settings).transpose()?.flatten(),
             cloudevents: cloudevents::Settings { r#type, source, merge },
             max_connections,
             signals,
-            on_stuck: on_stuck.map(|callback| {
-                // A model that does not return may hold the GIL: waiting for it must not stop the I/O thread.
-                let callback = Arc::new(callback);
+            on_stuck: on_stuck.map(|(fd, line)| {
+                // Without Python: a model that does not return may hold the GIL.
                 let tell = move || {
-                    let callback = Arc::clone(&callback);
-                    std::thread::spawn(move || {
-                        Python::try_attach(|py| callback.call0(py).map_err(|raised| raised.print(py)).ok());
-                    });
+                    // SAFETY: `line` is as long as it says; a descriptor that was closed gives an error.
+                    let _ = unsafe { libc::write(fd, line.as_ptr().cast(), line.len()) };
                 };
                 Box::new(tell) as Box<dyn Fn() + Send>
             }),
         };
         let limits = Limits { body_bytes, ..Limits::default() };
         let index = Arc::new(Mutex::default());
-        let repository = PyRepository::start(repository, Arc::clone(&index))?;
+        let repository = PyRepository::new(repository, Arc::clone(&index));
         Ok(Self {
             server: model::Server::new("modelport".to_owned(), version, Box::new(repository), limits),
             index,
@@ -225,6 +226,19 @@ impl Server {
     fn stop(&self) {
         self.handle.stop();
     }
+}
+
+/// Where the traces of a server with these variables go; see `_dataplane.pyi`.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)] // what PyO3 makes of a dict
+pub(crate) fn tracing_endpoint(variables: HashMap<String, String>) -> PyResult<Option<String>> {
+    let Some(settings) = tracing_settings(&variables)? else { return Ok(None) };
+    settings.check().map_err(PyValueError::new_err)?;
+    Ok(Some(settings.address()))
+}
+
+fn tracing_settings(variables: &HashMap<String, String>) -> PyResult<Option<trace::Settings>> {
+    trace::Settings::read(|name| variables.get(name).map(String::as_str)).map_err(PyValueError::new_err)
 }
 
 fn owned(fd: RawFd) -> OwnedFd {

@@ -241,6 +241,7 @@ def run(options: argparse.Namespace) -> int:
     if options.ignored:
         print("note: KServe's logging, thread and keep-alive flags have no effect here", file=sys.stderr)
     plan = _plan(options)
+    _check_tracing(plan)
     work = source.worker(plan, version("modelport"))
     source.preload(plan)
     try:
@@ -249,6 +250,17 @@ def run(options: argparse.Namespace) -> int:
         raise Mistake(str(error)) from error
     supervisor = Supervisor(plan, bound, work, Announcer(plan.server, bound).report)
     return supervisor.run()
+
+
+def _check_tracing(plan: Plan) -> None:
+    from modelport import _dataplane
+
+    try:
+        endpoint = _dataplane.tracing_endpoint(plan.server.tracing)
+    except ValueError as error:
+        raise Mistake(str(error), "unset OTEL_EXPORTER_OTLP_ENDPOINT to serve without traces") from error
+    if endpoint:
+        print(f"note: traces go to {endpoint}", file=sys.stderr)
 
 
 def _plan(options: argparse.Namespace) -> Plan:

@@ -51,7 +51,8 @@ def to_outputs(result: Mapping[str, Array]) -> list[Output]:
     for name, array in result.items():
         datatype = _FIXED.get(array.dtype)
         if datatype is not None and array.flags.c_contiguous:
-            outputs.append((name, datatype, array.shape, array))
+            # A buffer needs an axis, a scalar has none.
+            outputs.append((name, datatype, array.shape, array if array.ndim else array.reshape(1)))
         else:
             outputs.append(_converted(name, array))
     return outputs

@@ -16,7 +16,7 @@ from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.framework import framework
 from modelport.runtimes.table import matrix, shape_of
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.server.signature import Signature, TensorSpec
+from modelport.server.signature import Signature, TensorSpec, enriched
 
 
 class CatboostRuntime(Runtime):
@@ -73,7 +73,7 @@ class CatboostModel(LoadedModel):
             width = 2 if self._value_type == "RMSEWithUncertainty" else 1
             outputs = (TensorSpec("output-0", "FP64", (-1,) if width == 1 else (-1, width)),)
         names: list[str] = list(model.feature_names_)
-        self.signature = settings.signature or Signature(_specs(names, words), outputs, "columns")
+        self.signature = enriched(settings.signature, Signature(_specs(names, words), outputs, "columns"))
         self._words = {names[index] for index in words}
         said = f", {len(classes)} classes" if self._classifies else ""
         self.description = (

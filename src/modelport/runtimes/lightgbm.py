@@ -15,7 +15,7 @@ from modelport.protocol.datatype import Array
 from modelport.runtimes.framework import framework
 from modelport.runtimes.table import codes, shape_of
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.server.signature import Signature, TensorSpec
+from modelport.server.signature import Signature, TensorSpec, enriched
 
 
 class LightgbmRuntime(Runtime):
@@ -64,7 +64,7 @@ class LightgbmModel(LoadedModel):
         known = column_categories(booster)
         classes: int = booster.num_model_per_iteration()
         outputs = (TensorSpec("output-0", "FP64", (-1,) if classes == 1 else (-1, classes)),)
-        self.signature = settings.signature or Signature(_specs(names, known), outputs, "columns")
+        self.signature = enriched(settings.signature, Signature(_specs(names, known), outputs, "columns"))
         by_name = {name: known[index] for index, name in enumerate(names) if index in known}
         for spec in self.signature.inputs:
             if spec.name not in by_name and spec.categories is not None and spec.datatype == "BYTES":

@@ -20,7 +20,7 @@ from modelport.runtimes.table import frame, matrix
 from modelport.runtimes.unpickle import load_joblib, saved_versions
 from modelport.server.columns import Given, arrange, first_unusable
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.server.signature import Signature, TensorSpec
+from modelport.server.signature import Signature, TensorSpec, enriched
 
 _FORM = {".joblib": "joblib", ".pkl": "pickle", ".pickle": "pickle", ".skops": "skops"}
 
@@ -100,7 +100,9 @@ class SklearnModel(LoadedModel):
         inferred = _specs(columns, self._names, self._documents)
         unknown = any(column.datatype == "" for column in columns)
         outputs = fitted.outputs_of(model, self._proba)
-        self.signature = settings.signature or Signature(() if unknown else inferred, outputs, "columns")
+        self.signature = enriched(
+            settings.signature, Signature(() if unknown else inferred, outputs, "columns")
+        )
         # Where a column's datatype is unknown the signature cannot be public, but names and order are known.
         self._inner = (
             Signature(inferred, outputs, "columns") if unknown and settings.signature is None else None

@@ -13,7 +13,7 @@ from modelport.server import custom, example, saved
 from modelport.server.loaded import RuntimeExecutor
 from modelport.server.options import ModelOptions, Plan, Source
 from modelport.server.ports import Sockets
-from modelport.server.repository import Repository
+from modelport.server.repository import Asked, Repository
 from modelport.server.runtime import LoadedModel, LoadError, Settings
 from modelport.server.servable import Metadata, Servable
 from modelport.server.warmup import warm_up
@@ -31,8 +31,11 @@ def load(source: Source, options: ModelOptions) -> Servable:
         return custom.load(source.path, source.name, source.version)
     began = time.perf_counter()
     path = Path(source.path)
-    runtime, artifact = catalog.locate(path)
-    kept = saved.read_saved(path if path.is_dir() else path.parent) if path.is_dir() else None
+    kept = saved.read_saved(path if path.is_dir() else path.parent) if path.exists() else None
+    if not path.is_dir() and kept is not None and kept.artifact != path.name:
+        kept = None  # it speaks of another file
+    named = path / kept.artifact if kept and kept.artifact and path.is_dir() else path
+    runtime, artifact = catalog.locate(named if named.exists() else path)
     settings = Settings(
         name=source.name,
         predict_proba=options.predict_proba,
@@ -55,7 +58,8 @@ def _servable(
     bodies = saved.example_bodies(kept) if kept else None
     v1, v2 = bodies or example.from_signature(loaded.signature) or (None, None)
     facts = ", ".join([loaded.description, how, *loaded.notes])
-    report = f"{source.name}: {facts}"
+    version = f" version {source.version}" if source.version else ""
+    report = f"{source.name}{version}: {facts}"
     if v1 is not None:
         report += f"\n\n  {example.curl('{address}', source.name, example.first_row(v1))}"
     return Servable(
@@ -94,10 +98,10 @@ def preload(plan: Plan) -> None:
                 continue
 
 
-def worker(plan: Plan, version: str) -> Callable[[Sockets, Channel, socket.socket, dict[str, bool]], int]:
+def worker(plan: Plan, version: str) -> Callable[[Sockets, Channel, socket.socket, Asked], int]:
     """What a forked process does to serve the plan."""
 
-    def run(sockets: Sockets, channel: Channel, commands: socket.socket, asked: dict[str, bool]) -> int:
+    def run(sockets: Sockets, channel: Channel, commands: socket.socket, asked: Asked) -> int:
         repository = Repository(plan, lambda source: load(source, plan.model), _find(plan), _names(plan))
         return work(plan, sockets, repository, channel, asked, version, commands)
 

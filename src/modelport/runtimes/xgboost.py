@@ -17,7 +17,7 @@ from modelport.protocol.datatype import Array
 from modelport.runtimes.framework import framework
 from modelport.runtimes.table import codes, shape_of
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
-from modelport.server.signature import Signature, TensorSpec
+from modelport.server.signature import Signature, TensorSpec, enriched
 
 _DATATYPE = {"int": "INT64", "i": "BOOL", "c": "INT64"}
 """Datatypes of XGBoost's feature types, where not FP32. A categorical of unknown categories is its codes."""
@@ -78,7 +78,9 @@ class XgboostModel(LoadedModel):
         kind: str = learner["gradient_booster"]["name"]
         objective: str = learner["objective"]["name"]
         specs = column_specs(booster)
-        self.signature = settings.signature or Signature(specs, _outputs(learner, objective), "columns")
+        self.signature = enriched(
+            settings.signature, Signature(specs, _outputs(learner, objective), "columns")
+        )
         # Neither pandas nor XGBoost's own recoding is needed: codes are positions in the list of categories.
         self._codes: dict[str, dict[object, int]] = {}
         for spec in self.signature.inputs:

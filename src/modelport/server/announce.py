@@ -18,6 +18,7 @@ class Announcer:
         self._options = options
         self._scheme = "https" if options.tls_certificate else "http"
         self._http = f"{options.host}:{bound.http_port}"
+        self._metrics = None if bound.metrics_port is None else f"{options.host}:{bound.metrics_port}"
         self._grpc = None if bound.grpc_port is None else f"{options.host}:{bound.grpc_port}"
 
     def report(self, event: str, text: str = "") -> None:
@@ -34,11 +35,16 @@ class Announcer:
             case _:
                 _err(text or event)
 
+    def when_stuck(self) -> None:
+        """Nothing more to say: the data plane has, and there is nobody to start another process."""
+
     def _ready(self) -> None:
         _out(f"\nREST  {self._scheme}://{self._http}")
         grpc = self._http if self._options.one_port else self._grpc
         if grpc is not None:
             _out(f"gRPC  {grpc}")
+        if self._metrics is not None:
+            _out(f"metrics  http://{self._metrics}/metrics")
         if self._options.docs:
             _out(f"docs  {self._scheme}://{self._http}/docs")
         _out("Ctrl-C ends it.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from modelport.protocol.datatype import Array
-from modelport.protocol.errors import Unimplemented
+from modelport.protocol.errors import InvalidInput, Unimplemented
 from modelport.protocol.tensor import to_bits, to_outputs
 from modelport.server.failure import to_serve_error
 from modelport.server.runtime import LoadedModel, Settings
@@ -59,8 +59,13 @@ def fitting(signature: Signature, accepts_missing: bool) -> Fit:
     def given(inputs: list[Input]) -> list[Given]:
         return [Given(one[0], one[1], to_bits(one), one[4]) for one in inputs]
 
+    def arranged(inputs: list[Input]) -> Mapping[str, Array]:
+        if inputs and inputs[0][2][:1] == (0,):
+            raise InvalidInput(f"inputs[0].shape: has no rows, got {list(inputs[0][2])}. Send at least one.")
+        return columns.arrange(given(inputs), signature, accepts_missing)
+
     if signature.kind == "columns":
-        return lambda inputs: columns.arrange(given(inputs), signature, accepts_missing)
+        return arranged
     return lambda inputs: tensors.check(
         given(inputs),
         signature,

@@ -14,7 +14,7 @@ from modelport.server.loop import settle
 from modelport.server.model import Model
 from modelport.server.options import Plan, ServerOptions, Source
 from modelport.server.ports import Bound, PortError
-from modelport.server.repository import Repository
+from modelport.server.repository import Asked, Repository
 from modelport.server.runtime import LoadError
 from modelport.server.servable import Servable
 from modelport.server.supervisor import Supervisor
@@ -80,9 +80,7 @@ class ModelServer:
             sys.exit(f"error: {error}")
         announcer = Announcer(self.options, bound)
 
-        def run(
-            sockets: Sockets, channel: Channel, commands: socket.socket | None, asked: dict[str, bool]
-        ) -> int:
+        def run(sockets: Sockets, channel: Channel, commands: socket.socket | None, asked: Asked) -> int:
             repository = Repository(plan, _load(by_name), lambda _: [], lambda: by_name)
             return work(plan, sockets, repository, channel, asked, version("modelport"), commands)
 

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
+
+
+class Tracing(dict[str, str]):
+    """OpenTelemetry's environment variables. Some hold secrets, so that only their names are printed."""
+
+    def __repr__(self) -> str:
+        return f"Tracing({', '.join(f'{name}=[redacted]' for name in self)})"
+
+
+def tracing_variables() -> Tracing:
+    """Those that this process was started with."""
+    return Tracing(
+        (name, value)
+        for name, value in os.environ.items()
+        if name.startswith("OTEL_") or name == "SSL_CERT_FILE"
+    )
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +81,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Serve /docs and /openapi.json."""
     access_log: bool = False
     """A JSON line a request on stderr."""
+    tracing: Tracing = msgspec.field(default_factory=tracing_variables)
+    """Where traces go, and which: OpenTelemetry's variables, read from the environment unless given."""
     ce_type: str = "io.kserve.inference.response"
     ce_source: str | None = None
     ce_merge: bool = False

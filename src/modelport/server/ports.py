@@ -51,6 +51,11 @@ class Bound:
         """The gRPC port, if it has one of its own."""
         return None if self.grpc is None else self.grpc.getsockname()[1]
 
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of the metrics alone, if there is one."""
+        return None if self.metrics is None else self.metrics.getsockname()[1]
+
     def copies(self) -> Sockets:
         """Descriptors of the same sockets, for a server to take over."""
         return Sockets(

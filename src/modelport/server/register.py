@@ -35,6 +35,6 @@ def register(model: Model) -> Registration:
         tensors=not executor.takes_one,
         raw_v1=False,
         explains=explains,
-        wants_headers=executor.wants_headers or explains,
+        wants_headers=executor.wants_headers,
         max_batch_size=model.max_batch_size if executor.joins else 1,
     )

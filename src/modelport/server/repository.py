@@ -1,13 +1,20 @@
-"""The models of one worker process: loading, unloading, reloading, and saying so to its siblings."""
+"""The models of one worker process: loading, unloading, reloading, and saying so to its siblings.
+
+Whoever is asked does it, then has its siblings do it, one order at a time for all of them. The supervisor hears
+of each order too, and tells those who missed it, such as a process that was just starting.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import http.client
 import json
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -27,8 +34,12 @@ Load = Callable[[Source], Servable]
 Find = Callable[[str], list[Source]]
 """The sources of a model of the repository folder, a version each, found anew; empty if there is none."""
 
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+Asked = dict[str, tuple[bool, int]]
+"""What the API asked for last: whether a model is to be served, and when, in `monotonic_ns`, of all processes."""
+
 LOCAL = "modelport_local"
-"""Load and unload parameter: this process alone; its siblings are told by whoever asked."""
+"""Load and unload parameter, the time of the order: this process alone; its siblings are told by whoever asked."""
 
 
 class Repository:
@@ -42,24 +53,26 @@ class Repository:
         self._server: _dataplane.Server | None = None
         self._served: dict[str, dict[str | None, Servable]] = {}
         self._states: dict[str, tuple[str, str]] = {}
+        self._fingerprints: dict[Source, Fingerprint | None] = {}
         self._lock = threading.Lock()
         self._peers: list[str] = []
-        self.changed: Callable[[dict[str, bool]], None] = lambda loaded: None
-        """Told after each change: which names are loaded now, by the API's word."""
-        self._asked: dict[str, bool] = {}
+        self.changed: Callable[[Asked], None] = lambda asked: None
+        """Told after each change."""
+        self._asked: Asked = {}
+        self._told: Asked = {}
 
     def attach(self, server: _dataplane.Server) -> None:
         """Serves by this server from now on."""
         self._server = server
 
-    def start(self, asked: dict[str, bool]) -> Iterable[Servable]:
+    def start(self, asked: Asked) -> Iterable[Servable]:
         """Loads the plan's models, and those that the API has asked for since; yields each. Raises LoadError."""
         self._asked = dict(asked)
         for source in self._plan.sources:
-            if self._asked.get(source.name, True):
+            if self._asked.get(source.name, (True, 0))[0]:
                 yield self._put(source)
         planned = {source.name for source in self._plan.sources}
-        for name, wanted in self._asked.items():
+        for name, (wanted, _) in self._asked.items():
             if wanted and name not in planned:
                 for source in self._find(name):
                     yield self._put(source)
@@ -70,9 +83,58 @@ class Repository:
         self._peers = sockets
         self._need().set_peers(sockets)
 
+    def catch_up(self, asked: Asked) -> None:
+        """Does what was asked of siblings while this process could not hear it."""
+        for name, (wanted, when) in asked.items():
+            try:
+                (self._load_here if wanted else self._unload_here)(name, when)
+            except ModelNotFound:
+                self._asked[name] = (wanted, when)
+            except ServeError as error:
+                log.error("%s", error)
+
     def load(self, name: str, parameters: dict[str, bool | int | float | str]) -> None:
         """Loads a model, or loads it anew; the old one serves until the new one can."""
+        self._obey(name, "load", parameters, self._load_here)
+
+    def unload(self, name: str, parameters: dict[str, bool | int | float | str]) -> None:
+        """Stops serving a model once what waits for it is answered."""
+        self._obey(name, "unload", parameters, self._unload_here)
+
+    def _obey(
+        self,
+        name: str,
+        verb: str,
+        parameters: dict[str, bool | int | float | str],
+        act: Callable[[str, int], None],
+    ) -> None:
+        if LOCAL in parameters:
+            act(name, int(parameters[LOCAL]))
+            return
+        with self._turn():
+            when = time.monotonic_ns()
+            act(name, when)
+            self._tell(name, verb, when)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Generator[None]:
+        """One order at a time among all siblings, so that they end up alike. It ends with the process that has it."""
+        peers = self._peers
+        if not peers:
+            yield
+            return
+        with Path(peers[0]).with_name("orders.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _is_done(self, name: str, when: int) -> bool:
+        """Whether this order, or a later one, has been carried out here."""
+        return when <= self._asked.get(name, (True, 0))[1]
+
+    def _load_here(self, name: str, when: int) -> None:
         with self._lock:
+            if self._is_done(name, when):
+                return
             sources = self._sources(name)
             if not sources:
                 raise ModelNotFound(name)
@@ -86,27 +148,40 @@ class Repository:
             versions = {source.version for source in sources}
             for gone in [version for version in self._served.get(name, {}) if version not in versions]:
                 self._drop(name, gone)
-            self._asked[name] = True
+            self._asked[name] = (True, when)
             self._publish()
-        self._tell(name, "load", parameters)
 
-    def unload(self, name: str, parameters: dict[str, bool | int | float | str]) -> None:
-        """Stops serving a model once what waits for it is answered."""
+    def _unload_here(self, name: str, when: int) -> None:
         with self._lock:
+            if self._is_done(name, when):
+                return
             if name not in self._served:
                 raise ModelNotFound(name)
             for version in list(self._served[name]):
                 self._drop(name, version)
-            self._asked[name] = False
+            self._asked[name] = (False, when)
             self._publish()
-        self._tell(name, "unload", parameters)
 
     def reload(self, source: Source) -> str:
         """Loads a changed artifact; returns what was found. Raises LoadError: then the old one serves on."""
         with self._lock:
-            report = self._put(source).report
+            try:
+                report = self._put(source).report
+            except LoadError as error:
+                self._states[source.name] = ("UNAVAILABLE", str(error))
+                raise
+            finally:
+                self._publish()
+            return report.partition("\n")[0]
+
+    def loaded_from(self, source: Source) -> Fingerprint | None:
+        """What the artifact looked like when its loading began."""
+        return self._fingerprints.get(source)
+
+    def refresh(self) -> None:
+        """Looks again what there is to load."""
+        with self._lock:
             self._publish()
-            return report
 
     def served(self) -> list[Source]:
         """The sources of what is served now."""
@@ -118,6 +193,7 @@ class Repository:
         return self._find(name) or planned
 
     def _put(self, source: Source) -> Servable:
+        self._fingerprints[source] = fingerprint(source)
         servable = self._load(source)
         put(self._need(), servable, self._plan.model)
         versions = self._served.setdefault(source.name, {})
@@ -145,15 +221,15 @@ class Repository:
             else:
                 rows.extend((name, version or "", state, reason) for version in (versions or {None: None}))
         self._need().set_index(rows)
-        self.changed(dict(self._asked))
+        if self._asked != self._told:
+            self._told = dict(self._asked)
+            self.changed(dict(self._asked))
 
-    def _tell(self, name: str, verb: str, parameters: dict[str, bool | int | float | str]) -> None:
-        if parameters.get(LOCAL):
-            return
+    def _tell(self, name: str, verb: str, when: int) -> None:
         failures: list[str] = []
         for peer in self._peers:
             try:
-                _post(peer, f"/v2/repository/models/{quote(name, safe='')}/{verb}")
+                _post(peer, f"/v2/repository/models/{quote(name, safe='')}/{verb}", when)
             except (OSError, ServeError, http.client.HTTPException) as error:
                 # A sibling that has just ended is replaced by one that knows what was asked for.
                 if Path(peer).exists():
@@ -170,8 +246,22 @@ class Repository:
 
 
 def _close(servable: Servable | None) -> None:
-    if servable is not None and servable.close is not None:
+    if servable is None:
+        return
+    servable.is_retired = True
+    if servable.close is not None:
         servable.close()
+
+
+def fingerprint(source: Source) -> Fingerprint | None:
+    """Changes when the artifact's files do; None while there is none."""
+    path = Path(source.path.partition(".py:")[0] + ".py" if ".py:" in source.path else source.path)
+    try:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        stats = [(file, file.stat()) for file in files if not file.is_dir()]
+    except OSError:
+        return None
+    return tuple((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino) for file, stat in stats) or None
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -185,10 +275,10 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _post(path: str, target: str) -> None:
+def _post(path: str, target: str, when: int) -> None:
     connection = _UnixConnection(path)
     try:
-        connection.request("POST", target, body=json.dumps({"parameters": {LOCAL: True}}))
+        connection.request("POST", target, body=json.dumps({"parameters": {LOCAL: when}}))
         response = connection.getresponse()
         text = response.read().decode(errors="replace")
         if response.status == 400:

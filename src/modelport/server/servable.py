@@ -45,6 +45,8 @@ class Servable(msgspec.Struct, kw_only=True):
     watch_ready: Callable[[Callable[[bool], None]], None] | None = None
     """Subscribes to changes of the model's own readiness."""
     close: Callable[[], None] | None = None
+    is_retired: bool = False
+    """Another has taken its place: what it says of its readiness concerns nobody any more."""
 
 
 def put(server: _dataplane.Server, servable: Servable, options: ModelOptions) -> None:
@@ -64,6 +66,6 @@ def put(server: _dataplane.Server, servable: Servable, options: ModelOptions) ->
         predict_timeout_s=options.predict_timeout_s,
     )
     if servable.watch_ready is not None:
-        servable.watch_ready(lambda ready: server.set_ready(name, ready))
+        servable.watch_ready(lambda ready: None if servable.is_retired else server.set_ready(name, ready))
     if not servable.ready:
         server.set_ready(name, False)

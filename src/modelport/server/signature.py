@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+import msgspec.structs
 
 
 class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,3 +35,28 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     kind: Literal["tensors", "columns"] = "tensors"
+
+
+def enriched(saved: Signature | None, own: Signature) -> Signature:
+    """The signature saved beside an artifact, with what only the artifact knows; else the artifact's own.
+
+    Names, order and datatypes are as saved. Categories and optional columns are the artifact's where the
+    saved signature, made from a few rows, does not speak of them.
+    """
+    if saved is None:
+        return own
+    known = {spec.name: spec for spec in own.inputs}
+
+    def merged(spec: TensorSpec) -> TensorSpec:
+        mine = known.get(spec.name)
+        if mine is None:
+            return spec
+        return msgspec.structs.replace(
+            spec, categories=spec.categories or mine.categories, optional=spec.optional or mine.optional
+        )
+
+    return msgspec.structs.replace(
+        saved,
+        inputs=tuple(merged(spec) for spec in saved.inputs) or own.inputs,
+        outputs=saved.outputs or own.outputs,
+    )

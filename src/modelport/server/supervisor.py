@@ -26,9 +26,10 @@ import msgspec
 
 from modelport.server.options import Plan
 from modelport.server.ports import Bound, Sockets
-from modelport.server.worker import exit_now
+from modelport.server.repository import Asked
+from modelport.server.worker import News, exit_now
 
-Work = Callable[[Sockets, "Pipe", socket.socket, dict[str, bool]], int]
+Work = Callable[[Sockets, "Pipe", socket.socket, Asked], int]
 """What a worker does, in the forked process: sockets, the way back, commands, and what the API asked for."""
 Show = Callable[[str, str], None]
 """Shows an event (`loaded`, `ready`, `failed`, `restarted`) and its text to the person who started the server."""
@@ -55,6 +56,10 @@ class Pipe:
         """Tells the supervisor; does nothing once it is gone."""
         with contextlib.suppress(OSError):
             self._connection.sendall(msgspec.json.encode(Message(event, text)) + b"\n")
+
+    def when_stuck(self) -> tuple[int, bytes]:
+        """The descriptor and the line that tell the supervisor of a model that does not return."""
+        return self._connection.fileno(), msgspec.json.encode(Message("stuck")) + b"\n"
 
 
 class _Worker:
@@ -87,7 +92,7 @@ class Supervisor:
         self._work = work
         self._show = show
         self._workers: dict[int, _Worker] = {}
-        self._asked: dict[str, bool] = {}
+        self._asked: Asked = {}
         self._serial = 0
         self._failures = 0
         self._next_start = 0.0
@@ -224,7 +229,7 @@ class Supervisor:
                     "stuck", f"worker {worker.pid}: a model did not return in time; replacing the process"
                 )
             case "asked":
-                self._asked = msgspec.json.decode(message.text, type=dict[str, bool])
+                self._heard_orders(msgspec.json.decode(message.text, type=Asked))
             case "failed":
                 worker.failure = message.text
             case "loaded" if not self._ever_ready:
@@ -234,12 +239,20 @@ class Supervisor:
             case _:
                 pass
 
+    def _heard_orders(self, asked: Asked) -> None:
+        newer = {
+            name: order for name, order in asked.items() if order[1] > self._asked.get(name, (True, 0))[1]
+        }
+        if newer:
+            self._asked |= newer
+            self._tell_peers()
+
     def _tell_peers(self) -> None:
         ready = [worker for worker in self._workers.values() if worker.state == "ready"]
         for worker in ready:
             peers = [str(other.control) for other in ready if other is not worker]
             with contextlib.suppress(OSError):
-                worker.connection.sendall(msgspec.json.encode(peers) + b"\n")
+                worker.connection.sendall(msgspec.json.encode(News(peers, self._asked)) + b"\n")
 
     def _reap(self) -> None:
         while True:

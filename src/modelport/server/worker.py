@@ -8,8 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -17,7 +15,7 @@ import msgspec
 from modelport import _dataplane
 from modelport.server.options import Plan, ServerOptions, Source
 from modelport.server.ports import Sockets
-from modelport.server.repository import Repository
+from modelport.server.repository import Asked, Fingerprint, Repository, fingerprint
 from modelport.server.runtime import LoadError
 
 log = logging.getLogger("modelport")
@@ -26,11 +24,23 @@ STUCK = 86
 """Exit code of a process whose model did not return within the predict timeout (`crates/python/src/server.rs`)."""
 
 
+class News(msgspec.Struct):
+    """A line from the supervisor to a worker."""
+
+    peers: list[str]
+    """Control sockets of the other workers that serve."""
+    asked: Asked
+
+
 class Channel(Protocol):
     """The way to the supervisor; a process without one prints instead."""
 
     def report(self, event: str, text: str = "") -> None:
         """Tells the supervisor that something happened."""
+        ...
+
+    def when_stuck(self) -> tuple[int, bytes] | None:
+        """Where to write what when a model does not return: it may hold the GIL, so that `report` is no way."""
         ...
 
 
@@ -41,7 +51,7 @@ def build_server(
     version: str,
     *,
     signals: bool,
-    on_stuck: Callable[[], None] | None = None,
+    on_stuck: tuple[int, bytes] | None = None,
 ) -> _dataplane.Server:
     """A server for these options on these sockets."""
     tls = None
@@ -62,6 +72,7 @@ def build_server(
         signals=signals,
         docs=options.docs,
         access_log=options.access_log,
+        tracing=options.tracing,
         cloudevents=(options.ce_type, options.ce_source, options.ce_merge),
         max_connections=options.max_connections,
         on_stuck=on_stuck,
@@ -73,7 +84,7 @@ def work(
     sockets: Sockets,
     repository: Repository,
     channel: Channel,
-    asked: dict[str, bool],
+    asked: Asked,
     version: str,
     commands: socket.socket | None = None,
 ) -> int:
@@ -84,7 +95,7 @@ def work(
         repository,
         version,
         signals=True,
-        on_stuck=lambda: channel.report("stuck"),
+        on_stuck=channel.when_stuck(),
     )
     repository.attach(server)
     before = set(sys.modules)
@@ -94,7 +105,7 @@ def work(
     except LoadError as error:
         channel.report("failed", str(error))
         return 1
-    repository.changed = lambda loaded: channel.report("asked", msgspec.json.encode(loaded).decode())
+    repository.changed = lambda asked: channel.report("asked", msgspec.json.encode(asked).decode())
     if commands is not None:
         threading.Thread(
             target=_obey, args=(commands, repository, server), daemon=True, name="commands"
@@ -103,6 +114,8 @@ def work(
         threading.Thread(target=watch, args=(repository,), daemon=True, name="watch").start()
     if commands is not None:
         channel.report("modules", msgspec.json.encode(sorted(set(sys.modules) - before)).decode())
+    if plan.repository is not None:
+        threading.Thread(target=refresh, args=(repository,), daemon=True, name="refresh").start()
     channel.report("ready")
     ended = server.run()
     return STUCK if ended == "stuck" else 0
@@ -111,23 +124,23 @@ def work(
 def _obey(commands: socket.socket, repository: Repository, server: _dataplane.Server) -> None:
     with commands.makefile("r", encoding="utf-8") as lines:
         for line in lines:
-            repository.set_peers(msgspec.json.decode(line, type=list[str]))
+            news = msgspec.json.decode(line, type=News)
+            repository.set_peers(news.peers)
+            repository.catch_up(news.asked)
     server.stop()  # the supervisor is gone: end as after SIGTERM
 
 
 def watch(repository: Repository, interval_s: float = 1.0) -> None:
     """Loads artifacts anew when they change, once they have been still for one interval."""
-    seen = {source: fingerprint(source) for source in repository.served()}
-    loaded = dict(seen)
+    seen: dict[Source, Fingerprint | None] = {}
     while True:
         time.sleep(interval_s)
         for source in repository.served():
             now = fingerprint(source)
             still = seen.get(source) == now
             seen[source] = now
-            if not still or now == loaded.setdefault(source, now) or now is None:
+            if not still or now is None or now == repository.loaded_from(source):
                 continue
-            loaded[source] = now
             try:
                 log.warning("%s changed: %s", source.path, repository.reload(source))
             except LoadError as error:
@@ -136,15 +149,11 @@ def watch(repository: Repository, interval_s: float = 1.0) -> None:
                 )
 
 
-def fingerprint(source: Source) -> tuple[tuple[str, int, int, int], ...] | None:
-    """Changes when the artifact's files do; None while there is none."""
-    path = Path(source.path.partition(".py:")[0] + ".py" if ".py:" in source.path else source.path)
-    try:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        stats = [(file, file.stat()) for file in files if not file.is_dir()]
-    except OSError:
-        return None
-    return tuple((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino) for file, stat in stats) or None
+def refresh(repository: Repository, interval_s: float = 2.0) -> None:
+    """Keeps the index true while folders come and go."""
+    while True:
+        time.sleep(interval_s)
+        repository.refresh()
 
 
 def exit_now(code: int) -> None:

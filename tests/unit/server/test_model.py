@@ -285,7 +285,7 @@ def sync_streaming(self, x: np.ndarray) -> Iterator[str]:
         (one, {}, True, False, False, 256),
         (one, {"max_batch_size": 1}, True, False, False, 1),
         (one, {"max_batch_size": 32}, True, False, False, 32),
-        (one, {"explain": plain}, True, False, True, 256),
+        (one, {"explain": plain}, True, False, False, 256),  # headers would keep requests apart
         (extras, {}, True, False, True, 1),
         (async_predict, {}, False, False, True, 1),
         (async_streaming, {}, False, False, True, 1),

@@ -6,6 +6,7 @@
 
 use crate::error::Result;
 use crate::message::Answer;
+use crate::trace::BatchSize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{oneshot, Notify};
@@ -19,6 +20,8 @@ pub struct Outcome {
     pub taken_at: Instant,
     /// When the model had answered.
     pub done_at: Instant,
+    /// The requests that were answered with it.
+    pub batch: BatchSize,
 }
 
 /// Where one answer goes. Dropping it unanswered tells the client that we failed.

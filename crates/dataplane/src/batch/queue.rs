@@ -4,6 +4,7 @@ use super::completion::{Completions, Outcome, Reply};
 use super::park::{Parking, PATIENCE};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Answer, Call, Payload};
+use crate::trace::BatchSize;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +27,9 @@ impl Default for Batching {
     }
 }
 
+/// Of a request that never reached the model.
+const ALONE: BatchSize = BatchSize { requests: 1, rows: 0 };
+
 struct Waiting {
     call: Call,
     reply: Reply,
@@ -34,7 +38,8 @@ struct Waiting {
 
 struct Running {
     taken_at: Instant,
-    replies: Vec<Option<Reply>>,
+    /// Each with its rows.
+    replies: Vec<Option<(Reply, usize)>>,
 }
 
 #[derive(Default)]
@@ -215,12 +220,12 @@ impl Queue {
                     Kind::Timeout,
                     "The request's deadline passed while it waited in the queue.",
                 ));
-                late.push((next.reply, Outcome { answer, taken_at, done_at: taken_at }));
+                late.push((next.reply, Outcome { answer, taken_at, done_at: taken_at, batch: ALONE }));
                 continue;
             }
             rows += more;
             calls.push(next.call);
-            replies.push(Some(next.reply));
+            replies.push(Some((next.reply, more)));
         }
         if !late.is_empty() {
             self.completions.push(late);
@@ -242,9 +247,11 @@ impl Queue {
         let Some(running) = inner.running.get_mut(&ticket) else { return };
         let taken_at = running.taken_at;
         let mut done = Vec::new();
+        let mut rows = 0;
         for (index, answer) in answers {
-            if let Some(reply) = running.replies.get_mut(index).and_then(Option::take) {
-                done.push((reply, Outcome { answer, taken_at, done_at }));
+            if let Some((reply, more)) = running.replies.get_mut(index).and_then(Option::take) {
+                rows += more;
+                done.push((reply, answer));
             }
         }
         if running.replies.iter().all(Option::is_none) {
@@ -252,7 +259,10 @@ impl Queue {
         }
         drop(inner);
         self.parking.stir();
-        self.completions.push(done);
+        let batch = BatchSize { requests: done.len(), rows };
+        self.completions.push(
+            done.into_iter().map(|(reply, answer)| (reply, Outcome { answer, taken_at, done_at, batch })),
+        );
     }
 
     /// Takes one request out of a piece of work, to be answered later from anywhere.
@@ -260,11 +270,11 @@ impl Queue {
         let mut inner = self.lock();
         let running = inner.running.get_mut(&ticket)?;
         let taken_at = running.taken_at;
-        let reply = running.replies.get_mut(index).and_then(Option::take)?;
+        let (reply, rows) = running.replies.get_mut(index).and_then(Option::take)?;
         if running.replies.iter().all(Option::is_none) {
             inner.running.remove(&ticket);
         }
-        Some(Detached { reply, taken_at, completions: Arc::clone(&self.completions) })
+        Some(Detached { reply, taken_at, rows, completions: Arc::clone(&self.completions) })
     }
 
     /// Answers with 504 all requests of work that has run longer than `timeout`; true if there was any:
@@ -281,7 +291,7 @@ impl Queue {
         let mut done = Vec::new();
         for ticket in &stuck {
             let Some(running) = inner.running.remove(ticket) else { continue };
-            for reply in running.replies.into_iter().flatten() {
+            for (reply, rows) in running.replies.into_iter().flatten() {
                 let answer = Err(Error::new(
                     Kind::Timeout,
                     format!(
@@ -289,7 +299,8 @@ impl Queue {
                         timeout.as_secs_f64()
                     ),
                 ));
-                done.push((reply, Outcome { answer, taken_at: running.taken_at, done_at: now }));
+                let batch = BatchSize { requests: 1, rows };
+                done.push((reply, Outcome { answer, taken_at: running.taken_at, done_at: now, batch }));
             }
         }
         drop(inner);
@@ -302,7 +313,8 @@ impl Queue {
         let now = Instant::now();
         let waiting = std::mem::take(&mut self.lock().waiting);
         self.completions.push(waiting.into_iter().map(|waiting| {
-            (waiting.reply, Outcome { answer: Err(error.clone()), taken_at: now, done_at: now })
+            let answer = Err(error.clone());
+            (waiting.reply, Outcome { answer, taken_at: now, done_at: now, batch: ALONE })
         }));
     }
 
@@ -322,13 +334,15 @@ impl Queue {
 pub struct Detached {
     reply: Reply,
     taken_at: Instant,
+    rows: usize,
     completions: Arc<Completions>,
 }
 
 impl Detached {
     /// Sends the answer.
     pub fn answer(self, answer: Result<Answer>) {
-        let outcome = Outcome { answer, taken_at: self.taken_at, done_at: Instant::now() };
+        let batch = BatchSize { requests: 1, rows: self.rows };
+        let outcome = Outcome { answer, taken_at: self.taken_at, done_at: Instant::now(), batch };
         self.completions.push([(self.reply, outcome)]);
     }
 

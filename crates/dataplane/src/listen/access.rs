@@ -4,6 +4,7 @@ use super::clock::rfc3339_now;
 use super::log::Log;
 use super::reply::Reply;
 use super::route::Route;
+use crate::trace::context::{self, Context};
 use http::request::Parts;
 use http::Response;
 use serde::Serialize;
@@ -21,10 +22,19 @@ struct Line<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
 }
 
-/// Writes the line of one request. Bodies that come in parts have no size yet.
-pub(super) fn line(log: &Log, head: &Parts, response: &Response<Reply>, id: &str, begun: Instant) {
+/// Writes the line of one request; `trace` is our span, where there is one. Bodies that come in parts have no size yet.
+pub(super) fn line(
+    log: &Log,
+    head: &Parts,
+    response: &Response<Reply>,
+    id: &str,
+    begun: Instant,
+    trace: Option<Context>,
+) {
     let route = Route::parse(&head.method, head.uri.path()).ok();
     let model = match &route {
         Some(Route::V1Ready(name) | Route::V1Call(name, _) | Route::Load(name) | Route::Unload(name)) => {
@@ -42,6 +52,9 @@ pub(super) fn line(log: &Log, head: &Parts, response: &Response<Reply>, id: &str
         us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
         request_id: id,
         model,
+        trace_id: trace
+            .or_else(|| Context::of(&head.headers))
+            .map(|context| context::spell(context.trace_id)),
     };
     if let Ok(line) = serde_json::to_string(&line) {
         log.line(line);
@@ -76,7 +89,7 @@ mod tests {
         let sink = Sink::default();
         let (log, ended) = Log::to(sink.clone(), |_| {}).unwrap();
         let head = Request::post("/v2/models/a%22b/infer?q=1").body(()).unwrap().into_parts().0;
-        line(&log, &head, &reply::constant("{}"), "id\"1", Instant::now());
+        line(&log, &head, &reply::constant("{}"), "id\"1", Instant::now(), None);
         crate::listen::log::finish(log, &ended);
         let line: serde_json::Value = serde_json::from_slice(&sink.0.lock().unwrap()).unwrap();
         assert_eq!(line["method"], "POST");
@@ -85,5 +98,26 @@ mod tests {
         assert_eq!(line["request_id"], "id\"1");
         assert_eq!((&line["status"], &line["bytes"]), (&200.into(), &2.into()));
         assert!(line["us"].is_u64() && line["time"].is_string());
+        assert!(line.get("trace_id").is_none());
+    }
+
+    #[test]
+    fn a_line_names_the_trace() {
+        let sink = Sink::default();
+        let (log, ended) = Log::to(sink.clone(), |_| {}).unwrap();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let request = Request::post("/v2/models/m/infer").header("traceparent", parent);
+        let head = request.body(()).unwrap().into_parts().0;
+        let ours = Context { trace_id: 0xabc, span_id: 1, flags: 0 };
+        for trace in [None, Some(ours)] {
+            line(&log, &head, &reply::constant("{}"), "id", Instant::now(), trace);
+        }
+        crate::listen::log::finish(log, &ended);
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let ids: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["trace_id"].take())
+            .collect();
+        assert_eq!(ids, ["0af7651916cd43dd8448eb211c80319c", "00000000000000000000000000000abc"]);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind};
 use crate::metrics::InFlight;
+use crate::trace::{self, Active};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
@@ -33,6 +34,7 @@ pub(super) struct Parts {
     events: bool,
     ended: bool,
     request: Option<InFlight>,
+    trace: Option<Active>,
 }
 
 impl Reply {
@@ -42,7 +44,18 @@ impl Reply {
         events: bool,
         request: InFlight,
     ) -> Self {
-        Self::Stream(Parts { source: parts, events, ended: false, request: Some(request) })
+        Self::Stream(Parts { source: parts, events, ended: false, request: Some(request), trace: None })
+    }
+
+    /// Ends the request's span: now, or with the stream.
+    pub(super) fn end_span(&mut self, mut trace: Active, status: u16) {
+        match self {
+            Self::Stream(parts) => {
+                trace.sent(status);
+                parts.trace = Some(trace);
+            }
+            Self::Full(_) | Self::Grpc(_) => trace.end(status),
+        }
     }
 
     /// Its length, where it is known before it is sent.
@@ -66,6 +79,9 @@ impl Parts {
                 Poll::Ready(Some(Ok(part))) if part.is_empty() => continue,
                 Poll::Ready(Some(Ok(part))) => Poll::Ready(Some(Ok(Frame::data(part)))),
                 Poll::Ready(Some(Err(error))) => {
+                    if let Some(trace) = &mut self.trace {
+                        trace.fail(&error);
+                    }
                     self.end(error.kind.http());
                     if self.events {
                         let event = format!("data: {}\n\n", error_json(&error.message));
@@ -87,6 +103,7 @@ impl Parts {
         if let Some(request) = self.request.take() {
             request.end(status);
         }
+        trace::end(self.trace.take(), status);
     }
 }
 

@@ -10,8 +10,10 @@ use super::{access, docs, openapi, peers, repository, v1, v2};
 use crate::codec::cloudevents;
 use crate::error::{Error, Kind, Result};
 use crate::listen::grpc::GrpcRoutes;
-use crate::metrics::BodyFault;
+use crate::message::Payload;
+use crate::metrics::{BodyFault, Stage};
 use crate::model::{Model, Server};
+use crate::trace::{Active, Operation, Slot};
 use bytes::Bytes;
 use http::header::{HeaderValue, CONNECTION, CONTENT_TYPE};
 use http::request::Parts;
@@ -37,6 +39,8 @@ pub(super) struct Exchange<'a> {
     pub(super) head: Parts,
     pub(super) id: RequestId,
     pub(super) begun: Instant,
+    /// Its span, where it has one.
+    pub(super) trace: Option<Active>,
     body: Incoming,
     body_read: bool,
 }
@@ -53,14 +57,17 @@ pub(super) async fn answer(
     }
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
-    let mut exchange = Exchange { shared: &shared, head, id, begun, body, body_read: false };
+    let mut exchange = Exchange { shared: &shared, head, id, begun, trace: None, body, body_read: false };
     let outcome = match port {
         Port::Http { .. } | Port::Control => route(&mut exchange, port).await,
         Port::Metrics => Box::pin(metrics_port(&exchange)).await,
         Port::Grpc => Err(grpc_only(&shared)),
     };
+    if let (Some(trace), Err(error)) = (&mut exchange.trace, &outcome) {
+        trace.fail(error);
+    }
     let mut response = outcome.unwrap_or_else(|error| reply::refuse(&error));
-    let Exchange { head, id, body, body_read, .. } = exchange;
+    let Exchange { head, id, body, body_read, trace, .. } = exchange;
     if !body_read {
         body::discard(&head.headers, body);
     }
@@ -68,7 +75,11 @@ pub(super) async fn answer(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(log) = &shared.access {
-        access::line(log, &head, &response, id.as_str(), begun);
+        access::line(log, &head, &response, id.as_str(), begun, trace.as_ref().map(Active::context));
+    }
+    if let Some(trace) = trace {
+        let status = response.status().as_u16();
+        response.body_mut().end_span(trace, status);
     }
     response.headers_mut().insert(super::request_id::NAME, id.into_header());
     Ok(response)
@@ -140,11 +151,22 @@ fn ready(server: &Server) -> Result<Response<Reply>> {
     }
 }
 
+const INFER_PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
+
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-async fn grpc(shared: &Shared, request: Request<Incoming>, begun: Instant) -> Response<Reply> {
+/// A gRPC call. The handler takes the span of an inference out of its slot.
+async fn grpc(shared: &Shared, mut request: Request<Incoming>, begun: Instant) -> Response<Reply> {
+    let tracer = shared.server.tracer.get().filter(|_| request.uri().path() == INFER_PATH);
+    let traced = tracer.map(|tracer| {
+        let active = tracer.begin(Operation::GrpcInfer, request.headers(), begun);
+        let context = active.context();
+        let slot = Slot::new(active);
+        request.extensions_mut().insert(slot.clone());
+        (slot, context)
+    });
     let head = shared.access.is_some().then(|| {
         let mut head = Request::new(()).into_parts().0;
         head.method.clone_from(request.method());
@@ -154,7 +176,12 @@ async fn grpc(shared: &Shared, request: Request<Incoming>, begun: Instant) -> Re
     });
     let response = shared.grpc.call(request).await.map(Reply::Grpc);
     if let (Some(log), Some(head)) = (&shared.access, &head) {
-        access::line(log, head, &response, RequestId::of(&head.headers).as_str(), begun);
+        let context = traced.as_ref().map(|(_, context)| *context);
+        access::line(log, head, &response, RequestId::of(&head.headers).as_str(), begun, context);
+    }
+    if let Some((slot, _)) = traced {
+        let status = tonic::Status::from_header_map(response.headers());
+        slot.end_unclaimed(status.map_or(0, |status| status.code() as i32));
     }
     response
 }
@@ -193,17 +220,42 @@ impl Exchange<'_> {
         }
     }
 
-    /// The headers for a model that asks for them.
-    pub(super) fn headers_for(&self, model: &Model) -> Vec<(String, String)> {
-        if !model.options.wants_headers {
+    /// The headers for a model that asks for them, or that reads the body itself.
+    pub(super) fn headers_for(&self, model: &Model, payload: &Payload) -> Vec<(String, String)> {
+        if !model.options.wants_headers && !matches!(payload, Payload::Raw(_)) {
             return Vec::new();
         }
         let headers = self.head.headers.iter();
-        headers
+        let mut seen: Vec<_> = headers
             .map(|(name, value)| {
                 (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             })
-            .collect()
+            .collect();
+        if let Some(trace) = &self.trace {
+            trace.pass_on(&self.head.headers, &mut seen);
+        }
+        seen
+    }
+
+    /// Begins the request's span, where tracing is on.
+    pub(super) fn begin_trace(&mut self, operation: Operation, model: &str, version: Option<&str>) {
+        let Some(tracer) = self.shared.server.tracer.get() else { return };
+        let mut trace = tracer.begin(operation, &self.head.headers, self.begun);
+        trace.note(|span| {
+            span.set_path(self.head.uri.path());
+            span.set_model(model, version);
+            span.set_request_id(self.id.as_str());
+        });
+        self.trace = Some(trace);
+    }
+
+    /// A stage of the request has ended.
+    pub(super) fn stage(&mut self, model: &Model, stage: Stage, from: Instant) {
+        let now = Instant::now();
+        model.metrics.stage(stage, now - from);
+        if let Some(trace) = &mut self.trace {
+            trace.stage(stage, from, now);
+        }
     }
 
     /// When nobody waits any more, from the headers that say so; the earlier one of two.

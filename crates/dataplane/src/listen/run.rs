@@ -8,6 +8,7 @@ use crate::batch::{Completions, Parking};
 use crate::codec::cloudevents;
 use crate::error::{Error, Kind};
 use crate::model::Server;
+use crate::trace;
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{watch, Notify, Semaphore};
+
+/// How long the last spans may take to reach the collector when the server ends.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// What to serve, where, and how to stop.
 pub struct Config {
@@ -30,6 +34,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Answer gRPC on the REST port too.
     pub both_on_http: bool,
+    /// Where traces go; nothing: there are none.
+    pub tracing: Option<trace::Settings>,
     /// Longest time that requests in flight may take once the server drains.
     pub drain_timeout: Duration,
     /// How long a draining server still accepts, so that balancers notice that it is not ready.
@@ -57,6 +63,7 @@ impl Default for Config {
             control: None,
             tls: None,
             both_on_http: true,
+            tracing: None,
             drain_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             docs: true,
@@ -111,7 +118,7 @@ pub fn run(
     server: Arc<Server>,
     completions: Arc<Completions>,
     parking: Arc<Parking>,
-    config: Config,
+    mut config: Config,
     handle: Handle,
 ) -> io::Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -124,11 +131,24 @@ pub fn run(
         .on_thread_unpark(move || parking.stir())
         .build()?;
     let (log, log_ended) = Log::start(&server)?;
+    let exporter =
+        config.tracing.take().map(|settings| start_tracing(&server, settings, &log)).transpose()?;
     let ended = runtime.block_on(serve(server, completions, config, handle, log.clone()));
     // A thread that still inflates a body must not keep the process.
     runtime.shutdown_background();
+    if let Some(exporter) = exporter {
+        exporter.finish(FLUSH);
+    }
     log::finish(log, &log_ended);
     ended
+}
+
+fn start_tracing(server: &Server, settings: trace::Settings, log: &Log) -> io::Result<trace::Exporter> {
+    let log = log.clone();
+    let counts = Arc::clone(&server.metrics.spans);
+    let (tracer, exporter) = trace::start(settings, &server.version, counts, move |text| log.warn(text))?;
+    let _ = server.tracer.set(tracer); // a server runs once
+    Ok(exporter)
 }
 
 async fn serve(

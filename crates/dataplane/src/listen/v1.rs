@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::message::{Answer, Call, Payload, Protocol, Verb};
 use crate::metrics::Stage;
 use crate::model::{Model, Server};
+use crate::trace::Operation;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue, CONTENT_TYPE};
 use http::Response;
@@ -32,6 +33,11 @@ pub(super) fn ready(server: &Server, name: &str) -> Result<Response<Reply>> {
 
 /// `POST /v1/models/{m}:predict` and `:explain`
 pub(super) async fn call(exchange: &mut Exchange<'_>, name: &str, verb: Verb) -> Result<Response<Reply>> {
+    let operation = match verb {
+        Verb::Predict => Operation::V1Predict,
+        Verb::Explain => Operation::V1Explain,
+    };
+    exchange.begin_trace(operation, name, None);
     let model = exchange.shared.server.registry.get(name, None)?;
     let counted = model.metrics.begin(Protocol::V1, exchange.begun);
     match ask(exchange, &model, verb).await {
@@ -64,18 +70,18 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model, verb: Verb) -> Result<E
         drop(body);
         Payload::Tensors(decoded)
     };
-    model.metrics.stage(Stage::Decode, decoding.elapsed());
+    exchange.stage(model, Stage::Decode, decoding);
 
     let call = Call {
         request_id: exchange.id.as_str().to_owned(),
         verb,
         protocol: Protocol::V1,
-        headers: exchange.headers_for(model),
+        headers: exchange.headers_for(model, &payload),
         payload,
         deadline,
     };
     exchange.let_go();
-    let answer = model.call(call).await?;
+    let answer = model.call(call, exchange.trace.as_mut()).await?;
     let encoding = Instant::now();
     let mut response = match answer {
         Answer::Tensors(response) => {
@@ -97,7 +103,7 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model, verb: Verb) -> Result<E
     if let Some(event) = &event {
         wrap(exchange, model, event, &mut response);
     }
-    model.metrics.stage(Stage::Encode, encoding.elapsed());
+    exchange.stage(model, Stage::Encode, encoding);
     Ok(Encoded::Done(response))
 }
 

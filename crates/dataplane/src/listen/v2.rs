@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::message::{Answer, Call, InferResponse, Payload, Protocol, RequestedOutput, Verb};
 use crate::metrics::{InFlight, Stage};
 use crate::model::{Model, Server, TensorSpec};
+use crate::trace::Operation;
 use http::header::{HeaderName, HeaderValue};
 use http::Response;
 use serde::Serialize;
@@ -21,6 +22,8 @@ const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conten
 
 /// `POST /v2/models/{m}[/versions/{v}]/infer`
 pub(super) async fn infer(exchange: &mut Exchange<'_>, target: &Target<'_>) -> Result<Response<Reply>> {
+    let operation = if target.version.is_some() { Operation::V2InferVersion } else { Operation::V2Infer };
+    exchange.begin_trace(operation, &target.name, target.version.as_deref());
     let model = exchange.shared.server.registry.get(&target.name, target.version.as_deref())?;
     let counted = model.metrics.begin(Protocol::V2, exchange.begun);
     match ask(exchange, &model).await {
@@ -43,23 +46,27 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model) -> Result<Encoded> {
     let decoding = Instant::now();
     let request = codec::v2::decode(&body, json_length, &exchange.shared.server.limits)?;
     drop(body);
-    model.metrics.stage(Stage::Decode, decoding.elapsed());
+    exchange.stage(model, Stage::Decode, decoding);
 
     let id = request.id.clone();
     let (outputs, binary) = (request.outputs.clone(), request.binary_output);
+    let payload = Payload::Tensors(request);
     let call = Call {
         request_id: exchange.id.as_str().to_owned(),
         verb: Verb::Predict,
         protocol: Protocol::V2,
-        headers: exchange.headers_for(model),
-        payload: Payload::Tensors(request),
+        headers: exchange.headers_for(model, &payload),
+        payload,
         deadline,
     };
     exchange.let_go();
-    match model.call(call).await? {
+    match model.call(call, exchange.trace.as_mut()).await? {
         Answer::Tensors(response) => {
             let id = id.as_deref().unwrap_or_else(|| exchange.id.as_str());
-            encode(model, response, id, &outputs, binary)
+            let encoding = Instant::now();
+            let encoded = encode(model, response, id, &outputs, binary)?;
+            exchange.stage(model, Stage::Encode, encoding);
+            Ok(encoded)
         }
         other => Ok(Encoded::AsIs(other)),
     }
@@ -72,14 +79,12 @@ fn encode(
     outputs: &[RequestedOutput],
     binary: bool,
 ) -> Result<Encoded> {
-    let encoding = Instant::now();
     let head = codec::v2::Head {
         model_name: &model.metadata.name,
         model_version: model.metadata.version.as_deref(),
         id,
     };
     let encoded = codec::v2::encode(&response, &head, outputs, binary)?;
-    model.metrics.stage(Stage::Encode, encoding.elapsed());
     let mut answer = match encoded.json_length {
         None => reply::full(200, JSON, encoded.body),
         Some(length) => {

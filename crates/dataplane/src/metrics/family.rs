@@ -73,6 +73,7 @@ const TRITON: &[&str] = &["model", "version"];
 /// and Triton expect, then the process.
 pub const FAMILIES: &[Family] = &[
     gauge("modelport_build_info", &["version"], Merge::Max, "Always 1; the version is a label."),
+    gauge("modelport_workers", &[], Merge::Sum, "Worker processes that serve these ports and answered this request."),
     gauge(
         "modelport_model_ready",
         OURS,
@@ -114,6 +115,12 @@ pub const FAMILIES: &[Family] = &[
         "modelport_log_lines_dropped_total",
         &[],
         "Log lines thrown away because nobody took them in time.",
+    ),
+    counter("modelport_spans_exported_total", &[], "Spans of traces that the collector has taken."),
+    counter(
+        "modelport_spans_dropped_total",
+        &[],
+        "Spans of traces thrown away: the queue was full, or the collector did not take them.",
     ),
     histogram("request_preprocess_seconds", OURS, "KServe's name: time to decode a request."),
     histogram("request_predict_seconds", OURS, "KServe's name: time of a request in the model."),

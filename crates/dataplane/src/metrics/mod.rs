@@ -227,6 +227,27 @@ pub struct ServerMetrics {
     connections: AtomicU64,
     log_lines_dropped: AtomicU64,
     bodies_rejected: [AtomicU64; 3],
+    /// What became of traces' spans.
+    pub spans: Arc<SpanCounts>,
+}
+
+/// Spans on their way to the collector.
+#[derive(Debug, Default)]
+pub struct SpanCounts {
+    dropped: AtomicU64,
+    exported: AtomicU64,
+}
+
+impl SpanCounts {
+    /// So many were thrown away: there was no room, or the collector did not take them.
+    pub fn dropped(&self, count: usize) {
+        self.dropped.fetch_add(count as u64, Relaxed);
+    }
+
+    /// The collector has taken so many.
+    pub fn exported(&self, count: usize) {
+        self.exported.fetch_add(count as u64, Relaxed);
+    }
 }
 
 impl ServerMetrics {

@@ -72,6 +72,8 @@ pub fn render(server: &Server) -> String {
     let mut text = Text::default();
     text.family("modelport_build_info");
     text.sample(&format!("version=\"{}\"", escape(&server.version)), 1);
+    text.family("modelport_workers");
+    text.sample("", 1);
     text.models(&rows);
     text.server(server);
     text.kserve(&rows);
@@ -236,6 +238,10 @@ impl Text {
         }
         self.family("modelport_log_lines_dropped_total");
         self.sample("", metrics.log_lines_dropped.load(Relaxed));
+        self.family("modelport_spans_exported_total");
+        self.sample("", metrics.spans.exported.load(Relaxed));
+        self.family("modelport_spans_dropped_total");
+        self.sample("", metrics.spans.dropped.load(Relaxed));
     }
 
     fn process(&mut self, process: &Process) {

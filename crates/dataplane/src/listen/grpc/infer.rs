@@ -7,6 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::message::{Answer, Call, InferResponse, Payload, Protocol, Verb};
 use crate::metrics::{BodyFault, Stage};
 use crate::model::{Model, Server};
+use crate::trace::Active;
 use std::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::Status;
@@ -17,6 +18,8 @@ pub(super) struct Context<'a> {
     pub(super) metadata: &'a MetadataMap,
     /// The client's id for the call, where a call is one request.
     pub(super) request_id: Option<String>,
+    /// The request's span, where it has one.
+    pub(super) trace: Option<Active>,
 }
 
 /// The answer, and the metadata that the model sets.
@@ -29,13 +32,41 @@ pub(super) struct Answered {
 pub(super) async fn infer(
     server: &Server,
     message: ModelInferRequest,
+    mut context: Context<'_>,
+) -> Result<Answered> {
+    let mut trace = context.trace.take();
+    if let Some(trace) = &mut trace {
+        let version = Some(message.model_version.as_str()).filter(|version| !version.is_empty());
+        trace.note(|span| {
+            span.set_model(&message.model_name, version);
+            span.set_request_id(context.request_id.as_deref().unwrap_or(&message.id));
+        });
+    }
+    let answered = count(server, message, context, trace.as_mut()).await;
+    if let Some(mut trace) = trace {
+        if let Err(error) = &answered {
+            trace.fail(error);
+        }
+        trace.end(status(&answered));
+    }
+    answered
+}
+
+fn status(answered: &Result<Answered>) -> u16 {
+    answered.as_ref().map_or_else(|error| error.kind.http(), |_| 200)
+}
+
+async fn count(
+    server: &Server,
+    message: ModelInferRequest,
     context: Context<'_>,
+    trace: Option<&mut Active>,
 ) -> Result<Answered> {
     let version = Some(message.model_version.as_str()).filter(|version| !version.is_empty());
     let model = server.registry.get(&message.model_name, version)?;
     let request = model.metrics.begin(Protocol::Grpc, context.arrival.at);
-    let answered = ask(server, &model, message, context).await;
-    request.end(answered.as_ref().map_or_else(|error| error.kind.http(), |_| 200));
+    let answered = ask(server, &model, message, context, trace).await;
+    request.end(status(&answered));
     answered
 }
 
@@ -44,15 +75,21 @@ async fn ask(
     model: &Model,
     message: ModelInferRequest,
     context: Context<'_>,
+    mut trace: Option<&mut Active>,
 ) -> Result<Answered> {
     if !model.is_ready() {
         return Err(Error::model_not_ready(&model.metadata.name)); // before decoding costs anything
     }
     let decoding = Instant::now();
     let request = decode(message, &server.limits)?.request;
-    model.metrics.stage(Stage::Decode, decoding.elapsed());
+    let decoded = Instant::now();
+    model.metrics.stage(Stage::Decode, decoded - decoding);
 
     let request_id = context.request_id.or_else(|| request.id.clone()).unwrap_or_else(generate_request_id);
+    if let Some(trace) = &mut trace {
+        trace.stage(Stage::Decode, decoding, decoded);
+        trace.note(|span| span.set_request_id(&request_id));
+    }
     let envelope = Envelope {
         model: model.metadata.name.clone(),
         version: model.metadata.version.clone().unwrap_or_default(),
@@ -60,7 +97,10 @@ async fn ask(
         raw: request.binary_output,
         outputs: request.outputs.clone(),
     };
-    let headers = if model.options.wants_headers { visible(context.metadata) } else { Vec::new() };
+    let mut headers = if model.options.wants_headers { visible(context.metadata) } else { Vec::new() };
+    if let (true, Some(trace)) = (model.options.wants_headers, &trace) {
+        trace.pass_on(context.metadata.as_ref(), &mut headers);
+    }
     let call = Call {
         request_id,
         verb: Verb::Predict,
@@ -69,12 +109,16 @@ async fn ask(
         payload: Payload::Tensors(request),
         deadline: context.arrival.deadline,
     };
-    let mut response = tensors(model.call(call).await?, model)?;
+    let mut response = tensors(model.call(call, trace.as_deref_mut()).await?, model)?;
 
     let encoding = Instant::now();
     let headers = std::mem::take(&mut response.headers);
     let message = encode(response, envelope)?;
-    model.metrics.stage(Stage::Encode, encoding.elapsed());
+    let encoded = Instant::now();
+    model.metrics.stage(Stage::Encode, encoded - encoding);
+    if let Some(trace) = trace {
+        trace.stage(Stage::Encode, encoding, encoded);
+    }
     Ok(Answered { message, headers })
 }
 

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::metrics::{snapshot, Total};
 use crate::model::{Model, Server, TensorSpec};
 use crate::tensor::{Datatype, Param, Params};
+use crate::trace::{Operation, Slot};
 use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -92,7 +93,8 @@ impl GrpcInferenceService for Inference {
         let (metadata, extensions, message) = request.into_parts();
         let arrival = extensions.get::<Arrival>().copied().unwrap_or_default();
         let request_id = client_request_id(&metadata);
-        let context = Context { arrival, metadata: &metadata, request_id };
+        let trace = extensions.get::<Slot>().and_then(Slot::take);
+        let context = Context { arrival, metadata: &metadata, request_id, trace };
         let Answered { message, headers } = infer(&self.server, message, context).await?;
         let mut response = Response::new(message);
         set_metadata(response.metadata_mut(), headers);
@@ -197,7 +199,9 @@ async fn infer_streamed(
         id: message.id.clone(),
         ..ModelInferResponse::default()
     };
-    match infer(server, message, Context { arrival, metadata, request_id: None }).await {
+    let tracer = server.tracer.get();
+    let trace = tracer.map(|tracer| tracer.begin(Operation::GrpcStreamInfer, metadata.as_ref(), arrival.at));
+    match infer(server, message, Context { arrival, metadata, request_id: None, trace }).await {
         Ok(answered) => {
             ModelStreamInferResponse { error_message: String::new(), infer_response: Some(answered.message) }
         }
