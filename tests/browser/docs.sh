@@ -7,9 +7,12 @@ python=${PYTHON:-$PWD/.venv/bin/python}
 playwright=playwright-core@1.65.1
 
 if ! command -v chromium >/dev/null; then
-  install=(apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core)
-  [ "$(id -u)" = 0 ] || install=(sudo "${install[@]}")
-  "${install[@]}" >/dev/null || { echo "error: Chromium is missing. Run: ${install[*]}" >&2; exit 1; }
+  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+  install="$sudo apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core"
+  if ! { $sudo apt-get update -qq && $install; } >/dev/null; then
+    echo "error: Chromium is missing. Run: $install" >&2
+    exit 1
+  fi
 fi
 command -v npm >/dev/null || { echo "error: npm is missing. Run: apt-get install nodejs npm" >&2; exit 1; }
 cache=$PWD/.cache/browser
