@@ -9,7 +9,7 @@ EXTRAS := sklearn,xgboost,lightgbm
 
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help setup run test test-rust test-python check fix wheel bench soak fuzz clean
+.PHONY: help setup run test test-rust test-python check fix wheel bench fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
