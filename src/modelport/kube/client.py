@@ -1,0 +1,258 @@
+"""A client for any Kubernetes API server, in plain JSON objects. The only file that imports a client library:
+lightkube finds the configuration (kubeconfig, in-cluster) and signs requests; the verbs are here.
+
+    async with Client.from_kubeconfig(path) as client:
+        pod = await client.get(POD, "default", "web-1")
+        listing = await client.list(POD, "default", labels="app=web")
+        async for event in client.watch(POD, since=listing.resource_version): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import httpx2
+import msgspec
+from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig
+
+from modelport.kube.errors import ApiError
+from modelport.kube.resource import Object, Resource
+
+PatchType = Literal["json", "merge", "strategic"]
+CONTENT_TYPES = {
+    "json": "application/json-patch+json",
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+_decode = msgspec.json.decode
+_encode = msgspec.json.encode
+
+
+class Unreachable(Exception):
+    """No API server answers there. The message says where and what to do."""
+
+
+class Listing(msgspec.Struct):
+    """A collection as it was at one resourceVersion."""
+
+    items: list[Object]
+    resource_version: str
+
+
+class Event(msgspec.Struct):
+    """One step of a watch."""
+
+    type: str
+    """ADDED, MODIFIED, DELETED or BOOKMARK."""
+    object: Object
+
+
+class Client:
+    """Verbs on resources. Every method raises ApiError for the server's refusals, Unreachable for none."""
+
+    def __init__(self, http: httpx2.AsyncClient, server: str) -> None:
+        self._http = http
+        self.server = server
+
+    @classmethod
+    def from_kubeconfig(
+        cls, path: Path | None = None, context: str | None = None, timeout_s: float = 30.0
+    ) -> Self:
+        """From a kubeconfig file; without one, as kubectl does: in-cluster, KUBECONFIG, ~/.kube/config."""
+        config = (KubeConfig.from_file(path) if path else KubeConfig.from_env()).get(context)
+        if config is None:
+            raise Unreachable(
+                "no Kubernetes configuration: set KUBECONFIG, or start the platform: modelport up"
+            )
+        params = ConnectionParams(timeout=httpx2.Timeout(timeout_s, pool=None), trust_env=False)
+        return cls(AsyncClient(config, params), config.cluster.server)
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets go of the connections."""
+        await self._http.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Any:
+        """One exchange; the decoded JSON, or the text where the answer is none."""
+        try:
+            answer = await self._http.request(
+                method,
+                path,
+                params=params or {},
+                content=None if body is None else _encode(body),
+                headers={"Accept": accept} | ({"Content-Type": content_type} if body is not None else {}),
+            )
+        except httpx2.TransportError as error:
+            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        content = _decode(answer.content) if is_json and answer.content else answer.text
+        if answer.status_code >= 400:
+            raise ApiError.from_status(content, answer.status_code)
+        return content
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
+        """One object. ApiError 404 where there is none."""
+        return await self.request("GET", resource.path(namespace, name))
+
+    async def find(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """One object, or None."""
+        try:
+            return await self.get(resource, namespace, name)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    async def list(
+        self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> Listing:
+        """All objects, of one namespace or of all. Items carry `apiVersion` and `kind`."""
+        params = {"labelSelector": labels, "fieldSelector": fields}
+        listing: Object = await self.request(
+            "GET", resource.path(namespace), params={key: value for key, value in params.items() if value}
+        )
+        found: list[Object] = listing.get("items") or []
+        named = {"apiVersion": resource.api_version, "kind": resource.kind}
+        items = [named | item for item in found]
+        return Listing(items, listing["metadata"]["resourceVersion"])
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        since: str,
+        labels: str = "",
+        fields: str = "",
+        timeout_s: int = 300,
+    ) -> AsyncIterator[Event]:
+        """Changes after `since`, until the server closes. ApiError 410 where `since` is too old."""
+        params = {
+            "watch": "true",
+            "resourceVersion": since,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(timeout_s),
+            "labelSelector": labels,
+            "fieldSelector": fields,
+        }
+        request = self._http.build_request(
+            "GET",
+            resource.path(namespace),
+            params={key: value for key, value in params.items() if value},
+            timeout=httpx2.Timeout(30.0, read=timeout_s + 30.0, pool=None),
+        )
+        try:
+            answer = await self._http.send(request, stream=True)
+        except httpx2.TransportError as error:
+            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
+        try:
+            if answer.status_code >= 400:
+                await answer.aread()
+                raise ApiError.from_status(_decode(answer.content), answer.status_code)
+            async for line in answer.aiter_lines():
+                if not line.strip():
+                    continue
+                event = _decode(line, type=Event)
+                if event.type == "ERROR":
+                    raise ApiError.from_status(event.object, 500)
+                yield event
+        except httpx2.TransportError as error:
+            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
+        finally:
+            await answer.aclose()
+
+    async def create(self, resource: Resource, body: Object, *, dry_run: bool = False) -> Object:
+        """POST."""
+        namespace = body.get("metadata", {}).get("namespace")
+        return await self.request("POST", resource.path(namespace), params=_dry(dry_run), body=body)
+
+    async def replace(self, resource: Resource, body: Object, *, subresource: str = "") -> Object:
+        """PUT; with `metadata.resourceVersion` only if nobody changed it since."""
+        meta = body["metadata"]
+        return await self.request(
+            "PUT", resource.path(meta.get("namespace"), meta["name"], subresource), body=body
+        )
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        patch: Any,
+        *,
+        type: PatchType = "merge",  # noqa: A002 - the field's word
+        subresource: str = "",
+        field_manager: str = "",
+    ) -> Object:
+        """PATCH."""
+        return await self.request(
+            "PATCH",
+            resource.path(namespace, name, subresource),
+            params={"fieldManager": field_manager} if field_manager else None,
+            body=patch,
+            content_type=CONTENT_TYPES[type],
+        )
+
+    async def apply(
+        self,
+        resource: Resource,
+        body: Object,
+        *,
+        field_manager: str,
+        force: bool = True,
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> Object:
+        """Server-side apply: the fields in `body` are ours; those that we had and that it lacks go."""
+        meta = body["metadata"]
+        return await self.request(
+            "PATCH",
+            resource.path(meta.get("namespace"), meta["name"], subresource),
+            params={"fieldManager": field_manager, "force": "true" if force else "false"} | _dry(dry_run),
+            body=body,
+            content_type=CONTENT_TYPES["apply"],
+        )
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        propagation: str = "Background",
+        uid: str | None = None,
+        grace_s: int | None = None,
+    ) -> Object:
+        """DELETE. With `uid` only that very object."""
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
+        return await self.request("DELETE", resource.path(namespace, name), body=options)
+
+
+def _dry(dry_run: bool) -> dict[str, str]:
+    return {"dryRun": "All"} if dry_run else {}

@@ -1,0 +1,1 @@
+"""Pods as processes on this machine. Imports control, storage, wire, kube."""
