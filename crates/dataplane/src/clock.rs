@@ -3,13 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, in UTC with milliseconds.
-pub(super) fn rfc3339_now() -> String {
+pub(crate) fn rfc3339_now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     rfc3339(since.as_secs(), since.subsec_millis())
 }
 
 /// Days to a civil date by Howard Hinnant's `civil_from_days`.
-fn rfc3339(seconds: u64, milliseconds: u32) -> String {
+pub(crate) fn rfc3339(seconds: u64, milliseconds: u32) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
