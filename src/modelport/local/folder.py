@@ -1,0 +1,105 @@
+"""The platform's folder: where each thing lies, and what was chosen when it was first started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+
+class Settings(msgspec.Struct, kw_only=True):
+    """Chosen at the first `modelport up`, then kept, so that addresses survive restarts."""
+
+    gateway_port: int
+    """Where requests come in."""
+    api_port: int
+    """The API server's, on loopback."""
+    pod_network: str
+    """First two octets of the pods' loopback addresses, as in `127.77`."""
+    host: str = "127.0.0.1"
+    """Address that the gateway binds."""
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    require_keys: bool = False
+    """Refuse requests without a key even while no key is known."""
+
+
+class Folder:
+    """Paths below `--dir`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings_file = path / "platform.json"
+        self.database = path / "state.db"
+        self.kubeconfig = path / "kubeconfig"
+        self.tokens = path / "tokens.json"
+        self.pki = path / "pki"
+        self.gateway = path / "gateway"
+        self.table = self.gateway / "table.json"
+        self.run = path / "run"
+        self.exits = self.run / "exits"
+        self.admin_socket = self.run / "gateway.sock"
+        self.handover_socket = self.run / "handover.sock"
+        self.stopping = self.run / "stopping"
+        self.pods = path / "pods"
+        self.volumes = path / "volumes"
+        self.logs = path / "logs"
+        self.cache = path / "cache"
+        self.environments = path / "envs"
+
+    @property
+    def certificate(self) -> Path:
+        """The API server's certificate."""
+        return self.pki / "server.pem"
+
+    @property
+    def key(self) -> Path:
+        """The API server's private key, mode 0600."""
+        return self.pki / "server.key"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that clients trust."""
+        return self.pki / "ca.pem"
+
+    def make(self) -> None:
+        """Creates the folders, private to this user."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (
+            self.pki,
+            self.gateway,
+            self.run,
+            self.exits,
+            self.pods,
+            self.volumes,
+            self.logs,
+            self.cache,
+        ):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def settings(self) -> Settings | None:
+        """What was chosen, or None before the first start. Raises ValueError with words where it is damaged."""
+        try:
+            return msgspec.json.decode(self.settings_file.read_bytes(), type=Settings)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise ValueError(
+                f"{self.settings_file}: {error}. Mend the file, or delete it to choose anew."
+            ) from error
+
+    def keep(self, settings: Settings) -> None:
+        """Writes what was chosen."""
+        write(self.settings_file, msgspec.json.format(msgspec.json.encode(settings)))
+
+
+def write(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Writes a file so that after a crash it is the old one or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
