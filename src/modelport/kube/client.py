@@ -20,7 +20,7 @@ from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig
 
 from modelport.kube.errors import ApiError
-from modelport.kube.resource import Object, Resource
+from modelport.kube.resource import POD, Object, Resource
 
 PatchType = Literal["json", "merge", "strategic"]
 CONTENT_TYPES = {
@@ -182,6 +182,28 @@ class Client:
             raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
         finally:
             await answer.aclose()
+
+    async def log(self, namespace: str, name: str, params: dict[str, str]) -> AsyncIterator[str]:
+        """A pod's log, line by line; `params` as Kubernetes has them: container, follow, tailLines, …"""
+        follow = params.get("follow") == "true"
+        request = self._http.build_request(
+            "GET",
+            POD.path(namespace, name, "log"),
+            params=params,
+            timeout=httpx2.Timeout(30.0, read=None if follow else 30.0, pool=None),
+        )
+        try:
+            answer = await self._http.send(request, stream=True)
+            try:
+                if answer.status_code >= 400:
+                    await answer.aread()
+                    raise ApiError.from_status(_decode(answer.content), answer.status_code)
+                async for line in answer.aiter_lines():
+                    yield line
+            finally:
+                await answer.aclose()
+        except httpx2.TransportError as error:
+            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
 
     async def create(self, resource: Resource, body: Object, *, dry_run: bool = False) -> Object:
         """POST."""
