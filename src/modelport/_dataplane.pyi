@@ -144,3 +144,9 @@ def tracing_endpoint(variables: Mapping[str, str]) -> str | None:
 
 def load_test(arguments: Sequence[str]) -> str:
     """Loads a server as `modelport-load ARGUMENTS` does; returns its report as JSON. Raises ValueError."""
+
+def self_signed(names: Sequence[str], days: int) -> tuple[str, str, str]:
+    """A server certificate for DNS names and IP addresses: (authority, certificate, key), all PEM.
+
+    The authority signs this one certificate and its key is forgotten. Raises ValueError.
+    """

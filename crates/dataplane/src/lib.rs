@@ -5,6 +5,7 @@
 //! `metrics` and `trace` watch from the side. This file only wires.
 
 pub mod batch;
+pub mod certificate;
 pub mod codec;
 pub mod error;
 pub mod limits;

@@ -2,6 +2,7 @@
 //! `src/modelport/_dataplane.pyi` is what Python sees.
 
 mod buffer;
+mod certificate;
 mod convert;
 mod executor;
 mod load;
@@ -14,6 +15,8 @@ mod server;
 mod _dataplane {
     #[pymodule_export]
     use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::certificate::self_signed;
     #[pymodule_export]
     use crate::load::load_test;
     #[pymodule_export]
