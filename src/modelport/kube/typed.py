@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from modelport.kube.errors import bad_request
-from modelport.kube.fieldset import LEAF, SELF, FieldSet, is_member, node_of, union
+from modelport.kube.fieldset import LEAF, SELF, FieldSet, is_member, union
 from modelport.kube.resource import Object
 from modelport.kube.schema.view import Schema
 from modelport.kube.value import same
@@ -133,9 +133,12 @@ def _compare(schema: Schema, old: Any, new: Any) -> _Three:
         return _compare_lists(schema, cast("list[Any]", old or []), cast("list[Any]", new or []))
     if same(old, new):
         return _NOTHING
-    # Of another type now: what was below it is gone.
-    below = _everything(schema, old) if isinstance(old, dict) and not isinstance(new, dict) else None
-    return (node_of(False, {k: v for k, v in below.items() if k != SELF}) if below else None), LEAF, None
+    # Of another type now, perhaps: what was below it is gone, what is below it now is new.
+    return _below(schema, old), LEAF, _below(schema, new)
+
+
+def _below(schema: Schema, value: Any) -> FieldSet | None:
+    return {name: node for name, node in _everything(schema, value).items() if name != SELF} or None
 
 
 def _are_maps(old: Any, new: Any) -> bool:
