@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from modelport.kube.resource import Object
+
 
 class Settings(msgspec.Struct, kw_only=True):
     """Chosen at the first `modelport up`, then kept, so that addresses survive restarts."""
@@ -77,6 +79,21 @@ class Folder:
             self.cache,
         ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def pod(self, namespace: str, name: str, uid: str) -> Path:
+        """A pod's folder: logs, volumes, state."""
+        return self.pods / f"{namespace}_{name}_{uid}"
+
+    def log_of(self, pod: Object, container: str, *, previous: bool) -> Path | None:
+        """The log of a container's last run, or of the one before; None where there was none."""
+        meta = pod["metadata"]
+        place = self.pod(meta["namespace"], meta["name"], meta["uid"]) / container
+        runs = sorted(
+            (path for path in place.glob("*.log") if path.stem.isdecimal()), key=lambda p: int(p.stem)
+        )
+        if previous:
+            return runs[-2] if len(runs) > 1 else None
+        return runs[-1] if runs else place / "0.log"
 
     def settings(self) -> Settings | None:
         """What was chosen, or None before the first start. Raises ValueError with words where it is damaged."""

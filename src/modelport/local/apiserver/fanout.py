@@ -111,7 +111,7 @@ class Watcher:
                 async with asyncio.timeout(timeout_s):
                     await self._wake.wait()
             except TimeoutError:
-                return []
+                pass  # an event may have come between the bell and now
         if self._queue:
             events = list(self._queue)
             self._queue.clear()

@@ -101,6 +101,10 @@ class Store:
         """One object as it is now."""
         return self._reader.get(key)
 
+    def rows(self, resource: str, namespace: str | None = None) -> list[Row]:
+        """All objects as they are now. For few of them: nobody else gets a turn meanwhile."""
+        return self._reader.rows(resource, namespace, ("", ""), -1)
+
     @asynccontextmanager
     async def snapshot(self, at: int | None = None) -> AsyncGenerator[Snapshot]:
         """The store as it is, or as it was `at` a version. Raises Compacted and Future."""
