@@ -65,7 +65,8 @@ class Requirement(msgspec.Struct, frozen=True):
             case "!":
                 return f"!{self.key}"
             case "in" | "notin":
-                return f"{self.key} {self.operator} ({','.join(self.values)})"
+                # `()` would be no value at all, `(,)` is the empty one.
+                return f"{self.key} {self.operator} ({','.join(self.values) or ','})"
             case "gt" | "lt":
                 return f"{self.key}{'>' if self.operator == 'gt' else '<'}{self.values[0]}"
             case _:
