@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from modelport.storage import cache as disk
 from modelport.storage.failure import Cancelled, NoRange, StorageError, transient
-from modelport.storage.partial import Partial
+from modelport.storage.partial import BLOCK, Partial
 from modelport.storage.progress import Reporter
 from modelport.storage.retry import Budget
 from modelport.storage.source import RemoteFile
@@ -92,7 +92,7 @@ class Download:
         """What there is to do, one job after the other, small files first."""
         done = 0
         whole: list[Partial] = []
-        parts: list[tuple[Partial, int]] = []
+        parts: list[tuple[Partial, tuple[int, int]]] = []
         for partial in self._partials:
             if partial.complete():
                 done += partial.path.stat().st_size
@@ -101,7 +101,7 @@ class Download:
                 partial.open_parts()
                 done += sum(stop - start for start, stop in map(partial.extent, partial.done))
                 self._unhashed.append((partial, True))
-                parts += [(partial, part) for part in range(partial.count) if part not in partial.done]
+                parts += [(partial, stretch) for stretch in partial.missing()]
             else:
                 whole.append(partial)
         now = self._reporter.now
@@ -116,7 +116,7 @@ class Download:
         )
         return chain(
             (partial_of(self._whole, partial) for partial in whole),
-            (partial_of(self._part, partial, part) for partial, part in parts),
+            (partial_of(self._part, partial, *stretch) for partial, stretch in parts),
         )
 
     def _spawn(self, targets: list[Callable[[], None]]) -> None:
@@ -147,10 +147,10 @@ class Download:
                     continue
             job()
 
-    def _part(self, partial: Partial, part: int) -> None:
+    def _part(self, partial: Partial, offset: int, stop: int) -> None:
         if not partial.in_parts:
             return
-        offset, stop = partial.extent(part)
+        marked = offset
         while not self._stop.is_set():
             try:
                 with closing(cast("Any", partial.file.read(offset, stop))) as chunks:
@@ -158,15 +158,16 @@ class Download:
                         partial.write(chunk[: stop - offset], offset)
                         offset += min(len(chunk), stop - offset)
                         self._count(len(chunk))
+                        if partial.mark(marked, offset):
+                            marked = offset // BLOCK * BLOCK
+                            with self._condition:
+                                self._condition.notify_all()
                         if self._stop.is_set():
                             return
                 if offset < stop:
                     raise transient(
                         "read", f"{partial.file.path}: the connection ended {stop - offset} bytes early"
                     )
-                partial.mark(part)
-                with self._condition:
-                    self._condition.notify_all()
                 return
             except NoRange:
                 self._without_parts(partial)
@@ -233,13 +234,13 @@ class Download:
 
     def _hash_parts(self, partial: Partial, buffer: bytearray) -> str | None:
         digest = hashlib.sha256()
-        for part in range(partial.count):
+        for block in range(partial.count):
             with self._condition:
-                while part not in partial.done:
+                while block not in partial.done:
                     if not partial.in_parts or self._stop.is_set():
                         return None
                     self._condition.wait(TICK_S)
-            offset, stop = partial.extent(part)
+            offset, stop = partial.extent(block)
             while offset < stop:
                 count = partial.read_into(buffer, offset)
                 digest.update(memoryview(buffer)[: min(count, stop - offset)])

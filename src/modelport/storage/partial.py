@@ -1,8 +1,8 @@
 """One file on its way: where its bytes lie meanwhile, and which parts of it are there.
 
 A large file that can be read in parts lies in ID.parts, of full size from the beginning, beside ID.journal: a line
-for each part that is wholly written. Anything else is read in one go into ID.whole. Both become ID when complete.
-A process may die between any two steps: a part without its line is fetched again.
+for each block that is wholly written. Anything else is read in one go into ID.whole. Both become ID when complete.
+A process may die between any two steps: a block without its line is fetched again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from modelport.storage.source import Chunk, RemoteFile
 from modelport.storage.space import writing
 
 PART = 8 << 20
-"""Bytes a part."""
+"""Most bytes a request asks for."""
+BLOCK = 1 << 20
+"""Bytes a line of the journal: what a death costs at most, for each worker."""
 
 
 class Partial:
@@ -35,6 +37,7 @@ class Partial:
         self._descriptor = -1
         self._log = -1
         self.done: set[int] = set()
+        """Blocks that are there."""
 
     @property
     def in_parts(self) -> bool:
@@ -43,12 +46,25 @@ class Partial:
 
     @property
     def count(self) -> int:
-        """How many parts it has."""
-        return -(-(self.file.size or 0) // PART)
+        """How many blocks it has."""
+        return -(-(self.file.size or 0) // BLOCK)
 
-    def extent(self, part: int) -> tuple[int, int]:
-        """A part's first byte, and the one after its last."""
-        return part * PART, min((part + 1) * PART, self.file.size or 0)
+    def extent(self, block: int) -> tuple[int, int]:
+        """A block's first byte, and the one after its last."""
+        return block * BLOCK, min((block + 1) * BLOCK, self.file.size or 0)
+
+    def missing(self) -> list[tuple[int, int]]:
+        """What to ask for: stretches of bytes, at most a part long."""
+        found: list[tuple[int, int]] = []
+        for block in range(self.count):
+            if block in self.done:
+                continue
+            start, stop = self.extent(block)
+            if found and found[-1][1] == start and stop - found[-1][0] <= PART:
+                found[-1] = (found[-1][0], stop)
+            else:
+                found.append((start, stop))
+        return found
 
     def complete(self) -> bool:
         """Whether an earlier try has all of it."""
@@ -79,18 +95,22 @@ class Partial:
                 offset += written
                 chunk = memoryview(chunk)[written:]
 
-    def mark(self, part: int) -> None:
-        """A part is wholly written."""
-        with writing(self._journal):
-            os.write(self._log, f"{part}\n".encode())
-        self.done.add(part)
+    def mark(self, start: int, stop: int) -> bool:
+        """Bytes were written from a block's beginning on; whole blocks among them are there for good. Was one?"""
+        last = stop // BLOCK if stop < (self.file.size or 0) else self.count
+        blocks = range(start // BLOCK, last)
+        if blocks:
+            with writing(self._journal):
+                os.write(self._log, "".join(f"{block}\n" for block in blocks).encode())
+            self.done.update(blocks)
+        return bool(blocks)
 
     def read_into(self, buffer: bytearray, offset: int) -> int:
         """Reads back what was written, for its digest."""
         return os.preadv(self._descriptor, [buffer], offset)
 
     def finish_parts(self) -> None:
-        """All parts are there."""
+        """All blocks are there."""
         with writing(self.path):
             self._parts.replace(self.path)
         self.close()
