@@ -255,17 +255,18 @@ def _may_upgrade(schema: Schema, manager: str, before: Object, others: Managers,
 
 
 def _conflict(conflicts: Mapping[Manager, FieldSet]) -> ApiError:
+    by_manager = sorted((str(who), sorted(members(fields))) for who, fields in conflicts.items())
     causes = [
         {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": path}
-        for who, fields in conflicts.items()
-        for path in members(fields)
+        for who, paths in by_manager
+        for path in paths
     ]
     if len(causes) == 1:
         words = f"Apply failed with 1 conflict: {causes[0]['message']}: {causes[0]['field']}"
     else:
         lines: list[str] = []
-        for who, fields in sorted(conflicts.items(), key=lambda pair: str(pair[0])):
-            lines += [f"conflicts with {who}:", *(f"- {path}" for path in members(fields))]
+        for who, paths in by_manager:
+            lines += [f"conflicts with {who}:", *(f"- {path}" for path in paths)]
         words = f"Apply failed with {len(causes)} conflicts: " + "\n".join(lines)
     return ApiError(409, "Conflict", words, details={"causes": causes})
 
