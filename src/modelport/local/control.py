@@ -26,6 +26,7 @@ from modelport.local.apiserver.standard import standard
 from modelport.local.apiserver.store import Store
 from modelport.local.apiserver.tokens import Tokens
 from modelport.local.folder import Folder, Settings
+from modelport.local.gateway import run as gateway
 from modelport.local.workloads import run as workloads
 
 log = logging.getLogger("modelport.control")
@@ -54,6 +55,7 @@ async def run(folder: Folder, settings: Settings) -> None:
         log.info("API server on 127.0.0.1:%d", settings.api_port)
         client = Client.from_kubeconfig(folder.kubeconfig)
         group.create_task(loops.run(client, version("modelport"), seed=True))
+        group.create_task(gateway.run(client, folder, settings.host, require_keys=settings.require_keys))
         group.create_task(workloads.run(client, [kind.resource for kind in KINDS]))
 
 
