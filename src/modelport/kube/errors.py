@@ -94,6 +94,7 @@ class ApiError(Exception):
         self.message = message
         self.details: Object = details or {}
         self.retry_after_s = retry_after_s
+        """Seconds to wait before trying again; also the answer's Retry-After."""
 
     def to_status(self) -> Object:
         """The `Status` object."""
@@ -106,8 +107,11 @@ class ApiError(Exception):
             "reason": self.reason,
             "code": self.code,
         }
-        if self.details:
-            status["details"] = self.details
+        details = self.details
+        if self.retry_after_s is not None:
+            details = details | {"retryAfterSeconds": self.retry_after_s}
+        if details:
+            status["details"] = details
         return status
 
     @classmethod
@@ -115,11 +119,14 @@ class ApiError(Exception):
         """From an answer's body, which is a `Status` or, from a proxy, anything."""
         body: Object = cast("Object", status) if isinstance(status, dict) else {}
         if "message" in body:
+            details = cast("Object", body.get("details") or {})
+            wait_s: Any = details.get("retryAfterSeconds")
             return cls(
                 int(body.get("code") or code),
                 str(body.get("reason") or ""),
                 str(body["message"]),
-                details=cast("Object", body.get("details") or {}),
+                details=details,
+                retry_after_s=wait_s if isinstance(wait_s, int) else None,
             )
         return cls(code, "", f"the API server answered {code}: {str(cast('object', status))[:500]}")
 
