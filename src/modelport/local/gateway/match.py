@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 from modelport.local.gateway.spec import RouteMatch
 from modelport.local.gateway.spec import ValueMatch as Wanted
@@ -73,7 +74,9 @@ def _regex_problems(value: str, where: str) -> list[str]:
         )
         return [problem + "Write it without look-around and back references."]
     try:
-        re.compile(value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what Python may read otherwise one day
+            re.compile(value)
     except re.error as error:
         # What Python does not know the gateway may: classes as \pL, \z, flags as (?U).
         if re.search(r"\\[pPzQ]|\[:|\(\?[a-zA-Z-]*U", value):

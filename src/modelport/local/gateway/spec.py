@@ -11,7 +11,7 @@ CONTROLLER = "modelport.io/gateway"
 """The controllerName of our GatewayClasses."""
 
 Hostname = Annotated[
-    str, msgspec.Meta(pattern=r"^(\*\.)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$", max_length=253)
+    str, msgspec.Meta(pattern=r"^(\*\.)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?\Z", max_length=253)
 ]
 """`a.example.com` or `*.example.com`."""
 
@@ -52,7 +52,7 @@ class RouteMatch(_View):
     path: PathMatch | None = None
     headers: list[ValueMatch] = []
     query_params: list[ValueMatch] = []
-    method: Annotated[str, msgspec.Meta(pattern="^[A-Z]+$")] | None = None
+    method: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]+\Z")] | None = None
 
 
 class Header(_View):
