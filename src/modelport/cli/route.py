@@ -26,7 +26,7 @@ class Answer(msgspec.Struct):
 
 def host(item: Object) -> str | None:
     """The host name in a service's `status.url`."""
-    url = item.get("status", {}).get("url")
+    url: str | None = item.get("status", {}).get("url")
     return urlsplit(url).hostname if url else None
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 import msgspec
 
 from modelport.kube.meta import controller_of
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 from modelport.render.storage import INITIALIZER
 
@@ -54,14 +54,14 @@ def of_pod(pod: Object) -> Failure | None:
     """A pod's failure, or None while there is hope."""
     status = pod.get("status", {})
     groups = (status.get("initContainerStatuses"), status.get("containerStatuses"))
-    for container in (one for group in groups for one in cast("list[Object]", group or [])):
+    for container in (one for group in groups for one in objects(group)):
         found = _of_container(pod, container)
         if found is not None:
             return found
     if status.get("phase") == "Failed":
         words = status.get("message") or status.get("reason") or "the pod failed"
         return Failure(message=words, reason="ModelLoadFailed", pod=pod["metadata"]["name"], container="")
-    for condition in cast("list[Object]", status.get("conditions") or []):
+    for condition in objects(status.get("conditions")):
         unfit = condition["type"] == "PodScheduled" and condition["status"] == "False"
         if unfit and condition.get("message"):
             return Failure(
@@ -82,24 +82,24 @@ def _of_container(pod: Object, container: Object) -> Failure | None:
         return None
     if not hopeless and not (died and "running" not in state):
         return None
-    words = (ended or {}).get("message") if died else None
+    words = mapping(ended).get("message") if died else None
     words = (
         words
-        or (waiting or {}).get("message")
-        or (ended or {}).get("reason")
-        or (waiting or {}).get("reason")
+        or mapping(waiting).get("message")
+        or mapping(ended).get("reason")
+        or mapping(waiting).get("reason")
     )
     name = container["name"]
     text = str(words or "it ended").strip()
-    if died and not (ended or {}).get("message"):
-        text = f"container {name}: {text} (exit code {(ended or {}).get('exitCode')})"
+    if died and not mapping(ended).get("message"):
+        text = f"container {name}: {text} (exit code {mapping(ended).get('exitCode')})"
     return Failure(
         message=text,
         reason="ModelLoadFailed" if name == INITIALIZER or died else "RuntimeUnhealthy",
         pod=pod["metadata"]["name"],
         container=name,
-        time=(ended or {}).get("finishedAt") or "",
-        exit_code=(ended or {}).get("exitCode") if died else None,
+        time=mapping(ended).get("finishedAt") or "",
+        exit_code=mapping(ended).get("exitCode") if died else None,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE
 from modelport.kube.client import Client
 from modelport.kube.meta import owner_reference
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import CONTROLLER_REVISION, Object
 
 READY_AT = "serving.modelport.io/ready-at"
@@ -59,7 +61,7 @@ def revision(service: Object, number: int, ready_at: str | None) -> Object:
 
 def ready_at(item: Object) -> str | None:
     """When a revision served first."""
-    return (item["metadata"].get("annotations") or {}).get(READY_AT)
+    return mapping(item["metadata"].get("annotations")).get(READY_AT)
 
 
 async def history(client: Client, namespace: str, name: str) -> list[Revision]:
@@ -108,10 +110,10 @@ def _described(item: Object, service: Object) -> Revision:
 
 def _summary(spec: Object) -> str:
     predictor = spec.get("predictor", {})
-    model = predictor.get("model") or {}
+    model = mapping(predictor.get("model"))
     if model.get("storageUri"):
         return str(model["storageUri"])
     if model:
         return str(model.get("modelFormat", {}).get("name", "model"))
-    containers = predictor.get("containers") or [{}]
+    containers = objects(predictor.get("containers")) or [dict[str, Any]()]
     return str(containers[0].get("image", "custom container"))

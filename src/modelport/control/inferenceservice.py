@@ -26,6 +26,7 @@ from modelport.kube.client import Client
 from modelport.kube.condition import find_condition
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import owner_reference, timestamp
+from modelport.kube.part import mapping
 from modelport.kube.resource import Object, Resource
 from modelport.render.render import render
 from modelport.render.rendered import Around, Rendered
@@ -45,7 +46,7 @@ def _owner(item: Object) -> list[str]:
 
 
 def _service(item: Object) -> list[str]:
-    name = (item["metadata"].get("labels") or {}).get(LABEL)
+    name = mapping(item["metadata"].get("labels")).get(LABEL)
     return [f"{item['metadata'].get('namespace', '')}/{name}"] if name else []
 
 
@@ -94,7 +95,7 @@ class Loop:
 
     def _below_changed(self, change: Change) -> None:
         meta = change.object["metadata"]
-        name = (meta.get("labels") or {}).get(LABEL)
+        name = mapping(meta.get("labels")).get(LABEL)
         if name:
             self.queue.add((meta["namespace"], name))
 
@@ -168,7 +169,7 @@ class Loop:
     async def _apply_one(self, kind: Resource, item: Object, plan: Object) -> None:
         meta = plan["metadata"]
         digest = hashlib.sha256(msgspec.json.encode(plan, order="deterministic")).hexdigest()[:16]
-        annotations = {**(meta.get("annotations") or {}), APPLIED: digest}
+        annotations = {**mapping(meta.get("annotations")), APPLIED: digest}
         full = plan | {
             "metadata": meta | {"annotations": annotations, "ownerReferences": [owner_reference(item)]}
         }
@@ -180,7 +181,7 @@ class Loop:
                     "Invalid",
                     f"{kind.kind} {meta['name']} is there already and belongs to somebody else; delete or rename it",
                 )
-            same = (live["metadata"].get("annotations") or {}).get(APPLIED) == digest
+            same = mapping(live["metadata"].get("annotations")).get(APPLIED) == digest
             if same and covers(live, full):
                 return
         await self._client.apply(kind, full, field_manager=MANAGER)
@@ -212,7 +213,7 @@ class Loop:
     async def _tell(self, item: Object, service: InferenceService, rendered: Rendered) -> None:
         """Writes status, events and the history, each only where it changed."""
         now = self._clock()
-        before: Object = item.get("status") or {}
+        before: Object = mapping(item.get("status"))
         after = status(service, before, rendered, self._observe(item, rendered), now)
         if after != before:
             await self._client.replace(INFERENCE_SERVICE, item | {"status": after}, subresource="status")

@@ -9,6 +9,7 @@ import msgspec
 from modelport.control import failure
 from modelport.control.failure import Failure
 from modelport.kube.condition import find_condition, is_true
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -81,7 +82,7 @@ def route(item: Object | None) -> str | None:
     """None where a gateway has accepted the route, else what it waits for."""
     if item is None:
         return "it is not created yet"
-    parents = item.get("status", {}).get("parents") or []
+    parents = objects(item.get("status", {}).get("parents"))
     if not parents:
         return "no gateway has taken it yet"
     for parent in parents:
@@ -97,5 +98,5 @@ def route(item: Object | None) -> str | None:
 
 
 def _revision(item: Object) -> tuple[int, str]:
-    text = (item["metadata"].get("annotations") or {}).get(REVISION, "0")
+    text = mapping(item["metadata"].get("annotations")).get(REVISION, "0")
     return (int(text) if str(text).isdecimal() else 0, item["metadata"].get("creationTimestamp") or "")

@@ -12,6 +12,7 @@ from modelport.control.observed import Component, Observed
 from modelport.kinds.inferenceservice.spec import InferenceService
 from modelport.kube.condition import find_condition, remove_condition, set_condition
 from modelport.kube.meta import timestamp
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 from modelport.render.rendered import Rendered
 
@@ -24,7 +25,7 @@ def status(
     service: InferenceService, before: Object, rendered: Rendered, observed: Observed, now: datetime
 ) -> Object:
     """The whole status, as it is to be written."""
-    conditions: list[Object] = before.get("conditions") or []
+    conditions: list[Object] = objects(before.get("conditions"))
     found: Object = {
         "observedGeneration": service.metadata.generation,
         "deploymentMode": before.get("deploymentMode") or "Standard",
@@ -45,7 +46,7 @@ def status(
     ingress = find_condition(conditions, "IngressReady")
     if url and ingress is not None and ingress["status"] == "True":
         found["url"] = url
-        found["address"] = {"url": rendered.address or (before.get("address") or {}).get("url", "")}
+        found["address"] = {"url": rendered.address or mapping(before.get("address")).get("url", "")}
     found["components"] = {
         name: {"url": rendered.component_urls[name]}
         for name, component in observed.components.items()
@@ -203,6 +204,6 @@ def _model(rendered: Rendered, observed: Observed, before: Object, now: datetime
 
 def _info(before: Object, info: Object, time: str) -> Object:
     """With the time at which it was first seen."""
-    known = (before.get("modelStatus") or {}).get("lastFailureInfo") or {}
+    known = mapping(mapping(before.get("modelStatus")).get("lastFailureInfo"))
     same = known.get("message") == info["message"] and known.get("reason") == info["reason"]
     return info | {"time": known.get("time", time) if same else time}

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct, field
 
 from modelport.kinds.problem import Problem
+from modelport.kube.part import mapping
 from modelport.kube.resource import Object
 
 NAMESPACE, NAME = "kserve", "inferenceservice-config"
@@ -20,7 +21,7 @@ class Ingress(Struct, rename="camel", kw_only=True):
     kserve_ingress_gateway: str = "kserve/kserve-ingress-gateway"
     ingress_gateway: str = "knative-serving/knative-ingress-gateway"
     ingress_domain: str = "example.com"
-    additional_ingress_domains: list[str] = field(default_factory=list)
+    additional_ingress_domains: list[str] = field(default_factory=list[str])
     domain_template: str = "{{ .Name }}-{{ .Namespace }}.{{ .IngressDomain }}"
     url_scheme: str = "http"
     path_template: str = ""
@@ -42,8 +43,8 @@ class Service(Struct, rename="camel", kw_only=True):
     """Key `inferenceService`."""
 
     resource: Resources = field(default_factory=Resources)
-    service_annotation_disallowed_list: list[str] = field(default_factory=list)
-    service_label_disallowed_list: list[str] = field(default_factory=list)
+    service_annotation_disallowed_list: list[str] = field(default_factory=list[str])
+    service_label_disallowed_list: list[str] = field(default_factory=list[str])
 
 
 class Rollout(Struct, rename="camel", kw_only=True):
@@ -122,7 +123,7 @@ EMBEDDED: dict[str, Any] = {
 def decode(config_map: Object | None) -> tuple[Config, list[Problem]]:
     """The configuration; keys that cannot be read keep their defaults and are told."""
     config, problems = Config(), list[Problem]()
-    data: dict[str, Any] = (config_map or {}).get("data") or {}
+    data: dict[str, Any] = mapping((config_map or {}).get("data"))
     for key, (name, kind) in KEYS.items():
         if key not in data:
             continue

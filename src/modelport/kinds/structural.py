@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from modelport.kube.part import objects
 from modelport.kube.resource import Object
 
 ANY: Object = {"x-kubernetes-preserve-unknown-fields": True}
@@ -59,7 +60,7 @@ _KEEP = {
 def structural(kind: type[msgspec.Struct]) -> Object:
     """The schema of a struct."""
     (schema,), components = msgspec.json.schema_components([kind], ref_template="{name}")
-    return _inline(cast("Object", schema), cast("dict[str, Object]", components))
+    return _inline(schema, cast("dict[str, Object]", components))
 
 
 def paths(schema: Object, before: str = "") -> Iterator[str]:
@@ -81,7 +82,7 @@ def _inline(schema: Object, components: dict[str, Object]) -> Object:
         return {name: value for name, value in schema.items() if name in _KEEP and value is not None}
     for choice in ("anyOf", "oneOf"):
         if schema.get(choice):
-            options = [one for one in cast("list[Object]", schema[choice]) if one.get("type") != "null"]
+            options = [one for one in objects(schema[choice]) if one.get("type") != "null"]
             if len(options) == 1:
                 rest = {k: v for k, v in schema.items() if k not in (choice, "default")}
                 return _inline(rest | options[0], components)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from modelport.kinds.inferenceservice.spec import Component, InferenceService, Predictor
 from modelport.kinds.problem import Problem
 from modelport.kinds.selection import Selection
+from modelport.kube.part import objects, texts
 from modelport.kube.resource import Object
 from modelport.render import runtime as runtimes
 from modelport.render import storage
@@ -15,11 +15,11 @@ from modelport.render.pod import (
     MODEL,
     PORT,
     TRANSFORMER,
-    annotations,
     container,
     finish,
     is_own,
     labels,
+    pod_annotations,
     pod_fields,
     set_env,
 )
@@ -42,7 +42,7 @@ def predictor(
             return [pod]
         below = (selection.runtime.spec.labels or {}, selection.runtime.spec.annotations or {})
     else:
-        pod, below = _custom(component), ({}, {})
+        pod, below = _custom(component), (dict[str, str](), dict[str, str]())
     main = container(pod, MODEL) or pod["containers"][0]
     _batch(component, main)
     uris = storage.uris_of(component, model)
@@ -93,7 +93,7 @@ def component_name(service: InferenceService, component: str) -> str:
 def _custom(component: Component) -> Object:
     """A pod of containers of one's own: the first is the one that serves, whatever it is called."""
     pod = pod_fields(component)
-    containers = cast("list[Object]", pod.get("containers", []))
+    containers = objects(pod.get("containers", []))
     pod["containers"] = [dict(one) for one in containers]
     if containers and all(one.get("name") not in (MODEL, TRANSFORMER) for one in containers):
         pod["containers"][0]["name"] = MODEL
@@ -102,7 +102,7 @@ def _custom(component: Component) -> Object:
 
 def _point_at_predictor(service: InferenceService, component: Component, target: Object) -> None:
     """KServe's arguments for a custom transformer or explainer, unless they are there."""
-    arguments = cast("list[str]", list(target.get("args") or []))
+    arguments = texts(target.get("args"))
     host = f"{component_name(service, 'predictor')}.{service.metadata.namespace}"
     wanted = {
         "--model_name": service.metadata.name,
@@ -121,7 +121,7 @@ def _batch(component: Predictor, main: Object) -> None:
     """Our own server joins requests itself: the batcher's numbers are its flags."""
     if component.batcher is None or not is_own(str(main.get("image", ""))):
         return
-    arguments = cast("list[str]", list(main.get("args") or []))
+    arguments = texts(main.get("args"))
     if component.batcher.max_batch_size:
         arguments.append(f"--max-batch-size={component.batcher.max_batch_size}")
     if component.batcher.max_latency:
@@ -153,10 +153,10 @@ def _part(
     finish(pod, service, str(main["name"]))
     pod_labels = labels(service, component, below[0], spec.labels or {})
     disallowed = config.inference_service.service_annotation_disallowed_list
-    pod_annotations = annotations(service, disallowed, below[1], spec.annotations or {})
+    its_annotations = pod_annotations(service, disallowed, below[1], spec.annotations or {})
     pod_labels = {
         k: v for k, v in pod_labels.items() if k not in config.inference_service.service_label_disallowed_list
     }
-    front, grpc = service_object(service, name, pod, pod_labels, pod_annotations, config)
-    plan = deployment(service, spec, name, pod, pod_labels, pod_annotations, config)
+    front, grpc = service_object(service, name, pod, pod_labels, its_annotations, config)
+    plan = deployment(service, spec, name, pod, pod_labels, its_annotations, config)
     return Part(component=component, name=name, objects=[plan, front], grpc_port=grpc)

@@ -9,6 +9,7 @@ import msgspec
 from modelport.kinds.builtin import IMAGE
 from modelport.kinds.inferenceservice.spec import Component, InferenceService
 from modelport.kinds.podspec import PodSpec
+from modelport.kube.part import objects
 from modelport.kube.resource import Object, core
 from modelport.kube.schema.kubernetes import schema_of
 from modelport.kube.strategic import strategic_patch
@@ -73,7 +74,7 @@ NOT_FOR_PODS = (
 )
 
 
-def annotations(
+def pod_annotations(
     service: InferenceService, disallowed: list[str], runtime: dict[str, str], own: dict[str, str]
 ) -> dict[str, str]:
     """A pod's annotations, by the same precedence, without those that are about the service alone."""
@@ -87,14 +88,14 @@ def annotations(
 
 def set_env(target: Object, name: str, value: str) -> None:
     """Adds a variable, unless it is set already."""
-    env = cast("list[Object]", target.setdefault("env", []))
+    env = objects(target.setdefault("env", []))
     if all(variable.get("name") != name for variable in env):
         env.append({"name": name, "value": value})
 
 
 def finish(pod: Object, service: InferenceService, main: str) -> Object:
     """What every component's pod gets: the service's name, a readiness probe, Kubernetes' defaults where ours differ."""
-    for each in cast("list[Object]", pod.get("containers", [])):
+    for each in objects(pod.get("containers", [])):
         if each["name"] not in (MODEL, TRANSFORMER):
             continue
         set_env(each, "INFERENCE_SERVICE_NAME", service.metadata.name)
@@ -123,7 +124,7 @@ def is_own(image: str) -> bool:
 
 def ports(target: Object) -> list[Object]:
     """Ports of a container."""
-    return [port for port in cast("list[Any]", target.get("ports") or []) if isinstance(port, dict)]
+    return [port for port in cast("list[Any]", objects(target.get("ports"))) if isinstance(port, dict)]
 
 
 def first_port(target: Object) -> int:

@@ -35,19 +35,19 @@ class Part(msgspec.Struct, kw_only=True):
 class Rendered(msgspec.Struct, kw_only=True):
     """The plan for one service."""
 
-    objects: list[Object] = msgspec.field(default_factory=list)
+    objects: list[Object] = msgspec.field(default_factory=list[Object])
     """In the order in which they are applied."""
-    problems: list[Problem] = msgspec.field(default_factory=list)
+    problems: list[Problem] = msgspec.field(default_factory=list[Problem])
     """What keeps the spec from being carried out. With problems there are no objects to apply."""
-    ignored: list[str] = msgspec.field(default_factory=list)
+    ignored: list[str] = msgspec.field(default_factory=list[str])
     """Paths of fields that are accepted, but not carried out yet."""
-    parts: list[Part] = msgspec.field(default_factory=list)
+    parts: list[Part] = msgspec.field(default_factory=list[Part])
     stopped: bool = False
     url: str = ""
     """Where clients from outside reach it."""
     address: str = ""
     """Where others on the platform reach it."""
-    component_urls: dict[str, str] = msgspec.field(default_factory=dict)
+    component_urls: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     runtime: str = ""
     cluster_runtime: bool = False
     """Whether `runtime` is the cluster's."""

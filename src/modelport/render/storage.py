@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from posixpath import commonpath
-from typing import cast
 
 from modelport.kinds.config import Config
 from modelport.kinds.inferenceservice.spec import Component, InferenceService, Model, StorageUri
 from modelport.kinds.problem import Problem
+from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.render.pod import MODEL, TRANSFORMER, set_env
 
@@ -33,10 +33,10 @@ def uris_of(component: Component, model: Model | None) -> list[StorageUri]:
 
 def legacy_uri(pod: Object) -> str | None:
     """A custom container's env STORAGE_URI: KServe fetches it and tells the container the folder."""
-    for each in cast("list[Object]", pod.get("containers", [])):
+    for each in objects(pod.get("containers", [])):
         if each.get("name") != MODEL:
             continue
-        for variable in cast("list[Object]", each.get("env", [])):
+        for variable in objects(each.get("env", [])):
             if variable.get("name") == "STORAGE_URI" and variable.get("value"):
                 found = str(variable["value"])
                 variable["value"] = MOUNT
@@ -103,16 +103,17 @@ def _initializer(
         kind = (storage.parameters or {}).get("type")
         # The key that is there is not known here: the initializer tries them in KServe's order.
         keys = [storage.key] if storage.key else [*([f"default_{kind}"] if kind else []), "default"]
-        init["env"] = [
+        variables: list[Object] = [
             {"name": "STORAGE_CONFIG_SECRET", "value": secret},
             {"name": "STORAGE_CONFIG_KEYS", "value": ",".join(keys)},
         ]
         if len(keys) == 1:
             reference = {"name": secret, "key": keys[0]}
-            init["env"].append({"name": "STORAGE_CONFIG", "valueFrom": {"secretKeyRef": reference}})
+            variables.append({"name": "STORAGE_CONFIG", "valueFrom": {"secretKeyRef": reference}})
         if storage.parameters:
             overrides = json.dumps(storage.parameters, sort_keys=True)
-            init["env"].append({"name": "STORAGE_OVERRIDE_CONFIG", "value": overrides})
+            variables.append({"name": "STORAGE_OVERRIDE_CONFIG", "value": overrides})
+        init["env"] = variables
     named = service.metadata.annotations.get(config.credentials.storage_secret_name_annotation)
     if named:
         set_env(init, "STORAGE_SECRET_NAME", named)
@@ -127,6 +128,6 @@ def _volume(pod: Object, volume: Object) -> None:
 
 def _mount(pod: Object, mount: Object) -> None:
     """Into the container that serves the model, and a transformer beside it."""
-    for each in cast("list[Object]", pod.get("containers", [])):
+    for each in objects(pod.get("containers", [])):
         if each.get("name") in (MODEL, TRANSFORMER):
             each["volumeMounts"] = [*each.get("volumeMounts", []), mount]

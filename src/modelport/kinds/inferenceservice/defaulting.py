@@ -61,12 +61,13 @@ def _mode(obj: Object, config: Config) -> None:
     annotations = meta.get("annotations")
     if annotations is not None and not isinstance(annotations, dict):
         return
-    given = cast("Object", annotations or {}).get(MODE)
+    kept = cast("Object", annotations or {})
+    given = kept.get(MODE)
     if given in LEGACY_MODES:
-        annotations[MODE] = LEGACY_MODES[given]
+        kept[MODE] = LEGACY_MODES[given]
     mode = LEGACY_MODES.get(config.deploy.default_deployment_mode, config.deploy.default_deployment_mode)
     if given is None and mode in ("Standard", "ModelMesh"):
-        meta["annotations"] = cast("Object", annotations or {}) | {MODE: mode}
+        meta["annotations"] = kept | {MODE: mode}
 
 
 def _predictor(predictor: Object, obj: Object, config: Config) -> None:

@@ -266,8 +266,8 @@ class Metadata(Struct, rename="camel", omit_defaults=True, kw_only=True):
     namespace: str = ""
     uid: str = ""
     generation: int = 0
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    annotations: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     deletion_timestamp: str | None = None
 
 
@@ -276,4 +276,4 @@ class InferenceService(Struct, rename="camel", omit_defaults=True, kw_only=True)
 
     metadata: Metadata = msgspec.field(default_factory=Metadata)
     spec: Spec
-    status: dict[str, Any] = msgspec.field(default_factory=dict)
+    status: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])

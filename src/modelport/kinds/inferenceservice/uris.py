@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from posixpath import commonpath
@@ -74,7 +73,7 @@ def check(service: InferenceService, known: Callable[[str], bool]) -> list[Probl
 
 def is_local(uri: str) -> bool:
     """Whether a URI is a path of this machine, or of the container."""
-    return "://" not in uri and (uri.startswith("/") or os.path.isabs(uri))
+    return "://" not in uri and (uri.startswith("/"))
 
 
 def _uri(uri: str, where: str, known: Callable[[str], bool]) -> list[Problem]:

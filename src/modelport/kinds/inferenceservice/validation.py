@@ -15,6 +15,7 @@ from modelport.kinds.inferenceservice.spec import Component, InferenceService, P
 from modelport.kinds.kind import Related
 from modelport.kinds.problem import Problem
 from modelport.kinds.servingruntime import python_path
+from modelport.kube.part import objects
 from modelport.kube.resource import CONFIG_MAP, Object, Resource
 
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -109,7 +110,7 @@ def _environment(service: InferenceService) -> list[Problem]:
         for position, container in enumerate(component.containers or []):
             problems += python_path(container, f"{where}.containers[{position}]")
             if container.get("name") == "transformer-container" and any(
-                variable.get("name") == "STORAGE_URI" for variable in container.get("env") or []
+                variable.get("name") == "STORAGE_URI" for variable in objects(container.get("env"))
             ):
                 problems.append(
                     Problem(
@@ -175,7 +176,7 @@ def _schemes(related: Related) -> Callable[[str], bool]:
     found: list[Object] = []
     for item in related.list(STORAGE_CONTAINER):
         if not item.get("disabled"):
-            found += item.get("spec", {}).get("supportedUriFormats") or []
+            found += objects(item.get("spec", {}).get("supportedUriFormats"))
 
     def known(uri: str) -> bool:
         for one in found:
@@ -204,13 +205,10 @@ def _workers(service: InferenceService) -> list[Problem]:
     ):
         if size is not None and size < 1:
             problems.append(Problem(f"{where}.{name}", f"must be at least 1, got {size}"))
-    for variable in cast("list[Any]", (worker.containers or [{}])[0].get("env") or []):
+    for variable in cast("list[Any]", objects((worker.containers or [{}])[0].get("env"))):
         if variable.get("name") in ("PIPELINE_PARALLEL_SIZE", "TENSOR_PARALLEL_SIZE"):
-            problems.append(
-                Problem(
-                    f"{where}.containers[0].env", f"must not set {variable['name']}", "Use the field instead."
-                )
-            )
+            words = f"must not set {variable['name']}"
+            problems += [Problem(f"{where}.containers[0].env", words, "Use the field instead.")]
     if service.metadata.annotations.get(AUTOSCALER) != "none":
         problems.append(
             Problem(where, f"needs the annotation {AUTOSCALER}: none", "Pods of one model are not scaled.")
@@ -247,14 +245,10 @@ def _models(service: InferenceService) -> list[Problem]:
     problems: list[Problem] = []
     predictor = service.spec.predictor
     for position, container in enumerate(predictor.containers or []):
-        for variable in container.get("env") or []:
+        for variable in objects(container.get("env")):
             if variable.get("name") == "PROTOCOL" and variable.get("value") not in ("v1", "v2", None):
-                problems.append(
-                    Problem(
-                        f"spec.predictor.containers[{position}].env",
-                        f"PROTOCOL must be v1 or v2, got {variable.get('value')!r}",
-                    )
-                )
+                words = f"PROTOCOL must be v1 or v2, got {variable.get('value')!r}"
+                problems += [Problem(f"spec.predictor.containers[{position}].env", words)]
     model = predictor.model
     if model is None:
         return problems

@@ -19,6 +19,7 @@ from modelport.kube import resource as kinds
 from modelport.kube.client import Client, Unreachable
 from modelport.kube.condition import set_condition
 from modelport.kube.errors import ApiError
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object, Resource
 from modelport.local.folder import Folder, write
 from modelport.local.gateway import admin
@@ -168,7 +169,7 @@ class Translator:
         ends = {end for cluster in self._table.clusters.values() for end in cluster.endpoints}
         for pod in pods:
             meta = pod["metadata"]
-            if not meta.get("deletionTimestamp") or (meta.get("annotations") or {}).get(UNROUTED):
+            if not meta.get("deletionTimestamp") or mapping(meta.get("annotations")).get(UNROUTED):
                 continue
             ip = pod.get("status", {}).get("podIP", "")
             # With the gateway dead nobody is asked, and the node's own limit holds.
@@ -203,7 +204,7 @@ class Translator:
             await self._status(kinds.GATEWAY, item, self._gateway_status(item, spec, broken, attached))
 
     def _route_status(self, item: Object, said: list[ParentVerdicts]) -> Object:
-        before: list[Object] = item.get("status", {}).get("parents") or []
+        before: list[Object] = objects(item.get("status", {}).get("parents"))
         others = [one for one in before if one.get("controllerName") != CONTROLLER]
         mine = {
             msgspec.json.encode(one["parentRef"], order="deterministic"): one
@@ -233,7 +234,7 @@ class Translator:
         ]
         status: Object = item.get("status", {})
         listeners: list[Object] = []
-        known = {one["name"]: one for one in status.get("listeners") or []}
+        known = {one["name"]: one for one in objects(status.get("listeners"))}
         for listener in spec.listeners:
             before = known.get(listener.name, {}).get("conditions")
             listeners.append(

@@ -13,6 +13,7 @@ from modelport.control.cache import Cache, Change
 from modelport.kube.client import Client, Unreachable
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import timestamp
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE_ACCOUNT, Object, Resource
 from modelport.local.folder import Folder, Settings
 from modelport.local.node.address import Addresses
@@ -100,7 +101,7 @@ class Node:
         for kind, name in wanted:
             found[kind.kind, name] = await self.client.find(kind, namespace, name)
         account = found.get((SERVICE_ACCOUNT.kind, pod["spec"].get("serviceAccountName") or "default"))
-        for one in (account or {}).get("secrets") or []:
+        for one in objects((account or {}).get("secrets")):
             found[SECRET.kind, one["name"]] = await self.client.find(SECRET, namespace, one["name"])
         return lambda kind, name: found.get((kind.kind, name))
 
@@ -181,20 +182,20 @@ def _named(pod: Object) -> set[tuple[Resource, str]]:
     """All Secrets, ConfigMaps and ServiceAccounts that a pod's spec names."""
     spec = pod["spec"]
     found: set[tuple[Resource, str]] = {(SERVICE_ACCOUNT, spec.get("serviceAccountName") or "default")}
-    for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
-        for source in container.get("envFrom") or []:
+    for container in [*(objects(spec.get("initContainers"))), *spec["containers"]]:
+        for source in objects(container.get("envFrom")):
             for field, kind in (("secretRef", SECRET), ("configMapRef", CONFIG_MAP)):
                 if field in source:
                     found.add((kind, source[field]["name"]))
-        for variable in container.get("env") or []:
-            source = variable.get("valueFrom") or {}
+        for variable in objects(container.get("env")):
+            source = mapping(variable.get("valueFrom"))
             for field, kind in (("secretKeyRef", SECRET), ("configMapKeyRef", CONFIG_MAP)):
                 if field in source:
                     found.add((kind, source[field]["name"]))
             if variable["name"] in ("STORAGE_CONFIG_SECRET", "STORAGE_SECRET_NAME") and variable.get("value"):
                 found.add((SECRET, variable["value"]))
-    for volume in spec.get("volumes") or []:
-        sources = [volume, *((volume.get("projected") or {}).get("sources") or [])]
+    for volume in objects(spec.get("volumes")):
+        sources = [volume, *objects(mapping(volume.get("projected")).get("sources"))]
         for source in sources:
             if "secret" in source:
                 found.add((SECRET, source["secret"].get("secretName") or source["secret"].get("name", "")))

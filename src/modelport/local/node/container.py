@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from modelport.kube.meta import timestamp
+from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.wire.fork import Exit
 
@@ -134,7 +135,7 @@ def pod_status(
 ) -> Object:
     """The pod's whole status. `problem`: why it cannot even begin."""
     spec, before = pod["spec"], pod.get("status", {})
-    inits = [(c, states.get(c["name"])) for c in spec.get("initContainers") or []]
+    inits = [(c, states.get(c["name"])) for c in objects(spec.get("initContainers"))]
     mains = [(c, states.get(c["name"])) for c in spec["containers"]]
     initialized = all(
         s is not None and s.done and s.ended is not None and s.ended.code == 0 for _, s in inits
@@ -170,7 +171,7 @@ def pod_status(
 
 def _condition(before: Object, kind: str, holds: bool, reason: str, message: str, now: datetime) -> Object:
     truth = "True" if holds else "False"
-    known = next((c for c in before.get("conditions") or [] if c["type"] == kind), None)
+    known = next((c for c in objects(before.get("conditions")) if c["type"] == kind), None)
     since = known["lastTransitionTime"] if known and known["status"] == truth else timestamp(now)
     found: Object = {"type": kind, "status": truth, "lastTransitionTime": since}
     return found | ({"reason": reason} if reason else {}) | ({"message": message} if message else {})

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from modelport.kube.part import mapping, objects, texts
 from modelport.kube.resource import SECRET, SERVICE_ACCOUNT, Object, Resource
 from modelport.storage import Cache, Credentials, Mirror, Progress, StorageError, fetch
 from modelport.storage import credentials as storage_credentials
@@ -38,7 +39,7 @@ async def initialize(
     tell: Callable[[Progress], None],
 ) -> dict[str, Path]:
     """Fetches what the initializer's arguments name: destination to place. Raises FetchFailed."""
-    arguments = cast("list[str]", container.get("args") or [])
+    arguments = texts(container.get("args"))
     if len(arguments) < 2 or len(arguments) % 2:
         raise FetchFailed(
             f"storage-initializer: needs pairs of URI and folder, got {len(arguments)} arguments",
@@ -86,7 +87,7 @@ def credentials(environment: dict[str, str], pod: Object, find: Find) -> Credent
             continue
         values = {
             key: base64.b64decode(value or "").decode(errors="replace")
-            for key, value in (secret.get("data") or {}).items()
+            for key, value in mapping(secret.get("data")).items()
         }
         parts.append(storage_credentials.of(values, f"Secret {pod['metadata']['namespace']}/{name}"))
     return storage_credentials.merge(parts)
@@ -94,7 +95,7 @@ def credentials(environment: dict[str, str], pod: Object, find: Find) -> Credent
 
 def _secrets_of(pod: Object, find: Find) -> list[str]:
     account = find(SERVICE_ACCOUNT, pod["spec"].get("serviceAccountName") or "default")
-    return [one["name"] for one in (account or {}).get("secrets") or []]
+    return [one["name"] for one in objects((account or {}).get("secrets"))]
 
 
 def _resolve(uri: str, environment: dict[str, str], pod: Object, find: Find) -> str:
@@ -103,7 +104,7 @@ def _resolve(uri: str, environment: dict[str, str], pod: Object, find: Find) -> 
         return uri
     secret_name = environment["STORAGE_CONFIG_SECRET"]
     secret = find(SECRET, secret_name)
-    data = (secret or {}).get("data") or {}
+    data = mapping((secret or {}).get("data"))
     keys = environment.get("STORAGE_CONFIG_KEYS", "default").split(",")
     key = next((one for one in keys if one in data), None)
     overrides = cast("dict[str, str]", json.loads(environment.get("STORAGE_OVERRIDE_CONFIG") or "{}"))
@@ -158,7 +159,7 @@ def _s3(config: dict[str, str]) -> dict[str, str]:
 
 def mirrors_of(find_config: Object | None) -> list[Mirror]:
     """The mirror table in ConfigMap kserve/modelport-config; broken JSON counts as none."""
-    text = ((find_config or {}).get("data") or {}).get("mirrors")
+    text = mapping((find_config or {}).get("data")).get("mirrors")
     if not text:
         return []
     try:

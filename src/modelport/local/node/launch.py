@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
+from modelport.kube.part import mapping, objects, texts
 from modelport.kube.resource import Object
 from modelport.local.folder import Settings
 from modelport.local.node import image, volumes
@@ -68,7 +68,7 @@ def plan(
     full[TERMINATION_LOG] = str(termination_log)
     words = [
         expand(str(word), full)
-        for word in [*(container.get("command") or []), *(container.get("args") or [])]
+        for word in [*(texts(container.get("command"))), *(texts(container.get("args")))]
     ]
     if own:
         words = [volumes.rewrite(word, mounted) for word in words]
@@ -96,7 +96,7 @@ def plan(
 
 def interpreter(pod: Object) -> str:
     """The Python of a pod: the one that its annotation names, else the platform's own. Raises NotPossible."""
-    given = (pod["metadata"].get("annotations") or {}).get(PYTHON)
+    given = mapping(pod["metadata"].get("annotations")).get(PYTHON)
     if not given:
         return sys.executable
     path = Path(given)
@@ -139,7 +139,7 @@ def _environment(
 def _threads(pod: Object) -> str:
     from modelport.kube.quantity import to_cores
 
-    for container in cast("list[Object]", pod["spec"]["containers"]):
+    for container in objects(pod["spec"]["containers"]):
         limit = container.get("resources", {}).get("limits", {}).get("cpu")
         if limit is not None:
             return str(max(1, round(to_cores(limit))))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import cast
 
+from modelport.kube.part import objects, texts
 from modelport.kube.resource import Object
 
 
@@ -19,7 +19,7 @@ async def ask(probe: Object, container: Object, address: str, environment: dict[
             if "tcpSocket" in probe:
                 return await _tcp(probe["tcpSocket"], container, address)
             if "exec" in probe:
-                return await command(cast("list[str]", probe["exec"].get("command") or []), environment)
+                return await command(texts(probe["exec"].get("command")), environment)
             if "grpc" in probe:
                 return await _tcp({"port": probe["grpc"]["port"]}, container, address)
     except TimeoutError:
@@ -33,7 +33,7 @@ def port_of(given: object, container: Object) -> int:
     """A port by number or by name. ValueError."""
     if isinstance(given, int):
         return given
-    for port in cast("list[Object]", container.get("ports") or []):
+    for port in objects(container.get("ports")):
         if port.get("name") == given:
             return int(port["containerPort"])
     if isinstance(given, str) and given.isdecimal():
@@ -47,7 +47,7 @@ async def http(get: Object, container: Object, address: str) -> str | None:
     host = get.get("host") or address
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        headers = "".join(f"{one['name']}: {one['value']}\r\n" for one in get.get("httpHeaders") or [])
+        headers = "".join(f"{one['name']}: {one['value']}\r\n" for one in objects(get.get("httpHeaders")))
         path = get.get("path") or "/"
         writer.write(
             f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: kube-probe/modelport\r\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from typing import cast
 
+from modelport.kube.part import mapping, objects
 from modelport.kube.quantity import to_bytes, to_cores
 from modelport.kube.resource import CONFIG_MAP, SECRET, Object, Resource
 
@@ -23,14 +23,14 @@ class Missing(Exception):
 def environment(pod: Object, container: Object, find: Find) -> dict[str, str]:
     """The container's variables. Raises Missing."""
     found: dict[str, str] = {}
-    for source in cast("list[Object]", container.get("envFrom") or []):
+    for source in objects(container.get("envFrom")):
         prefix = source.get("prefix", "")
         for field, kind in (("configMapRef", CONFIG_MAP), ("secretRef", SECRET)):
             reference = source.get(field)
             if reference:
                 values = _all(find, kind, reference, container)
                 found |= {prefix + name: value for name, value in values.items()}
-    for variable in cast("list[Object]", container.get("env") or []):
+    for variable in objects(container.get("env")):
         name = variable["name"]
         if "valueFrom" in variable:
             value = _from(pod, container, variable, find)
@@ -55,9 +55,9 @@ def expand(text: str, variables: dict[str, str]) -> str:
 def decoded(kind: Resource, item: Object) -> dict[str, bytes]:
     """The content of a Secret or ConfigMap."""
     if kind is SECRET:
-        return {k: base64.b64decode(v or "") for k, v in (item.get("data") or {}).items()}
-    plain = {k: str(v).encode() for k, v in (item.get("data") or {}).items()}
-    return plain | {k: base64.b64decode(v) for k, v in (item.get("binaryData") or {}).items()}
+        return {k: base64.b64decode(v or "") for k, v in mapping(item.get("data")).items()}
+    plain = {k: str(v).encode() for k, v in mapping(item.get("data")).items()}
+    return plain | {k: base64.b64decode(v) for k, v in mapping(item.get("binaryData")).items()}
 
 
 def _all(find: Find, kind: Resource, reference: Object, container: Object) -> dict[str, str]:
@@ -101,7 +101,7 @@ def field_of(pod: Object, path: str, where: str) -> str:
     """A field of the pod by the downward API. Raises Missing."""
     named = _ANNOTATION.fullmatch(path)
     if named:
-        return str((pod["metadata"].get(named[1]) or {}).get(named[2], ""))
+        return str(mapping(pod["metadata"].get(named[1])).get(named[2], ""))
     known = {
         "metadata.name": pod["metadata"]["name"],
         "metadata.namespace": pod["metadata"]["namespace"],
@@ -116,7 +116,7 @@ def field_of(pod: Object, path: str, where: str) -> str:
     if path in known:
         return str(known[path])
     if path in ("metadata.labels", "metadata.annotations"):
-        values = pod["metadata"].get(path.partition(".")[2]) or {}
+        values = mapping(pod["metadata"].get(path.partition(".")[2]))
         return "\n".join(f'{name}="{value}"' for name, value in sorted(values.items()))
     raise Missing(f"{where}: fieldPath {path!r} is not known. Known: {', '.join(sorted(known))}.")
 
@@ -125,7 +125,7 @@ def _resource(pod: Object, container: Object, reference: Object) -> str:
     name = reference.get("containerName") or container["name"]
     target = next((c for c in pod["spec"]["containers"] if c["name"] == name), container)
     kind, _, amount = reference["resource"].partition(".")
-    given = (target.get("resources", {}).get(kind) or {}).get(amount)
+    given = mapping(target.get("resources", {}).get(kind)).get(amount)
     divisor = reference.get("divisor") or "1"
     if given is None:
         return "0"

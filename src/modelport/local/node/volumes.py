@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import cast
 
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import CONFIG_MAP, SECRET, Object
 from modelport.local.node.variables import Find, Missing, decoded, field_of
 
@@ -20,7 +20,7 @@ def make(pod: Object, folder: Path, claims: Path, find: Find) -> dict[str, Path]
     """Makes the pod's volumes below `folder`; name to place. Raises Missing, OSError."""
     places: dict[str, Path] = {}
     namespace = pod["metadata"]["namespace"]
-    for volume in cast("list[Object]", pod["spec"].get("volumes") or []):
+    for volume in objects(pod["spec"].get("volumes")):
         name = volume["name"]
         own = folder / name
         where = f"volume {name!r}"
@@ -63,7 +63,7 @@ def _content(pod: Object, volume: Object, find: Find, where: str) -> list[tuple[
     if "downwardAPI" in volume:
         return [(_downward(pod, volume["downwardAPI"], where), 0o644)]
     found: list[tuple[dict[str, bytes], int]] = []
-    for source in cast("list[Object]", (volume.get("projected") or {}).get("sources") or []):
+    for source in objects(mapping(volume.get("projected")).get("sources")):
         if "configMap" in source:
             given = source["configMap"]
             found.append((_chosen(find, CONFIG_MAP, given, given.get("name", ""), where), 0o644))
@@ -86,7 +86,7 @@ def _chosen(find: Find, kind: object, source: Object, name: str, where: str) -> 
     if not source.get("items"):
         return values
     chosen: dict[str, bytes] = {}
-    for one in cast("list[Object]", source["items"]):
+    for one in objects(source["items"]):
         if one["key"] not in values:
             if source.get("optional"):
                 continue
@@ -100,7 +100,7 @@ def _chosen(find: Find, kind: object, source: Object, name: str, where: str) -> 
 def _downward(pod: Object, source: Object, where: str) -> dict[str, bytes]:
     return {
         one["path"]: field_of(pod, one["fieldRef"]["fieldPath"], where).encode()
-        for one in cast("list[Object]", source.get("items") or [])
+        for one in objects(source.get("items"))
         if "fieldRef" in one
     }
 
@@ -122,7 +122,7 @@ def mounts(container: Object, places: dict[str, Path]) -> list[tuple[str, Path, 
             places[mount["name"]] / mount["subPath"] if mount.get("subPath") else places[mount["name"]],
             bool(mount.get("readOnly")),
         )
-        for mount in cast("list[Object]", container.get("volumeMounts") or [])
+        for mount in objects(container.get("volumeMounts"))
         if mount["name"] in places
     ]
     return sorted(found, key=lambda one: len(one[0]), reverse=True)

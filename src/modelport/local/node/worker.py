@@ -10,12 +10,13 @@ import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import timestamp
+from modelport.kube.part import mapping, objects, texts
 from modelport.kube.resource import POD, Object
 from modelport.local.folder import write
 from modelport.local.node import image, volumes
@@ -127,10 +128,10 @@ class Worker:
     async def _live(self) -> None:
         try:
             await self._begin()
-            for container in cast("list[Object]", self.pod["spec"].get("initContainers") or []):
+            for container in objects(self.pod["spec"].get("initContainers")):
                 if not await self._initialize(container):
                     return
-            for container in cast("list[Object]", self.pod["spec"]["containers"]):
+            for container in objects(self.pod["spec"]["containers"]):
                 self._tasks[container["name"]] = asyncio.create_task(self._keep(container))
             if self._tasks:
                 await asyncio.gather(*self._tasks.values())
@@ -167,7 +168,7 @@ class Worker:
 
     def _all(self) -> list[Object]:
         spec = self.pod["spec"]
-        return [*(spec.get("initContainers") or []), *spec["containers"]]
+        return [*objects(spec.get("initContainers")), *objects(spec["containers"])]
 
     async def _finder(self) -> Callable[..., Object | None]:
         return await self._node.finder(self.pod)
@@ -219,7 +220,7 @@ class Worker:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         started = timestamp(datetime.now(UTC))
         if not state.ended:
-            self._wait_for(name, "Fetching", f"fetching {', '.join((container.get('args') or [])[::2])}")
+            self._wait_for(name, "Fetching", f"fetching {', '.join(texts(container.get('args'))[::2])}")
 
         def say(text: str) -> None:
             with log_file.open("a") as file:
@@ -515,7 +516,7 @@ class Worker:
             async with asyncio.timeout(limit_s):
                 if "exec" in hook:
                     await probe.command(
-                        hook["exec"].get("command") or [], self._environments.get(container["name"], {})
+                        texts(hook["exec"].get("command")), self._environments.get(container["name"], {})
                     )
                 elif "httpGet" in hook:
                     await probe.http(hook["httpGet"], container, self._kept.ip)
@@ -525,7 +526,7 @@ class Worker:
     async def _until_unrouted(self) -> None:
         """Waits until the gateway no longer sends requests here."""
         until = asyncio.get_running_loop().time() + UNROUTED_LIMIT_S
-        while not self._gone and (self.pod["metadata"].get("annotations") or {}).get(UNROUTED) != "true":
+        while not self._gone and mapping(self.pod["metadata"].get("annotations")).get(UNROUTED) != "true":
             left = until - asyncio.get_running_loop().time()
             if left <= 0:
                 log.warning(

@@ -11,6 +11,7 @@ from modelport.kube.client import Client
 from modelport.kube.condition import is_true
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import owner_reference
+from modelport.kube.part import objects
 from modelport.kube.resource import ENDPOINT_SLICE, Object
 from modelport.kube.selector import from_labels
 from modelport.local.workloads.part import labels_of, namespace_of, part
@@ -46,7 +47,7 @@ def decide(service: Object, pods: Iterable[Object]) -> list[Object]:
 
 def _ports(service: Object, pod: Object) -> tuple[tuple[str, int, str, str], ...]:
     found: list[tuple[str, int, str, str]] = []
-    for port in part(service, "spec").get("ports") or []:
+    for port in objects(part(service, "spec").get("ports")):
         number = _target(port, pod)
         if number is not None:
             found.append(
@@ -60,7 +61,7 @@ def _target(port: Object, pod: Object) -> int | None:
     if isinstance(target, int):
         return target
     for container in pod["spec"]["containers"]:
-        for one in container.get("ports") or []:
+        for one in objects(container.get("ports")):
             if one.get("name") == target:
                 return int(one["containerPort"])
     return int(target) if str(target).isdecimal() else None
