@@ -131,7 +131,11 @@ def update_fields(
     managers = (None if subresource else read(given)) or managers_of(old)
     if old is not None and not managers:
         return with_managers(new, {})
-    change = _compare(schema, _without_managers(old) if old is not None else {}, _without_managers(new))
+    try:
+        change = _compare(schema, _without_managers(old) if old is not None else {}, _without_managers(new))
+    except ApiError:
+        # A list without its keys, or a field that the schema lacks: for validation to refuse, in better words.
+        return with_managers(new, managers)
     self = Manager(manager, operation, str(new.get("apiVersion") or ""), subresource)
     if not change:
         return with_managers(new, managers)
@@ -273,6 +277,6 @@ def _conflict(conflicts: Mapping[Manager, FieldSet]) -> ApiError:
 
 def _untyped(applied: Object, error: ApiError) -> ApiError:
     meta = _meta(applied)
-    name = "/".join(part for part in (meta.get("namespace"), meta.get("name")) if part)
+    name = "/".join(str(part) for part in (meta.get("namespace"), meta.get("name")) if part)
     where = f"{name}; {applied.get('apiVersion')}, Kind={applied.get('kind')}"
     return bad_request(f"failed to create typed patch object ({where}): {error.message}")

@@ -25,9 +25,6 @@ _RFC3339 = re.compile(
 )
 
 
-# Times
-
-
 def timestamp(moment: datetime) -> str:
     """`metav1.Time`: RFC 3339 in UTC, whole seconds, as in 2025-01-31T09:00:00Z."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -53,9 +50,6 @@ def parse_time(text: str) -> datetime:
         raise ValueError(
             f"must be a time as in 2025-01-31T09:00:00Z (RFC 3339), got {text!r}: {error}"
         ) from error
-
-
-# Owners
 
 
 def owner_reference(owner: Object, controller: bool = True) -> Object:
@@ -91,15 +85,13 @@ def is_controlled_by(item: Object, owner: Object) -> bool:
     return reference is not None and reference.get("uid") == owner["metadata"]["uid"]
 
 
-# Rules
-
-
 def validate_labels(labels: Any, field: str = "metadata.labels") -> list[Cause]:
     """What is wrong with a map of labels."""
     causes: list[Cause] = []
     for key, value in _items(labels):
         causes += [invalid_value(field, key, problem) for problem in check_qualified(key)]
-        causes += [invalid_value(field, value, problem) for problem in check_label_value(str(value))]
+        if isinstance(value, str):
+            causes += [invalid_value(field, value, problem) for problem in check_label_value(value)]
     return causes
 
 
@@ -109,17 +101,20 @@ def validate_annotations(annotations: Any, field: str = "metadata.annotations") 
     size = 0
     for key, value in _items(annotations):
         causes += [invalid_value(field, key, problem) for problem in check_qualified(key.lower())]
-        size += len(key.encode(errors="replace")) + len(str(value).encode(errors="replace"))
+        size += len(f"{key}{value}".encode(errors="replace"))
     if size > ANNOTATIONS_LIMIT_BYTES:
         causes.append(too_long(field, ANNOTATIONS_LIMIT_BYTES))
     return causes
 
 
-def validate_owners(owners: Iterable[Object], field: str = "metadata.ownerReferences") -> list[Cause]:
+def validate_owners(owners: Any, field: str = "metadata.ownerReferences") -> list[Cause]:
     """What is wrong with owner references: missing words, or two controllers."""
     causes: list[Cause] = []
     managing: list[Object] = []
-    for index, owner in enumerate(owners):
+    for index, listed in enumerate(_listed(owners)):
+        if not isinstance(listed, dict):
+            continue
+        owner = cast("Object", listed)
         causes += [
             required(f"{field}[{index}].{word}", "must not be empty")
             for word in ("apiVersion", "kind", "name", "uid")
@@ -132,7 +127,7 @@ def validate_owners(owners: Iterable[Object], field: str = "metadata.ownerRefere
         causes.append(
             invalid_value(
                 field,
-                list(owners),
+                owners,
                 "Only one reference can have Controller set to true. "
                 f'Found "true" in references for {first.get("kind")}/{first.get("name")} '
                 f"and {second.get('kind')}/{second.get('name')}",
@@ -141,10 +136,12 @@ def validate_owners(owners: Iterable[Object], field: str = "metadata.ownerRefere
     return causes
 
 
-def validate_finalizers(finalizers: Iterable[str], field: str = "metadata.finalizers") -> list[Cause]:
+def validate_finalizers(finalizers: Any, field: str = "metadata.finalizers") -> list[Cause]:
     """What is wrong with finalizers: each is `domain/name`, or one of Kubernetes' own."""
     causes: list[Cause] = []
-    for index, finalizer in enumerate(finalizers):
+    for index, finalizer in enumerate(_listed(finalizers)):
+        if not isinstance(finalizer, str):
+            continue
         problems = check_qualified(finalizer)
         causes += [invalid_value(f"{field}[{index}]", finalizer, problem) for problem in problems]
         if not problems and "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
@@ -165,12 +162,12 @@ def validate_meta(
     check_name: Callable[[str], list[str]] = check_subdomain,
     field: str = "metadata",
 ) -> list[Cause]:
-    """What is wrong with an object's metadata, whose types are right already (`Schema.validate`).
+    """What is wrong with an object's metadata. What has the wrong type is passed over: the schema tells it.
 
     `check_name` holds the kind's rule: `check_label` for namespaces, `check_label_1035` for services, …
     """
     causes: list[Cause] = []
-    name, prefix = meta.get("name") or "", meta.get("generateName") or ""
+    name, prefix = _text(meta.get("name")), _text(meta.get("generateName"))
     if prefix:
         # What follows the prefix is alphanumeric, so a dash at its end is fine.
         problems = check_name(prefix.removesuffix("-") + "a" if prefix.endswith("-") else prefix)
@@ -179,7 +176,7 @@ def validate_meta(
         causes += [invalid_value(f"{field}.name", name, problem) for problem in check_name(name)]
     elif not prefix:
         causes.append(required(f"{field}.name", "name or generateName is required"))
-    namespace = meta.get("namespace") or ""
+    namespace = _text(meta.get("namespace"))
     if namespaced and namespace:
         causes += [
             invalid_value(f"{field}.namespace", namespace, problem) for problem in check_label(namespace)
@@ -190,10 +187,18 @@ def validate_meta(
         causes.append(forbidden(f"{field}.namespace", "not allowed on this type"))
     causes += validate_labels(meta.get("labels"), f"{field}.labels")
     causes += validate_annotations(meta.get("annotations"), f"{field}.annotations")
-    causes += validate_owners(meta.get("ownerReferences") or [], f"{field}.ownerReferences")
-    causes += validate_finalizers(meta.get("finalizers") or [], f"{field}.finalizers")
+    causes += validate_owners(meta.get("ownerReferences"), f"{field}.ownerReferences")
+    causes += validate_finalizers(meta.get("finalizers"), f"{field}.finalizers")
     return causes
 
 
-def _items(strings: Any) -> Iterable[tuple[str, str]]:
-    return cast("dict[str, str]", strings).items() if isinstance(strings, dict) else ()
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _listed(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _items(strings: Any) -> Iterable[tuple[str, Any]]:
+    return cast("Object", strings).items() if isinstance(strings, dict) else ()

@@ -99,7 +99,7 @@ def _merge_field(merged: Object, name: str, value: Any, patch: Object, schema: S
 
 def _merge_list(document: list[Any], patch: list[Any], field: Schema, path: str) -> list[Any]:
     key = field.merge_key
-    if not any(isinstance(item, dict) for item in (*document, *patch)):
+    if not key and not any(isinstance(item, dict) for item in (*document, *patch)):
         merged = list(document)
         for item in patch:
             if not _contains(merged, item):
@@ -148,13 +148,16 @@ def _reorder(
     key = field.merge_key
     at = f"{path}.{ORDER}{name}"
     listed = [_map(item, at).get(key) for item in order] if key else order
-    changes = cast("list[Any]", patch.get(name) or [])
+    changes = _list(patch.get(name) or [], f"{path}.{name}")
     named = [item.get(key) for item in changes if item.get(PATCH) is None] if key else changes
     places = [_place(listed, item) for item in named]
     if -1 in places or places != sorted(places):
         raise bad_request(f"{at}: the order in patch list {named!r} doesn't match the order {listed!r}")
-    before = cast("list[Any]", document.get(name) or [])
-    merged[name] = _arrange(merged[name], listed, [item.get(key) for item in before] if key else before, key)
+    old: Any = document.get(name)
+    before = cast("list[Any]", old) if isinstance(old, list) else []
+    merged[name] = _arrange(
+        merged[name], listed, [_map(item, at).get(key) for item in before] if key else before, key
+    )
 
 
 def _arrange(items: list[Any], order: Sequence[Any], before: Sequence[Any], key: str) -> list[Any]:

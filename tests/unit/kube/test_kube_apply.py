@@ -563,3 +563,32 @@ def test_without_a_schema_maps_are_still_shared(steps):
         else:
             live = apply(UNTYPED, live, plain, manager, True, NOW)
             assert live.get("data", {}).items() >= plain.get("data", {}).items()
+
+
+WORDS = st.sampled_from(
+    ["metadata", "labels", "spec", "containers", "name", "ports", "containerPort", "env", "spam"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 1) | st.sampled_from(["a", "b"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=10,
+)
+OBJECTS = st.dictionaries(WORDS, JSON, max_size=3).map(
+    lambda item: (
+        item | {"metadata": item["metadata"] if isinstance(item.get("metadata"), dict) else {"name": "x"}}
+    )
+)
+
+
+@given(OBJECTS, OBJECTS)
+def test_any_object_may_be_sent(live, config):
+    """Ownership is noted before an object is checked: what is malformed must be refused, never crash."""
+    schema = schema_of(POD)
+    tracked = update_fields(schema, None, live, "a", "Update", NOW)
+    assert tracked["metadata"].get("name") == live["metadata"].get("name")
+    try:
+        apply(schema, tracked, config, "b", True, NOW)
+        code = 200
+    except ApiError as error:
+        code = error.code
+    assert code in (200, 400)

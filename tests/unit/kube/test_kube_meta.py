@@ -221,3 +221,18 @@ def test_problem_of_metadata_in_kubernetes_words(meta, how, expected):
 
 def test_annotations_may_be_exactly_as_large_as_allowed():
     assert messages({"name": "a", "namespace": "b", "annotations": {"a": "x" * (256 * 1024 - 1)}}) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ["name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers"]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_any_metadata_gets_causes(meta):
+    """Labels sent as a list must be refused, not crash the server."""
+    for namespaced in (True, False):
+        assert all(cause.message for cause in validate_meta(meta, namespaced=namespaced))

@@ -217,3 +217,39 @@ def test_lists_with_a_key_merge_as_maps_would(document, patch):
     order = [item["name"] for item in result.get("items", [])]
     assert [name for name in order if name in named] == named
     assert [name for name in order if name in kept] == kept
+
+
+WORDS = st.sampled_from(
+    [
+        "spec",
+        "containers",
+        "name",
+        "finalizers",
+        "metadata",
+        "$patch",
+        "$retainKeys",
+        "$setElementOrder/containers",
+        "$deleteFromPrimitiveList/finalizers",
+        "env",
+        "nodeSelector",
+        "volumes",
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 1) | st.sampled_from(["a", "b", "replace", "delete", "merge"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(WORDS, JSON), st.dictionaries(WORDS, JSON))
+def test_any_patch_of_any_object_gets_an_answer(document, patch):
+    """Whatever kubectl plugins send is an object or a bad request, never a crash."""
+    before = copy.deepcopy((document, patch))
+    try:
+        result = strategic_patch(document, patch, schema_of(POD))
+        code = 200 if isinstance(result, dict) else 500
+    except ApiError as error:
+        code = error.code
+    assert code in (200, 400)
+    assert same(list(before), [document, patch])
