@@ -9,13 +9,42 @@ from typing import Any
 
 import msgspec
 
+from modelport.kube.part import mapping, objects
+
+ANSWER_S = 5.0
+
 
 class NoGateway(Exception):
-    """The gateway does not answer."""
+    """The gateway does not answer. The message says how."""
 
 
-async def ask(socket: Path, method: str, path: str, timeout_s: float) -> tuple[int, Any]:
-    """One exchange: status and decoded JSON, or text. Raises NoGateway."""
+class Refused(Exception):
+    """The gateway does not take the table. The message is its words."""
+
+
+async def reload(socket: Path) -> dict[str, str]:
+    """Has the table read again. Returns what of it is left out, by the route's name. Raises NoGateway, Refused."""
+    status, answer = await _ask(socket, "POST", "/reload", ANSWER_S)
+    if status >= 300:
+        raise Refused(str(mapping(answer).get("error") or answer))
+    problems = objects(mapping(answer).get("problems"))
+    return {str(one.get("route")): str(one.get("message")) for one in problems}
+
+
+async def acknowledged(socket: Path, version: int, timeout_s: float) -> int:
+    """The version in force, once it is `version` or newer and nothing idle is left to endpoints that went, or when
+    the time is up. Raises NoGateway."""
+    wait_ms = int(timeout_s * 1000)
+    path = f"/status?at_least={version}&timeout_ms={wait_ms}"
+    _, answer = await _ask(socket, "GET", path, timeout_s + ANSWER_S)
+    found = mapping(answer).get("version")
+    if not isinstance(found, int):
+        raise NoGateway(f"it says no version: {answer}")
+    return found
+
+
+async def _ask(socket: Path, method: str, path: str, timeout_s: float) -> tuple[int, Any]:
+    """One exchange: status and decoded JSON, or text. The gateway gives every answer a length and closes after it."""
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_unix_connection(socket)
@@ -38,16 +67,3 @@ async def ask(socket: Path, method: str, path: str, timeout_s: float) -> tuple[i
         return int(words[1]), msgspec.json.decode(body)
     except msgspec.DecodeError:
         return int(words[1]), body.decode(errors="replace")
-
-
-async def reload(socket: Path) -> str | None:
-    """Has the table read again: None where it is in force, else what is wrong with it. Raises NoGateway."""
-    status, answer = await ask(socket, "POST", "/reload", 5.0)
-    return None if status < 300 else str(answer)
-
-
-async def acknowledged(socket: Path, version: int, timeout_s: float) -> bool:
-    """Whether that version, or a newer one, is in force, and nothing idle is left to endpoints that went."""
-    wait_ms = int(timeout_s * 1000)
-    _, answer = await ask(socket, "GET", f"/status?at_least={version}&timeout_ms={wait_ms}", timeout_s + 2.0)
-    return isinstance(answer, dict) and int(answer.get("version", -1)) >= version  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]

@@ -58,6 +58,10 @@ class Gateways:
         self.attached: dict[tuple[str, str], dict[str, set[str]]] = {}
         """Names of the routes that each listener took."""
 
+    def of(self, key: tuple[str, str]) -> tuple[GatewaySpec | None, str | None, dict[str, set[str]]]:
+        """What is known of a Gateway: its spec, what is wrong with it, and the routes of each listener."""
+        return self.specs.get(key), self.broken.get(key), self.attached.get(key, {})
+
     def find(self, parent: ParentRef, namespace: str) -> tuple[str, str] | None:
         """The Gateway of ours that a route in `namespace` refers to, or None where it is none."""
         key = (parent.namespace or namespace, parent.name)

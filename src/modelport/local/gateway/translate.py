@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -43,6 +43,8 @@ class Seen(msgspec.Struct, kw_only=True):
     living: Collection[str] | None = None
     """Uids of the pods that are not about to end."""
     require_keys: bool = False
+    refused: Mapping[str, str] = {}
+    """Routes that the gateway itself did not take, by `namespace/name`, with its words."""
 
 
 class ParentVerdicts(msgspec.Struct):
@@ -71,7 +73,10 @@ def translate(seen: Seen) -> Translation:
     entries: list[Entry] = []
     verdicts: dict[Name, list[ParentVerdicts]] = {}
     for route in sorted(seen.routes, key=_name):
-        said, its = _route(route, gateways, backends)
+        words = seen.refused.get("/".join(_name(route)))
+        said, its = (
+            _route(route, gateways, backends) if words is None else (_unreadable(route, gateways, words), [])
+        )
         if said:
             verdicts[_name(route)] = said
         entries += its

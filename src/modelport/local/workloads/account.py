@@ -19,8 +19,8 @@ class Accounts:
         namespaces.subscribe(lambda change: self.queue.add(change.object["metadata"]["name"]))
         accounts.subscribe(lambda change: self.queue.add(change.object["metadata"]["namespace"]))
 
-    async def work(self) -> None:
-        """One worker, until cancelled."""
+    async def run(self) -> None:
+        """Works until cancelled."""
         await self.queue.work(self.reconcile)
 
     async def reconcile(self, namespace: str) -> float | None:
@@ -51,8 +51,8 @@ class Claims:
         self.queue: Queue[Key] = Queue()
         claims.subscribe(lambda change: self.queue.add(key_of(change.object)))
 
-    async def work(self) -> None:
-        """One worker, until cancelled."""
+    async def run(self) -> None:
+        """Works until cancelled."""
         await self.queue.work(self.reconcile)
 
     async def reconcile(self, key: Key) -> float | None:

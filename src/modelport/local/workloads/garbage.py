@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
-from modelport.control.cache import Cache, Change
+from modelport.control.cache import Cache, Change, key_of
 from modelport.control.queue import Queue
 from modelport.kube.client import Client
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import owners_of
 from modelport.kube.resource import Object, Resource
+from modelport.local.workloads.part import namespace_of
 
 log = logging.getLogger(__name__)
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
-WORKERS = 2
-Verdict = Literal["keep", "delete", "foreground"]
+WORKERS = 4
+
+State = Literal["present", "waiting", "absent", "unknown"]
+"""Of an owner: there; there, but waiting in foreground deletion for its dependents; gone; of a kind that we do not know."""
 
 
 class Ref(msgspec.Struct, frozen=True):
     """One object to look at."""
 
     kind: str
+    """`plural.group`."""
     namespace: str
     name: str
 
 
-def judge(item: Object, owners: Iterable[tuple[Object, Object | None]]) -> Verdict:
-    """What is to become of an object, by its owner references, each with the owner that is there (same uid) or None."""
-    if item["metadata"].get("deletionTimestamp"):
-        return "keep"
+class Judgement(msgspec.Struct, frozen=True):
+    """What is to become of an object."""
+
+    delete: str = ""
+    """Propagation policy with which it goes; empty: it stays."""
+    drop: tuple[str, ...] = ()
+    """Uids of owners that it stays without."""
+
+
+def judge(item: Object, owners: Iterable[tuple[Object, State]], has_dependents: bool) -> Judgement:
+    """From its owner references, each with what is known of the owner. An owner that cannot be known keeps it."""
     found = list(owners)
-    if not found:
-        return "keep"
-    living = [owner for _, owner in found if owner is not None]
-    if not living:
-        return "delete"
-    waiting = [o for o in living if o["metadata"].get("deletionTimestamp") and FOREGROUND in finalizers(o)]
-    return "foreground" if len(waiting) == len(living) else "keep"
+    if not found or item["metadata"].get("deletionTimestamp"):
+        return Judgement()
+    stays = any(state in ("present", "unknown") for _, state in found)
+    if stays:
+        return Judgement(drop=tuple(ref["uid"] for ref, state in found if state in ("absent", "waiting")))
+    waiting = any(state == "waiting" for _, state in found)
+    # Whoever waits for it waits for its dependents too.
+    return Judgement(delete=_policy(item, "Foreground" if waiting and has_dependents else "Background"))
+
+
+def _policy(item: Object, default: str) -> str:
+    """The finalizers that somebody has asked for already decide."""
+    asked = finalizers(item)
+    return "Orphan" if ORPHAN in asked else "Foreground" if FOREGROUND in asked else default
 
 
 def finalizers(item: Object) -> list[str]:
@@ -48,120 +67,133 @@ def finalizers(item: Object) -> list[str]:
     return list(item["metadata"].get("finalizers") or [])
 
 
-class Garbage:
-    """Collects it."""
+def is_waiting(item: Object) -> bool:
+    """Whether it is being deleted, and goes after its dependents."""
+    return bool(item["metadata"].get("deletionTimestamp")) and FOREGROUND in finalizers(item)
 
-    def __init__(self, client: Client, caches: dict[Resource, Cache]) -> None:
-        self._client = client
-        self._caches = caches
-        self._kinds = {(r.api_version.rpartition("/")[0], r.kind): r for r in caches}
+
+def _group(api_version: str) -> str:
+    return api_version.rpartition("/")[0]
+
+
+class Garbage:
+    """Collects it. The caches need the index "owner": uids of all owners."""
+
+    def __init__(self, client: Client, caches: Mapping[Resource, Cache]) -> None:
+        self._client, self._caches = client, caches
+        self._kinds = {(resource.group, resource.kind): resource for resource in caches}
+        self._names = {resource.qualified: resource for resource in caches}
+        self._missed: set[str] = set()
         self.queue: Queue[Ref] = Queue()
         for resource, cache in caches.items():
             cache.subscribe(lambda change, resource=resource: self._changed(resource, change))
 
-    async def work(self) -> None:
-        """One worker, until cancelled."""
-        await self.queue.work(self.reconcile)
+    async def run(self) -> None:
+        """Works until cancelled."""
+        await asyncio.gather(*(self.queue.work(self.reconcile) for _ in range(WORKERS)))
 
     def _changed(self, resource: Resource, change: Change) -> None:
-        item = change.object
-        meta = item["metadata"]
-        if change.new is not None and (meta.get("ownerReferences") or meta.get("deletionTimestamp")):
-            self.queue.add(Ref(resource.qualified, meta.get("namespace") or "", meta["name"]))
-        if change.new is None:
-            for owner in owners_of(item):  # a foreground deletion may wait for this one
-                found = self._find(owner, meta.get("namespace") or "")
-                if found is not None:
-                    self._add(found)
-        if change.new is None or meta.get("deletionTimestamp"):
-            for _, dependent in self._dependents(meta["uid"], meta.get("namespace") or ""):
-                self._add(dependent)
+        old, new = change.old, change.new
+        if new is not None:
+            begins_to_go = bool(new["metadata"].get("deletionTimestamp")) and (
+                old is None
+                or finalizers(old) != finalizers(new)
+                or not old["metadata"].get("deletionTimestamp")
+            )
+            if begins_to_go or (owners_of(new) and (old is None or owners_of(old) != owners_of(new))):
+                self._add(resource, new)
+            if begins_to_go and is_waiting(new):
+                self._add_dependents(new)
+            if old is not None and old["metadata"]["uid"] != new["metadata"]["uid"]:
+                self._gone(old)
+        elif old is not None:
+            self._gone(old)
 
-    def _add(self, item: Object) -> None:
-        resource = self._kinds[item["apiVersion"].rpartition("/")[0], item["kind"]]
-        self.queue.add(
-            Ref(resource.qualified, item["metadata"].get("namespace") or "", item["metadata"]["name"])
-        )
+    def _gone(self, item: Object) -> None:
+        self._add_dependents(item)
+        for reference in owners_of(item):
+            resource, owner = self._owner(reference, namespace_of(item))
+            if resource is not None and owner is not None and is_waiting(owner):
+                self._add(resource, owner)
 
-    def _find(self, reference: Object, namespace: str) -> Object | None:
-        """The owner that a reference means, if it is there with this uid."""
-        resource = self._kinds.get(
-            (reference.get("apiVersion", "").rpartition("/")[0], reference.get("kind", ""))
-        )
+    def _add(self, resource: Resource, item: Object) -> None:
+        self.queue.add(Ref(resource.qualified, *key_of(item)))
+
+    def _add_dependents(self, item: Object) -> None:
+        for resource, dependent in self._dependents(item):
+            self._add(resource, dependent)
+
+    def _dependents(self, item: Object) -> list[tuple[Resource, Object]]:
+        uid = item["metadata"]["uid"]
+        return [(resource, one) for resource, cache in self._caches.items() for one in cache.by("owner", uid)]
+
+    def _owner(self, reference: Object, namespace: str) -> tuple[Resource | None, Object | None]:
+        """The kind that a reference names, if we know it, and the very object, if it is in the cache."""
+        kind = (_group(reference.get("apiVersion", "")), reference.get("kind", ""))
+        resource = self._kinds.get(kind)
         if resource is None:
-            return None
+            return None, None
         item = self._caches[resource].get(namespace if resource.namespaced else "", reference["name"])
-        return item if item is not None and item["metadata"]["uid"] == reference["uid"] else None
+        return resource, item if item is not None and item["metadata"]["uid"] == reference["uid"] else None
 
-    def _dependents(self, uid: str, namespace: str) -> list[tuple[Resource, Object]]:
-        return [
-            (resource, item)
-            for resource, cache in self._caches.items()
-            for item in cache.all(namespace or None)
-            if any(owner["uid"] == uid for owner in owners_of(item))
-        ]
+    async def _state(self, reference: Object, item: Object) -> State:
+        resource, owner = self._owner(reference, namespace_of(item))
+        if resource is None or (resource.namespaced and not namespace_of(item)):
+            if reference["uid"] not in self._missed:
+                self._missed.add(reference["uid"])
+                log.info(
+                    "%s %s: its owner %s %s is of a kind that is not served here; it is kept",
+                    item.get("kind"), "/".join(key_of(item)), reference.get("kind"), reference.get("name"),
+                )  # fmt: skip
+            return "unknown"
+        if owner is None:
+            # A cache alone must not sentence anybody: it may be behind.
+            where = namespace_of(item) if resource.namespaced else None
+            owner = await self._client.find(resource, where, reference["name"])
+            if owner is None or owner["metadata"]["uid"] != reference["uid"]:
+                return "absent"
+        return "waiting" if is_waiting(owner) else "present"
 
     async def reconcile(self, ref: Ref) -> float | None:
         """Looks at one object."""
-        resource = next(r for r in self._caches if r.qualified == ref.kind)
+        resource = self._names[ref.kind]
         item = self._caches[resource].get(ref.namespace, ref.name)
         if item is None:
             return None
         if item["metadata"].get("deletionTimestamp"):
             await self._finish(resource, item)
             return None
-        owners: list[tuple[Object, Object | None]] = []
-        for reference in owners_of(item):
-            owner = self._find(reference, ref.namespace)
-            if owner is None and await self._exists(reference, ref.namespace):
-                return 1.0  # the cache has not caught up, or does not hold this kind
-            owners.append((reference, owner))
-        verdict = judge(item, owners)
-        if verdict == "keep":
-            return None
-        await self._delete(resource, item, "Foreground" if verdict == "foreground" else "Background")
+        owners: list[tuple[Object, State]] = [
+            (reference, await self._state(reference, item)) for reference in owners_of(item)
+        ]
+        judgement = judge(item, owners, bool(self._dependents(item)))
+        if judgement.delete:
+            await self._delete(resource, item, judgement.delete)
+        elif judgement.drop:
+            await self._disown(resource, item, judgement.drop)
         return None
-
-    async def _exists(self, reference: Object, namespace: str) -> bool:
-        """Asks the API server: a cache alone must not sentence anybody."""
-        resource = self._kinds.get(
-            (reference.get("apiVersion", "").rpartition("/")[0], reference.get("kind", ""))
-        )
-        if resource is None:
-            return True  # not ours to know
-        found = await self._client.find(
-            resource, namespace if resource.namespaced else None, reference["name"]
-        )
-        return found is not None and found["metadata"]["uid"] == reference["uid"]
 
     async def _finish(self, resource: Resource, item: Object) -> None:
         """Carries out the collector's own finalizers."""
-        meta = item["metadata"]
-        mine = [name for name in finalizers(item) if name in (ORPHAN, FOREGROUND)]
-        if not mine:
-            return
-        dependents = self._dependents(meta["uid"], meta.get("namespace") or "")
-        if ORPHAN in mine:
-            for kind, dependent in dependents:
-                kept = [one for one in owners_of(dependent) if one["uid"] != meta["uid"]]
-                await self._patch(kind, dependent, {"ownerReferences": kept or None})
+        asked = finalizers(item)
+        if ORPHAN in asked:
+            for kind, dependent in self._dependents(item):
+                await self._disown(kind, dependent, (item["metadata"]["uid"],))
             await self._drop(resource, item, ORPHAN)
-            return
-        blocking = False
-        for kind, dependent in dependents:
-            holds = any(o["uid"] == meta["uid"] and o.get("blockOwnerDeletion") for o in owners_of(dependent))
-            blocking = blocking or holds
-            if not dependent["metadata"].get("deletionTimestamp"):
-                owners = [(o, self._find(o, meta.get("namespace") or "")) for o in owners_of(dependent)]
-                if judge(dependent, owners) != "keep":
-                    await self._delete(kind, dependent, "Foreground")
-        if not blocking:
-            await self._drop(resource, item, FOREGROUND)
+        elif FOREGROUND in asked:
+            dependents = self._dependents(item)
+            for kind, dependent in dependents:
+                if not dependent["metadata"].get("deletionTimestamp"):
+                    self._add(kind, dependent)  # judged like everybody: it may have another owner
+            if not any(_blocks(dependent, item) for _, dependent in dependents):
+                await self._drop(resource, item, FOREGROUND)
 
     async def _drop(self, resource: Resource, item: Object, name: str) -> None:
-        await self._patch(
-            resource, item, {"finalizers": [one for one in finalizers(item) if one != name] or None}
-        )
+        await self._patch(resource, item, {"finalizers": [one for one in finalizers(item) if one != name]})
+
+    async def _disown(self, resource: Resource, item: Object, uids: tuple[str, ...]) -> None:
+        kept = [one for one in owners_of(item) if one["uid"] not in uids]
+        await self._patch(resource, item, {"ownerReferences": kept})
 
     async def _patch(self, resource: Resource, item: Object, metadata: Object) -> None:
         meta = item["metadata"]
@@ -179,5 +211,13 @@ class Garbage:
                 resource, meta.get("namespace"), meta["name"], propagation=propagation, uid=meta["uid"]
             )
         except ApiError as error:
-            if error.code not in (404, 409):
+            if error.code not in (404, 409):  # gone, or another object has its name
                 raise
+
+
+def _blocks(dependent: Object, owner: Object) -> bool:
+    """Whether the owner's deletion in the foreground waits for it."""
+    return any(
+        ref["uid"] == owner["metadata"]["uid"] and ref.get("blockOwnerDeletion")
+        for ref in owners_of(dependent)
+    )
