@@ -1,15 +1,16 @@
-"""Train a scikit-learn model, serve it, ask it, and say what to try next: what `make run` does.
+"""Train a scikit-learn model, start the platform, deploy the model, ask it, say what to try next: `make run`.
 
-With CHECK=1 in the environment it ends after the first answers; otherwise it serves until Ctrl-C.
+With CHECK=1 in the environment the platform lives in a temporary folder and is stopped at the end; otherwise it goes
+on in the background, in the default folder or in MODELPORT_DIR.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -19,58 +20,67 @@ from sklearn.linear_model import LogisticRegression
 import modelport
 
 HOME = Path(os.environ.get("MODELPORT_EXAMPLES", Path.home() / ".cache" / "modelport" / "examples"))
+MODELPORT = [sys.executable, "-m", "modelport"]
+ROW = [6.8, 2.8, 4.8, 1.4]
 
 
 def main() -> int:
+    if not os.environ.get("CHECK"):
+        return walk()
+    with tempfile.TemporaryDirectory(prefix="modelport-") as folder:
+        os.environ["MODELPORT_DIR"] = folder
+        try:
+            return walk()
+        finally:
+            run("down")
+
+
+def walk() -> int:
     iris = load_iris(as_frame=True)
     model = LogisticRegression(max_iter=1000).fit(iris.data.to_numpy(), iris.target)
     folder = HOME / "iris"
     modelport.save(model, folder, example=iris.data.head(2).to_numpy(), overwrite=True)
-    print(f"trained a LogisticRegression on iris, saved it to {folder}\n")
+    print(f"trained a LogisticRegression on iris, saved it to {folder}\n", flush=True)
 
-    port = int(os.environ.get("HTTP_PORT", "8080"))
-    command = [sys.executable, "-m", "modelport", "serve", str(folder), "--name", "iris"]
-    command += ["--http-port", str(port), "--grpc-port", str(port + 1 if port else 0)]
-    print("$", "modelport", *command[3:], flush=True)
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    address = ""
-    for line in server.stdout:
-        print("  ", line, end="", flush=True)
-        if line.startswith("REST"):
-            address = line.split()[1]
-        if line.startswith("Ctrl-C"):
-            break
-    if not address:
-        return server.wait() or 1
-    try:
-        answer = ask(f"{address}/v1/models/iris:predict", {"instances": [[6.8, 2.8, 4.8, 1.4]]})
-        print(
-            f"\n$ curl {address}/v1/models/iris:predict -d '{{\"instances\": [[6.8, 2.8, 4.8, 1.4]]}}'\n{answer}"
-        )
-        rows = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [6.8, 2.8, 4.8, 1.4]}
-        print("\n$ the same as an Open Inference (V2) request")
-        print(ask(f"{address}/v2/models/iris/infer", {"inputs": [rows]}))
-        if answer.strip() != '{"predictions":[1]}':
-            print("error: expected class 1", file=sys.stderr)
-            return 1
-        print(f"\nnext: open {address}/docs, or serve a model of your own:")
-        print("  .venv/bin/modelport serve ./your_model.joblib --http-port 9000 --grpc-port 9001")
-        if os.environ.get("CHECK"):
-            return 0
-        print("\nserving until Ctrl-C", flush=True)
-        return server.wait()
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=60)
+    run("up", "--detach")
+    run("deploy", str(folder), "--name", "iris")
+    run("get", "isvc")
+    run("predict", "iris", "-d", json.dumps({"instances": [ROW]}))
+
+    status = json.loads(run("status", "-o", "json", show=False))
+    url = f"http://{status['gateway']}"
+    print("\n$ the same with any HTTP client, here as an Open Inference (V2) request")
+    rows = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": ROW}
+    answer = ask(f"{url}/v2/models/iris/infer", "iris-default.example.com", {"inputs": [rows]})
+    print(json.dumps(answer))
+    if answer["outputs"][0]["data"] != [1]:
+        print("error: expected class 1", file=sys.stderr)
+        return 1
+    port = status["gateway"].rpartition(":")[2]
+    print(f"""
+next: export KUBECONFIG=$(.venv/bin/modelport kubeconfig) and use kubectl
+      curl http://iris-default.localhost:{port}/v1/models/iris:predict -d '{{"instances": [{ROW}]}}'
+      .venv/bin/modelport deploy ./your_model.joblib
+      .venv/bin/modelport down""")
+    return 0
 
 
-def ask(url: str, body: object) -> str:
-    request = urllib.request.Request(url, data=json.dumps(body).encode(), method="POST")
+def run(*arguments: str, show: bool = True) -> str:
+    """A command as a person types it, and what it printed."""
+    if show:
+        print("$ modelport", *arguments, flush=True)
+    done = subprocess.run([*MODELPORT, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    if show:
+        print(done.stdout, flush=True)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return done.stdout
+
+
+def ask(url: str, host: str, body: object) -> dict:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Host": host}, method="POST")
     with urllib.request.urlopen(request, timeout=60) as response:
-        return response.read().decode()
+        return json.load(response)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// How the model is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +55,37 @@ struct Batch {
     headers: Vec<(String, String)>,
 }
 
-fn prepare(work: &Work, max_rows: usize, joins: bool) -> Vec<Batch> {
-    let groups = if joins && work.calls.len() > 1 {
+/// How fast a model is, to see whether joining pays: it copies every row once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// Seconds a row, a moving average; nothing before the first call.
+    row_s: Option<f64>,
+}
+
+/// What memory takes that was not touched before.
+const COPY_BYTES_PER_S: f64 = 8e9;
+
+impl Pace {
+    fn see(&mut self, took: Duration, rows: usize) {
+        let now = took.as_secs_f64() / rows.max(1) as f64;
+        self.row_s = Some(self.row_s.map_or(now, |before| before.mul_add(0.9, now * 0.1)));
+    }
+
+    /// Whether rows of this size are copied in much less time than they are predicted in.
+    fn joins(self, row_bytes: usize) -> bool {
+        self.row_s.is_none_or(|row_s| row_s > 2.0 * row_bytes as f64 / COPY_BYTES_PER_S)
+    }
+}
+
+fn row_bytes(call: &Call) -> usize {
+    let Payload::Tensors(request) = &call.payload else { return 0 };
+    let bytes: usize = request.inputs.iter().map(|tensor| tensor.data.byte_len()).sum();
+    bytes / request.inputs.first().map_or(1, Tensor::rows).max(1)
+}
+
+fn prepare(work: &Work, max_rows: usize, joins: bool, pace: Pace) -> Vec<Batch> {
+    let pays = || work.calls.iter().all(|call| pace.joins(row_bytes(call)));
+    let groups = if joins && work.calls.len() > 1 && pays() {
         merge::group(&work.calls, max_rows)
     } else {
         (0..work.calls.len()).map(|index| vec![index]).collect()
@@ -95,9 +125,10 @@ fn batch(work: &Work, members: Vec<usize>) -> Batch {
 fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>) {
     let max_rows = model.options.batching.max_rows;
     let mut joins = max_rows > 1 && !model.options.wants_headers;
+    let mut pace = Pace::default();
     while let Some((work, batches)) = py.detach(|| {
         let work = model.queue.take()?;
-        let batches = prepare(&work, max_rows, joins);
+        let batches = prepare(&work, max_rows, joins, pace);
         Some((work, batches))
     }) {
         for (index, call) in work.calls.iter().enumerate() {
@@ -106,7 +137,9 @@ fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>
             }
         }
         for batch in batches {
+            let begun = Instant::now();
             let outcome = run(py, model, executor, &batch);
+            pace.see(begun.elapsed(), batch.rows.iter().sum());
             let ticket = work.ticket;
             if let [only] = batch.members.as_slice() {
                 let answer = outcome.map(Answer::Tensors);

@@ -38,12 +38,50 @@ def _complain(message: str, hint: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from modelport.cli import bench, gateway, serve
+    from modelport.cli import (
+        apply,
+        bench,
+        delete,
+        deploy,
+        describe,
+        doctor,
+        down,
+        events,
+        gateway,
+        get,
+        kubeconfig,
+        logs,
+        predict,
+        rollout,
+        serve,
+        status,
+        up,
+        wait,
+    )
 
     root = _Parser(prog="modelport", description="Serve machine-learning models behind KServe's protocols.")
     root.add_argument("--version", action="version", version=f"modelport {version('modelport')}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for command in (serve, bench, gateway):
+    for command in (
+        serve,
+        bench,
+        up,
+        down,
+        status,
+        kubeconfig,
+        deploy,
+        apply,
+        get,
+        describe,
+        delete,
+        logs,
+        events,
+        wait,
+        predict,
+        rollout,
+        doctor,
+        gateway,
+    ):
         command.register(commands)
     return root
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import logging
 import os
 import sys
@@ -230,6 +232,27 @@ def _env_flag(name: str) -> bool:
 
 def run(options: argparse.Namespace) -> int:
     """Serves until interrupted."""
+    from modelport.server.announce import leave_last_words
+
+    try:
+        return _serve(options)
+    except Mistake as mistake:
+        leave_last_words(f"{mistake} {mistake.hint}".strip())
+        raise
+
+
+def plan_of(arguments: list[str]) -> Plan | None:
+    """What `modelport serve` with these arguments would serve; None where they are wrong."""
+    from modelport.cli import parser
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            return _plan(parser().parse_args(["serve", *arguments]))
+    except (SystemExit, Mistake, OSError):
+        return None
+
+
+def _serve(options: argparse.Namespace) -> int:
     from modelport.runtimes import source
     from modelport.server.announce import Announcer
     from modelport.server.ports import Bound, PortError

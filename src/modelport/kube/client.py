@@ -9,6 +9,7 @@ lightkube finds the configuration (kubeconfig, in-cluster) and signs requests; t
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +18,12 @@ from typing import Any, Literal, Self
 import httpx2
 import msgspec
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
-from lightkube.config.kubeconfig import KubeConfig
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.core.exceptions import ConfigError
+from yaml import YAMLError
 
 from modelport.kube.errors import ApiError
-from modelport.kube.resource import Object, Resource
+from modelport.kube.resource import POD, Object, Resource
 
 PatchType = Literal["json", "merge", "strategic"]
 CONTENT_TYPES = {
@@ -64,11 +67,7 @@ class Client:
         cls, path: Path | None = None, context: str | None = None, timeout_s: float = 30.0
     ) -> Self:
         """From a kubeconfig file; without one, as kubectl does: in-cluster, KUBECONFIG, ~/.kube/config."""
-        config = (KubeConfig.from_file(path) if path else KubeConfig.from_env()).get(context)
-        if config is None:
-            raise Unreachable(
-                "no Kubernetes configuration: set KUBECONFIG, or start the platform: modelport up"
-            )
+        config = _configuration(path, context)
         params = ConnectionParams(timeout=httpx2.Timeout(timeout_s, pool=None), trust_env=False)
         return cls(AsyncClient(config, params), config.cluster.server)
 
@@ -106,11 +105,15 @@ class Client:
             )
         except httpx2.TransportError as error:
             raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
-        is_json = answer.headers.get("content-type", "").startswith("application/json")
-        content = _decode(answer.content) if is_json and answer.content else answer.text
         if answer.status_code >= 400:
-            raise ApiError.from_status(content, answer.status_code)
-        return content
+            raise _refusal(answer)
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        if not (is_json and answer.content):
+            return answer.text
+        try:
+            return _decode(answer.content)
+        except msgspec.DecodeError as error:
+            raise _no_json(answer, error) from error
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """One object. ApiError 404 where there is none."""
@@ -170,11 +173,14 @@ class Client:
         try:
             if answer.status_code >= 400:
                 await answer.aread()
-                raise ApiError.from_status(_decode(answer.content), answer.status_code)
+                raise _refusal(answer)
             async for line in answer.aiter_lines():
                 if not line.strip():
                     continue
-                event = _decode(line, type=Event)
+                try:
+                    event = _decode(line, type=Event)
+                except msgspec.DecodeError as error:
+                    raise _no_json(answer, error) from error
                 if event.type == "ERROR":
                     raise ApiError.from_status(event.object, 500)
                 yield event
@@ -182,6 +188,28 @@ class Client:
             raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
         finally:
             await answer.aclose()
+
+    async def log(self, namespace: str, name: str, params: dict[str, str]) -> AsyncIterator[str]:
+        """A pod's log, line by line; `params` as Kubernetes has them: container, follow, tailLines, …"""
+        follow = params.get("follow") == "true"
+        request = self._http.build_request(
+            "GET",
+            POD.path(namespace, name, "log"),
+            params=params,
+            timeout=httpx2.Timeout(30.0, read=None if follow else 30.0, pool=None),
+        )
+        try:
+            answer = await self._http.send(request, stream=True)
+            try:
+                if answer.status_code >= 400:
+                    await answer.aread()
+                    raise ApiError.from_status(_decode(answer.content), answer.status_code)
+                async for line in answer.aiter_lines():
+                    yield line
+            finally:
+                await answer.aclose()
+        except httpx2.TransportError as error:
+            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
 
     async def create(self, resource: Resource, body: Object, *, dry_run: bool = False) -> Object:
         """POST."""
@@ -252,6 +280,37 @@ class Client:
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         return await self.request("DELETE", resource.path(namespace, name), body=options)
+
+
+def _configuration(path: Path | None, context: str | None) -> SingleConfig:
+    start = "Set KUBECONFIG, or start the platform: modelport up"
+    try:
+        config = (KubeConfig.from_file(path) if path else KubeConfig.from_env()).get(context)
+    except ConfigError as error:
+        raise Unreachable(f"no Kubernetes configuration: {error}. {start}") from error
+    except (OSError, YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        where = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        raise Unreachable(f"{where}: is no kubeconfig: {type(error).__name__}: {error}. {start}") from error
+    if config is None:
+        raise Unreachable(f"no Kubernetes configuration. {start}")
+    return config
+
+
+def _refusal(answer: httpx2.Response) -> ApiError:
+    """What the server says, whether it is a `Status` or a proxy's page."""
+    try:
+        content: Any = _decode(answer.content)
+    except msgspec.DecodeError:
+        content = answer.text
+    error = ApiError.from_status(content, answer.status_code)
+    wait = answer.headers.get("retry-after", "")
+    if error.retry_after_s is None and wait.isdecimal():
+        error.retry_after_s = int(wait)
+    return error
+
+
+def _no_json(answer: httpx2.Response, error: msgspec.DecodeError) -> ApiError:
+    return ApiError(502, "", f"{answer.request.url}: the API server's answer is no JSON: {error}")
 
 
 def _dry(dry_run: bool) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """Kubernetes' `Status`: the one shape in which an API server says that something went wrong.
 
 raise not_found(POD, "web-1")
-raise invalid(INFERENCE_SERVICE, "iris", [Cause(field="spec.predictor", reason="FieldValueRequired", message="…")])
+raise invalid(INFERENCE_SERVICE, "iris", [required("spec.predictor", "name a model")])
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -22,6 +22,58 @@ class Cause(msgspec.Struct, frozen=True):
     reason: str
     """Kubernetes' word: FieldValueInvalid, FieldValueRequired, FieldValueNotSupported, FieldValueForbidden, …"""
     message: str
+
+
+def _shown(value: Any) -> str:
+    """A value as Kubernetes quotes it in messages."""
+    if value is None:
+        return "null"
+    return msgspec.json.encode(value).decode()
+
+
+def required(field: str, detail: str = "") -> Cause:
+    """A field that is missing."""
+    return Cause(field, "FieldValueRequired", f"Required value: {detail}" if detail else "Required value")
+
+
+def invalid_value(field: str, value: Any, detail: str) -> Cause:
+    """A field whose value breaks a rule."""
+    return Cause(field, "FieldValueInvalid", f"Invalid value: {_shown(value)}: {detail}")
+
+
+def wrong_type(field: str, value: Any, detail: str) -> Cause:
+    """A field whose value is of another type than the schema's."""
+    return Cause(field, "FieldValueTypeInvalid", f"Invalid value: {_shown(value)}: {detail}")
+
+
+def not_supported(field: str, value: Any, supported: Iterable[Any]) -> Cause:
+    """A field whose value is none of those listed."""
+    listed = ", ".join(_shown(item) for item in supported)
+    return Cause(
+        field,
+        "FieldValueNotSupported",
+        f"Unsupported value: {_shown(value)}: supported values: {listed}",
+    )
+
+
+def forbidden(field: str, detail: str) -> Cause:
+    """A field that must not be set, or not be changed."""
+    return Cause(field, "FieldValueForbidden", f"Forbidden: {detail}")
+
+
+def duplicate(field: str, value: Any) -> Cause:
+    """A list's item that is there twice."""
+    return Cause(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}")
+
+
+def too_long(field: str, limit_bytes: int) -> Cause:
+    """A field whose value takes more bytes than allowed."""
+    return Cause(field, "FieldValueTooLong", f"Too long: may not be more than {limit_bytes} bytes")
+
+
+def too_many(field: str, got: int, limit: int) -> Cause:
+    """A list with more items than allowed."""
+    return Cause(field, "FieldValueTooMany", f"Too many: {got}: must have at most {limit} items")
 
 
 class ApiError(Exception):
@@ -42,6 +94,7 @@ class ApiError(Exception):
         self.message = message
         self.details: Object = details or {}
         self.retry_after_s = retry_after_s
+        """Seconds to wait before trying again; also the answer's Retry-After."""
 
     def to_status(self) -> Object:
         """The `Status` object."""
@@ -54,22 +107,28 @@ class ApiError(Exception):
             "reason": self.reason,
             "code": self.code,
         }
-        if self.details:
-            status["details"] = self.details
+        details = self.details
+        if self.retry_after_s is not None:
+            details = details | {"retryAfterSeconds": self.retry_after_s}
+        if details:
+            status["details"] = details
         return status
 
     @classmethod
     def from_status(cls, status: Any, code: int) -> ApiError:
         """From an answer's body, which is a `Status` or, from a proxy, anything."""
-        if isinstance(status, dict) and "message" in status:
-            body = cast("Object", status)
+        body: Object = cast("Object", status) if isinstance(status, dict) else {}
+        if "message" in body:
+            details = cast("Object", body.get("details") or {})
+            wait_s: Any = details.get("retryAfterSeconds")
             return cls(
                 int(body.get("code") or code),
                 str(body.get("reason") or ""),
                 str(body["message"]),
-                details=cast("Object", body.get("details") or {}),
+                details=details,
+                retry_after_s=wait_s if isinstance(wait_s, int) else None,
             )
-        return cls(code, "", f"the API server answered {code}: {str(status)[:500]}")
+        return cls(code, "", f"the API server answered {code}: {str(cast('object', status))[:500]}")
 
 
 def _details(resource: Resource, name: str) -> Object:

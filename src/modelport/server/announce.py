@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from pathlib import Path
 
 from modelport.server.options import ServerOptions
 from modelport.server.ports import Bound
+from modelport.wire.fork import TERMINATION_LOG
 
 
 class Announcer:
@@ -29,6 +33,7 @@ class Announcer:
             case "ready":
                 self._ready()
             case "failed":
+                leave_last_words(text)
                 _err(f"error: {text}")
             case "asked":
                 pass
@@ -48,6 +53,14 @@ class Announcer:
         if self._options.docs:
             _out(f"docs  {self._scheme}://{self._http}/docs")
         _out("Ctrl-C ends it.")
+
+
+def leave_last_words(text: str) -> None:
+    """Where the server runs as a pod's container: leaves the reason of its end for whoever asks the platform."""
+    path = os.environ.get(TERMINATION_LOG)
+    if path:
+        with contextlib.suppress(OSError):
+            Path(path).write_text(text[:4096], encoding="utf-8")
 
 
 def _out(text: str) -> None:

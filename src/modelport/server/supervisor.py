@@ -28,6 +28,7 @@ from modelport.server.options import Plan
 from modelport.server.ports import Bound, Sockets
 from modelport.server.repository import Asked
 from modelport.server.worker import News, exit_now
+from modelport.wire.fork import SHARE_DESCRIPTOR
 
 Work = Callable[[Sockets, "Pipe", socket.socket, Asked], int]
 """What a worker does, in the forked process: sockets, the way back, commands, and what the API asked for."""
@@ -81,6 +82,14 @@ def share(modules: list[str]) -> None:
         if name not in sys.modules and name.partition(".")[0] in known - {"__main__"}:
             with contextlib.suppress(Exception):  # then each worker imports it by itself
                 importlib.import_module(name)
+
+
+def _pass_on(modules: str) -> None:
+    """Tells the fork server that this process came from, if any, so that the next model shares them too."""
+    descriptor = os.environ.get(SHARE_DESCRIPTOR)
+    if descriptor is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.write(int(descriptor), modules.encode())
 
 
 class Supervisor:
@@ -236,6 +245,7 @@ class Supervisor:
                 self._show("loaded", message.text)
             case "modules":
                 share(msgspec.json.decode(message.text, type=list[str]))
+                _pass_on(message.text)
             case _:
                 pass
 

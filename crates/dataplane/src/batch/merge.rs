@@ -106,47 +106,38 @@ fn join_tensors(parts: &[&Tensor]) -> Tensor {
     joined
 }
 
+/// NumPy and most vector code are happy with this.
+const BOUNDARY: usize = 64;
+
 /// A byte buffer that begins on a boundary that suits every element type.
 pub struct AlignedVec {
-    words: Vec<u64>,
-    len: usize,
+    bytes: Vec<u8>,
+    padding: usize,
 }
 
 impl AlignedVec {
-    /// Room for `bytes` bytes.
+    /// Room for `bytes` bytes. They are not cleared first: a big tensor is written once.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { words: vec![0; bytes.div_ceil(8)], len: 0 }
+        let mut room: Vec<u8> = Vec::with_capacity(bytes + BOUNDARY);
+        let padding = (BOUNDARY - room.as_ptr().addr() % BOUNDARY) % BOUNDARY;
+        room.resize(padding, 0);
+        Self { bytes: room, padding }
     }
 
-    /// Appends bytes, within the capacity.
+    /// Appends bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
-        let words = end.div_ceil(8);
-        if words > self.words.len() {
-            self.words.resize(words, 0);
-        }
-        as_bytes_mut(&mut self.words)[self.len..end].copy_from_slice(bytes);
-        self.len = end;
+        self.bytes.extend_from_slice(bytes);
     }
 
-    /// The bytes, without a copy.
+    /// The bytes, without a copy unless more came than there was room for.
     pub fn into_bytes(self) -> Bytes {
-        Bytes::from_owner(self)
+        if !(self.bytes.as_ptr().addr() + self.padding).is_multiple_of(BOUNDARY) {
+            let mut placed = Self::with_capacity(self.bytes.len() - self.padding);
+            placed.extend(self.bytes.get(self.padding..).unwrap_or_default());
+            return placed.into_bytes();
+        }
+        Bytes::from(self.bytes).slice(self.padding..)
     }
-}
-
-impl AsRef<[u8]> for AlignedVec {
-    fn as_ref(&self) -> &[u8] {
-        &as_bytes(&self.words)[..self.len]
-    }
-}
-
-fn as_bytes(words: &[u64]) -> &[u8] {
-    bytemuck::cast_slice(words)
-}
-
-fn as_bytes_mut(words: &mut [u64]) -> &mut [u8] {
-    bytemuck::cast_slice_mut(words)
 }
 
 /// Parts a joined response into one a request; `rows[i]` rows belong to request `i`.
@@ -205,5 +196,25 @@ fn rows_of(tensor: &Tensor, start: usize, end: usize, per_row: usize) -> Tensor 
             .map(|null| null - from)
             .collect(),
         parameters: tensor.parameters.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_aligned_even_if_more_come_than_were_announced() {
+        for (announced, parts) in [(0, vec![]), (5, vec![5]), (10, vec![3, 7]), (1, vec![100_000, 33])] {
+            let mut buffer = AlignedVec::with_capacity(announced);
+            let mut expected = Vec::new();
+            for (value, length) in parts.into_iter().enumerate() {
+                buffer.extend(&vec![value as u8; length]);
+                expected.resize(expected.len() + length, value as u8);
+            }
+            let bytes = buffer.into_bytes();
+            assert_eq!(bytes, expected);
+            assert!(bytes.is_empty() || bytes.as_ptr().addr().is_multiple_of(BOUNDARY));
+        }
     }
 }

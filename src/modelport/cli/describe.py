@@ -1,0 +1,134 @@
+"""`modelport describe`: from symptom to cause in one look."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from modelport.cli import documents, home, naming, waiting
+from modelport.cli.events import age, concerns, lines
+from modelport.cli.route import address
+
+if TYPE_CHECKING:
+    from modelport.cli import Commands
+    from modelport.kube.client import Client
+    from modelport.kube.resource import Object
+    from modelport.local.folder import Settings
+
+
+def register(commands: Commands) -> None:
+    """Adds the command."""
+    describe = commands.add_parser(
+        "describe",
+        help="what an object is, how it is, and why",
+        description="Describes an InferenceService, or any KIND/NAME: state, cause, next step, pods and events.",
+    )
+    describe.set_defaults(command=run)
+    home.add_dir(describe)
+    home.add_namespace(describe)
+    describe.add_argument("what", nargs="+", metavar="NAME | KIND NAME | KIND/NAME")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints it."""
+    words: list[str] = options.what
+    one = len(words) == 1 and "/" not in words[0]
+    targets = naming.targets(["isvc", words[0]] if one else words)
+    settings = home.settings(options)
+
+    async def describe(client: Client) -> int:
+        from modelport.kube.resource import EVENT, POD
+
+        for number, (resource, name) in enumerate(targets):
+            namespace = options.namespace if resource.namespaced else None
+            item = await client.get(resource, namespace, name)
+            events = (await client.list(EVENT, namespace)).items
+            about = [event for event in events if concerns(event, resource.kind, name)]
+            if number:
+                print()
+            if resource.kind == "InferenceService":
+                pods = await client.list(POD, namespace, labels=f"serving.kserve.io/inferenceservice={name}")
+                _service(item, pods.items, settings)
+            else:
+                _other(item)
+            print("\nEVENTS")
+            print("\n".join(lines(about)) if about else "  none")
+        return 0
+
+    return home.speak(options, describe)
+
+
+def _service(item: Object, pods: list[Object], settings: Settings) -> None:
+    meta, status = item["metadata"], item.get("status", {})
+    model = item["spec"].get("predictor", {}).get("model", {})
+    ready = waiting.condition(item, "Ready")
+    facts = {
+        "Name": f"{meta['namespace']}/{meta['name']}",
+        "URL": address(item, settings),
+        "Ready": f"{ready['status']} for {age(ready.get('lastTransitionTime', ''))}" if ready else "Unknown",
+        "Runtime": status.get("servingRuntimeName") or status.get("clusterServingRuntimeName"),
+        "Model": " · ".join(
+            part for part in (model.get("modelFormat", {}).get("name"), model.get("storageUri")) if part
+        ),
+        "Model state": _state(status.get("modelStatus", {})),
+        "Generation": f"{meta.get('generation')} (seen {status.get('observedGeneration')})",
+    }
+    for name, value in facts.items():
+        if value:
+            print(f"{name + ':':<13}{value}")
+    for problem in problems(item):
+        print(f"\n{problem}")
+    print("\nCONDITIONS")
+    for found in status.get("conditions", []):
+        words = " · ".join(part for part in (found.get("reason"), found.get("message")) if part)
+        print(f"  {found['type']:<28}{found['status']:<9}{words}".rstrip())
+    print("\nPODS")
+    for pod in pods:
+        print(f"  {_pod(pod)}")
+    if not pods:
+        print("  none")
+
+
+def _state(model: Object) -> str:
+    states = model.get("states", {})
+    words = [states.get("activeModelState"), model.get("transitionStatus")]
+    target = states.get("targetModelState")
+    if target and target != states.get("activeModelState"):
+        words.insert(1, f"next: {target}")
+    return " · ".join(word for word in words if word)
+
+
+def problems(item: Object) -> list[str]:
+    """What keeps a service from being as its spec says, each as a sentence with the next step; the worst first."""
+    found: list[str] = []
+    failure = item.get("status", {}).get("modelStatus", {}).get("lastFailureInfo", {})
+    if failure.get("message"):
+        found.append(failure["message"])
+    for condition in item.get("status", {}).get("conditions", []):
+        bad = condition["status"] != "True" and condition["type"] not in ("Stopped", "FieldsIgnored")
+        told = condition["type"] == "FieldsIgnored" and condition["status"] == "True"
+        message = condition.get("message")
+        if (bad or told) and message and not any(message in known or known in message for known in found):
+            found.append(message)
+    return found
+
+
+def _pod(pod: Object) -> str:
+    status = pod.get("status", {})
+    statuses = status.get("containerStatuses", []) + status.get("initContainerStatuses", [])
+    waiting_ = [s["state"]["waiting"] for s in statuses if s.get("state", {}).get("waiting")]
+    reason = next((w.get("reason") for w in waiting_ if w.get("reason")), status.get("phase", ""))
+    if pod["metadata"].get("deletionTimestamp"):
+        reason = "Terminating"
+    ready = sum(1 for s in status.get("containerStatuses", []) if s.get("ready"))
+    count = len(pod["spec"].get("containers", []))
+    restarts = sum(s.get("restartCount", 0) for s in statuses)
+    created = age(pod["metadata"].get("creationTimestamp", ""))
+    words = next((w.get("message") for w in waiting_ if w.get("message")), "")
+    line = f"{pod['metadata']['name']}  {ready}/{count} {reason}, {restarts} restarts, {created}"
+    return f"{line}\n    {words}" if words else line
+
+
+def _other(item: Object) -> None:
+    item["metadata"].pop("managedFields", None)
+    print(documents.dump(item), end="")

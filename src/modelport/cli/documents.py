@@ -1,0 +1,99 @@
+"""Objects in files, folders, standard input and addresses: YAML or JSON, one document or many, lists taken apart."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from modelport.cli import Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from modelport.kube.resource import Object
+
+ENDINGS = {".yaml", ".yml", ".json"}
+
+
+def read(places: list[str]) -> list[Object]:
+    """All objects, in order. A Mistake names the file, and the document in it."""
+    return [item for place in places for name, text in _texts(place) for item in _objects(name, text)]
+
+
+def dump(item: Any) -> str:
+    """YAML as people write it: block style, in the order that it has."""
+    import yaml
+
+    return yaml.safe_dump(item, sort_keys=False, default_flow_style=False, allow_unicode=True)
+
+
+def _texts(place: str) -> Iterator[tuple[str, str]]:
+    if place == "-":
+        yield "standard input", sys.stdin.read()
+        return
+    if place.startswith(("http://", "https://")):
+        import urllib.request
+
+        try:
+            with urllib.request.urlopen(place, timeout=30) as answer:  # noqa: S310 - its scheme was checked
+                yield place, answer.read().decode()
+        except OSError as error:
+            raise Mistake(f"-f {place}: {error}") from error
+        return
+    path = Path(place)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
+        if not files:
+            raise Mistake(f"-f {place}: no .yaml, .yml or .json file in this folder")
+    else:
+        files = [path]
+    for file in files:
+        try:
+            yield str(file), file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Mistake(f"-f {file}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _objects(name: str, text: str) -> Iterator[Object]:
+    import yaml
+
+    try:
+        documents: list[Any] = list(yaml.load_all(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        raise Mistake(f"-f {name}: no YAML: {error}") from error
+    for number, document in enumerate(documents, 1):
+        if document is None:
+            continue
+        if not isinstance(document, dict):
+            raise Mistake(f"-f {name}: document {number} is no object but {type(document).__name__}")
+        item = cast("Object", document)
+        if str(item.get("kind", "")).endswith("List") and "items" in item:
+            yield from cast("list[Object]", item["items"] or [])
+            continue
+        if not isinstance(item.get("metadata"), dict):
+            raise Mistake(f"-f {name}: document {number} ({item.get('kind', 'no kind')}) has no metadata")
+        yield item
+
+
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML whose dates stay text, as in Kubernetes."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    return Loader
+
+
+_Loader = _loader()
+
+
+def encode(item: Any) -> str:
+    """Indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(item), indent=2).decode()

@@ -1,0 +1,94 @@
+"""`modelport events`: what happened, oldest first."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from modelport.cli import home, naming
+
+if TYPE_CHECKING:
+    from modelport.cli import Commands
+    from modelport.kube.client import Client
+    from modelport.kube.resource import Object
+
+
+def register(commands: Commands) -> None:
+    """Adds the command."""
+    events = commands.add_parser(
+        "events", help="what happened", description="Lists events: modelport events [KIND/NAME]"
+    )
+    events.set_defaults(command=run)
+    home.add_dir(events)
+    home.add_namespace(events)
+    events.add_argument("what", nargs="?", metavar="KIND/NAME")
+    events.add_argument("-A", "--all-namespaces", action="store_true")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints them."""
+    target = naming.targets([options.what])[0] if options.what else None
+
+    async def list_(client: Client) -> list[Object]:
+        from modelport.kube.resource import EVENT
+
+        namespace = None if options.all_namespaces else options.namespace
+        return (await client.list(EVENT, namespace)).items
+
+    found = home.speak(options, list_)
+    if target is not None:
+        found = [event for event in found if concerns(event, target[0].kind, target[1])]
+    for line in lines(found):
+        print(line)
+    if not found:
+        home.note("No events.")
+    return 0
+
+
+def concerns(event: Object, kind: str, name: str) -> bool:
+    """Whether an event is about an object, or about a pod, Deployment or ReplicaSet that was made for it."""
+    about = event.get("involvedObject", {})
+    if about.get("kind") == kind and about.get("name") == name:
+        return True
+    return kind == "InferenceService" and any(
+        str(about.get("name", "")).startswith(f"{name}-{part}")
+        for part in ("predictor", "transformer", "explainer")
+    )
+
+
+def lines(events: list[Object]) -> list[str]:
+    """A line an event, oldest first."""
+    ordered = sorted(events, key=when)
+    return [
+        f"{age(when(event)):>6}  {event.get('type', ''):<8} {event.get('reason', ''):<24} "
+        f"{event['involvedObject'].get('kind', '')}/{event['involvedObject'].get('name', '')}: "
+        f"{event.get('message', '')}{_times(event)}"
+        for event in ordered
+    ]
+
+
+def when(event: Object) -> str:
+    """When it was last seen."""
+    return (
+        event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )
+
+
+def age(stamp: str) -> str:
+    """How long ago, as kubectl says it: 12s, 5m, 3h, 9d."""
+    if not stamp:
+        return "?"
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _times(event: Object) -> str:
+    count = event.get("count") or 1
+    return f" (x{count})" if count > 1 else ""

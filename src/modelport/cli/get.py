@@ -1,0 +1,145 @@
+"""`modelport get`: objects as tables, names, YAML or JSON."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from modelport.cli import Mistake, documents, home, naming
+from modelport.cli.home import note
+
+if TYPE_CHECKING:
+    from modelport.cli import Commands
+    from modelport.kube.client import Client
+    from modelport.kube.resource import Object, Resource
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+
+
+def register(commands: Commands) -> None:
+    """Adds the command."""
+    get = commands.add_parser(
+        "get", help="list objects", description="Lists objects: modelport get isvc [NAME …]"
+    )
+    get.set_defaults(command=run)
+    home.add_dir(get)
+    home.add_namespace(get)
+    get.add_argument("what", nargs="*", metavar="KIND [NAME …]", default=["isvc"], help="default: isvc")
+    get.add_argument("-A", "--all-namespaces", action="store_true")
+    get.add_argument("-l", "--selector", default="", metavar="LABELS", help="as in app=web,tier!=test")
+    get.add_argument("-w", "--watch", action="store_true", help="go on showing changes until interrupted")
+    get.add_argument("-o", "--output", choices=("table", "wide", "name", "yaml", "json"), default="table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints them; exit code 1 where a named one is missing."""
+    words: list[str] = options.what
+    if "/" in words[0]:
+        wanted = [(resource, [name]) for resource, name in naming.targets(words)]
+    else:
+        wanted = [(resource, words[1:]) for resource in naming.find(words[0])]
+    if options.watch and len(wanted) > 1:
+        raise Mistake("--watch shows one kind", "modelport get isvc -w")
+    return home.speak(options, lambda client: _get(client, wanted, options))
+
+
+async def _get(client: Client, wanted: list[tuple[Resource, list[str]]], options: argparse.Namespace) -> int:
+    from modelport.kube.errors import ApiError
+
+    items: list[Object] = []
+    shown = failed = 0
+    for resource, names in wanted:
+        namespace = None if options.all_namespaces or not resource.namespaced else options.namespace
+        if options.output in ("table", "wide"):
+            for name in names or [None]:
+                try:
+                    table = await client.request(
+                        "GET", resource.path(namespace, name), params=_params(options, name), accept=TABLE
+                    )
+                except ApiError as error:
+                    failed += 1
+                    note(f"error: {error.message}")
+                    continue
+                if table["rows"]:
+                    if shown:
+                        print()
+                    _print(table, options, resource, header=True)
+                    shown += 1
+            continue
+        if names:
+            for name in names:
+                try:
+                    items.append(await client.get(resource, namespace, name))
+                except ApiError as error:
+                    failed += 1
+                    note(f"error: {error.message}")
+        else:
+            items += (await client.list(resource, namespace, labels=options.selector)).items
+    if options.output == "name":
+        for item in items:
+            print(f"{naming.of(item).qualified}/{item['metadata']['name']}")
+    elif options.output in ("yaml", "json"):
+        one = len(items) == 1 and any(names for _, names in wanted)
+        whole: Any = items[0] if one else {"apiVersion": "v1", "kind": "List", "items": items}
+        print(documents.encode(whole) if options.output == "json" else documents.dump(whole), end="")
+        print() if options.output == "json" else None
+    elif not shown and not failed and not options.watch:
+        where = "in any namespace" if options.all_namespaces else f"in namespace {options.namespace}"
+        note(f"No {wanted[0][0].plural} {where}.")
+    if options.watch:
+        resource, names = wanted[0]
+        await _watch(client, resource, names, options)
+    return 1 if failed else 0
+
+
+def _params(options: argparse.Namespace, name: str | None) -> dict[str, str]:
+    return {"labelSelector": options.selector} if options.selector and name is None else {}
+
+
+async def _watch(client: Client, resource: Resource, names: list[str], options: argparse.Namespace) -> None:
+    namespace = None if options.all_namespaces else options.namespace
+    listing = await client.list(resource, namespace, labels=options.selector)
+    since = listing.resource_version
+    while True:
+        async for event in client.watch(resource, namespace, since=since, labels=options.selector):
+            since = event.object["metadata"]["resourceVersion"]
+            meta = event.object["metadata"]
+            if event.type == "BOOKMARK" or (names and meta["name"] not in names):
+                continue
+            if event.type == "DELETED":
+                note(f"{resource.qualified}/{meta['name']} deleted")
+                continue
+            table = await client.request(
+                "GET",
+                resource.path(meta.get("namespace"), None),
+                params={"fieldSelector": f"metadata.name={meta['name']}"},
+                accept=TABLE,
+            )
+            if options.output in ("table", "wide"):
+                _print(table, options, resource, header=False)
+            else:
+                print(f"{resource.qualified}/{meta['name']}", flush=True)
+
+
+def _print(table: Object, options: argparse.Namespace, resource: Resource, *, header: bool) -> None:
+    chosen = [
+        (number, column["name"])
+        for number, column in enumerate(table["columnDefinitions"])
+        if options.output == "wide" or not column.get("priority")
+    ]
+    heads = [name.upper() for _, name in chosen]
+    rows = [[_cell(row["cells"][number]) for number, _ in chosen] for row in table["rows"]]
+    if options.all_namespaces and resource.namespaced:
+        heads.insert(0, "NAMESPACE")
+        for row, source in zip(rows, table["rows"], strict=True):
+            row.insert(0, source.get("object", {}).get("metadata", {}).get("namespace", ""))
+    widths = [max([len(head), *(len(row[i]) for row in rows)]) for i, head in enumerate(heads)]
+    for row in [heads, *rows] if header else rows:
+        print(
+            "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(),
+            flush=True,
+        )
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,95 @@
+"""Which platform a command speaks to: `--dir`, its folder, and a client for its API server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from modelport.cli import Mistake
+
+if TYPE_CHECKING:
+    import argparse
+
+    from modelport.kube.client import Client
+    from modelport.local.folder import Folder, Settings
+
+T = TypeVar("T")
+
+
+def default() -> Path:
+    """MODELPORT_DIR, else `modelport` in the user's data directory."""
+    if given := os.environ.get("MODELPORT_DIR"):
+        return Path(given)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "modelport"
+
+
+def add_dir(parser: argparse.ArgumentParser) -> None:
+    """`--dir`."""
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=default(),
+        metavar="DIR",
+        help=f"the platform's folder (default {default()}; also: MODELPORT_DIR)",
+    )
+
+
+def add_namespace(parser: argparse.ArgumentParser) -> None:
+    """`-n`."""
+    parser.add_argument("-n", "--namespace", default="default", help="namespace (default: default)")
+
+
+def folder(options: argparse.Namespace) -> Folder:
+    """The folder that was named."""
+    from modelport.local.folder import Folder
+
+    return Folder(options.dir.expanduser().absolute())
+
+
+def settings(options: argparse.Namespace) -> Settings:
+    """What was chosen when the platform was first started. A Mistake where there is none."""
+    home = folder(options)
+    try:
+        found = home.settings()
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    if found is None:
+        raise Mistake(f"no platform in {home.path}", f"start one: modelport up --detach{_dir(options)}")
+    return found
+
+
+def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -> T:
+    """Runs `what` with a client of the platform's API server; its refusals become a Mistake."""
+    from modelport.kube.client import Client, Unreachable
+    from modelport.kube.errors import ApiError
+
+    settings(options)
+    home = folder(options)
+
+    async def run() -> T:
+        async with Client.from_kubeconfig(home.kubeconfig) as client:
+            return await what(client)
+
+    try:
+        return asyncio.run(run())
+    except Unreachable as error:
+        raise Mistake(
+            f"the platform in {home.path} does not answer ({error})",
+            f"start it: modelport up --detach{_dir(options)} · what runs: modelport status{_dir(options)}",
+        ) from error
+    except ApiError as error:
+        raise Mistake(error.message) from error
+
+
+def _dir(options: argparse.Namespace) -> str:
+    return "" if options.dir == default() else f" --dir {options.dir}"
+
+
+def note(text: str) -> None:
+    """For the person, not for the pipe."""
+    print(text, file=sys.stderr)

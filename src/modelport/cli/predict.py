@@ -1,0 +1,125 @@
+"""`modelport predict` and `modelport explain`: one request to a service, through the gateway."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelport.cli import Mistake, home, route
+from modelport.cli.home import note
+
+if TYPE_CHECKING:
+    from modelport.cli import Commands
+    from modelport.kube.client import Client
+    from modelport.kube.resource import Object
+    from modelport.local.folder import Settings
+
+
+def register(commands: Commands) -> None:
+    """Adds both commands."""
+    for verb, words in (
+        ("predict", "ask a service for predictions"),
+        ("explain", "ask a service for an explanation"),
+    ):
+        command = commands.add_parser(
+            verb, help=words, description=f"{words.capitalize()}, through the gateway."
+        )
+        command.set_defaults(command=run, verb=verb)
+        home.add_dir(command)
+        home.add_namespace(command)
+        command.add_argument("name", metavar="NAME", help="an InferenceService")
+        command.add_argument(
+            "-d",
+            "--data",
+            metavar="FILE_OR_JSON",
+            help="the body, or - for standard input (default: the model's example)",
+        )
+        command.add_argument(
+            "--protocol", choices=("v1", "v2"), help="default: by the body; without one v1 (explain: v1)"
+        )
+        command.add_argument(
+            "--model", metavar="NAME", help="the model's name, where it is not the service's"
+        )
+        command.add_argument(
+            "--key", default=os.environ.get("MODELPORT_KEY"), help="API key (also: MODELPORT_KEY)"
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Asks, and prints the answer; exit code 1 for an answer that is an error."""
+    from modelport.kinds.inferenceservice import INFERENCE_SERVICE
+
+    async def find(client: Client) -> Object:
+        return await client.get(INFERENCE_SERVICE, options.namespace, options.name)
+
+    settings = home.settings(options)
+    item = home.speak(options, find)
+    model = options.model or options.name
+    body = _body(options.data) if options.data else None
+    protocol = options.protocol or ("v2" if isinstance(body, dict) and "inputs" in body else "v1")
+    path = f"/v1/models/{model}:{options.verb}" if protocol == "v1" else f"/v2/models/{model}/infer"
+    if options.verb == "explain" and protocol == "v2":
+        raise Mistake("--protocol: explanations are asked for by v1")
+    if body is None:
+        body = _example(item, settings, path, options.key)
+        note(f"the model's example: {_short(body)}")
+    answer = route.ask(item, settings, "POST", path, body, options.key)
+    text = answer.body.decode(errors="replace")
+    if answer.status >= 400:
+        note(f"error: {answer.status}: {_words(text)}")
+        if answer.status == 401:
+            note("\nhint: --key KEY, or MODELPORT_KEY in the environment")
+        elif answer.status in (404, 503):
+            note(f"\nhint: modelport describe {options.name}")
+        return 1
+    print(text)
+    return 0
+
+
+def _body(given: str) -> Any:
+    if given == "-":
+        text, place = sys.stdin.read(), "standard input"
+    elif given.lstrip().startswith(("{", "[")):
+        text, place = given, "-d"
+    else:
+        place = given.removeprefix("@")
+        try:
+            text = Path(place).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Mistake(f"-d {place}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Mistake(f"{place}: no JSON: {error}") from error
+
+
+def _example(item: Object, settings: Settings, path: str, key: str | None) -> Any:
+    answer = route.ask(item, settings, "GET", "/openapi.json", key=key)
+    name = item["metadata"]["name"]
+    if answer.status != 200:
+        raise Mistake(
+            f"{name} gives no example ({answer.status}: {_words(answer.body.decode(errors='replace'))})",
+            "give a body: -d request.json",
+        )
+    try:
+        operation = json.loads(answer.body)["paths"][path]["post"]
+        return operation["requestBody"]["content"]["application/json"]["example"]
+    except (ValueError, KeyError) as error:
+        raise Mistake(f"{name} has no example", "give a body: -d request.json") from error
+
+
+def _words(text: str) -> str:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return text[:500]
+    return str(answer.get("error", answer)) if isinstance(answer, dict) else text[:500]  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+
+def _short(body: Any, most: int = 200) -> str:
+    text = json.dumps(body)
+    return text if len(text) <= most else text[:most] + " …"

@@ -1,0 +1,81 @@
+"""How a service is reached through this platform's gateway."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from modelport.cli import Mistake
+
+if TYPE_CHECKING:
+    from modelport.kube.resource import Object
+    from modelport.local.folder import Settings
+
+
+class Answer(msgspec.Struct):
+    """What the gateway answered."""
+
+    status: int
+    body: bytes
+
+
+def host(item: Object) -> str | None:
+    """The host name in a service's `status.url`."""
+    url: str | None = item.get("status", {}).get("url")
+    return urlsplit(url).hostname if url else None
+
+
+def address(item: Object, settings: Settings) -> str:
+    """An address that curl and browsers resolve without a header: its name under `.localhost`."""
+    found = host(item)
+    if found is None:
+        return ""
+    scheme = "https" if settings.tls_certificate else "http"
+    local = f"{found.partition('.')[0]}.localhost"
+    return f"{scheme}://{local}:{settings.gateway_port}"
+
+
+def ask(
+    item: Object,
+    settings: Settings,
+    method: str,
+    path: str,
+    body: Any = None,
+    key: str | None = None,
+    timeout_s: float = 120.0,
+) -> Answer:
+    """One request to a service, through the gateway. A Mistake where the gateway does not answer."""
+    name = host(item)
+    if name is None:
+        raise Mistake(
+            f"{item['metadata']['name']} has no address yet",
+            f"modelport describe {item['metadata']['name']} says what it waits for",
+        )
+    target = "127.0.0.1" if settings.host in ("0.0.0.0", "127.0.0.1", "localhost") else settings.host  # noqa: S104
+    connection: http.client.HTTPConnection
+    if settings.tls_certificate:
+        trust = ssl.create_default_context(cafile=settings.tls_certificate)
+        trust.check_hostname = False  # the certificate is the one that this platform was given
+        connection = http.client.HTTPSConnection(
+            target, settings.gateway_port, timeout=timeout_s, context=trust
+        )
+    else:
+        connection = http.client.HTTPConnection(target, settings.gateway_port, timeout=timeout_s)
+    headers = {"Host": name, "Content-Type": "application/json"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read())
+    except OSError as error:
+        raise Mistake(
+            f"the gateway at {target}:{settings.gateway_port} does not answer: {error}", "modelport status"
+        ) from error
+    finally:
+        connection.close()

@@ -1,0 +1,126 @@
+"""`modelport status`: the platform's processes, and what they use."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from modelport.cli import home
+
+if TYPE_CHECKING:
+    from modelport.cli import Commands
+    from modelport.local.folder import Folder
+    from modelport.local.process import Process
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One process."""
+
+    role: str
+    pid: int
+    memory_bytes: int | None
+    """Its proportional share (PSS), children that are no pods of their own included."""
+    name: str = ""
+
+
+def register(commands: Commands) -> None:
+    """Adds the command."""
+    status = commands.add_parser(
+        "status",
+        help="the platform's processes and what they use",
+        description="Lists the platform's processes: supervisor, control, node, gateway, fork servers and pods.",
+    )
+    status.set_defaults(command=run)
+    home.add_dir(status)
+    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints them; exit code 1 where one of the platform's own is missing."""
+    settings = home.settings(options)
+    folder = home.folder(options)
+    lines = processes(folder)
+    missing = [
+        role
+        for role in ("supervisor", "control", "node", "gateway")
+        if all(line.role != role for line in lines)
+    ]
+    total = sum(line.memory_bytes or 0 for line in lines)
+    if options.output == "json":
+        report = {
+            "dir": str(folder.path),
+            "gateway": f"{settings.host}:{settings.gateway_port}",
+            "api": f"127.0.0.1:{settings.api_port}",
+            "running": not missing,
+            "missing": missing,
+            "memory_bytes": total,
+            "processes": [msgspec.to_builtins(line) for line in lines],
+        }
+        json.dump(report, sys.stdout, indent=1)
+        print()
+        return 1 if missing else 0
+    print(f"{'ROLE':<12}{'PID':>8}{'MEMORY':>11}  NAME")
+    for line in lines:
+        memory = "-" if line.memory_bytes is None else f"{line.memory_bytes / 1e6:.1f} MB"
+        print(f"{line.role:<12}{line.pid:>8}{memory:>11}  {line.name}".rstrip())
+    print(f"{'total':<12}{'':>8}{total / 1e6:>8.1f} MB")
+    for role in missing:
+        home.note(f"{role}: not running")
+    if missing:
+        home.note("\nhint: modelport up --detach starts what is missing; what runs goes on")
+    return 1 if missing else 0
+
+
+def processes(folder: Folder) -> list[Line]:
+    """Those that run now, by what each wrote down; read from disk, so that it works with a dead API server."""
+    from modelport.local import process
+
+    lines: list[Line] = []
+    pods = _pods(folder)
+    own = {found.pid for _, found in pods}
+    roles = [(role, folder.run / f"{role}.json") for role in ("supervisor", "control", "node", "gateway")]
+    roles += [("forkserver", path) for path in sorted(folder.run.glob("forkserver-*.json"))]
+    servers: list[tuple[str, Process]] = []
+    for role, path in roles:
+        found = process.read(path)
+        if found is not None and found.alive:
+            servers.append((role, found))
+    own |= {found.pid for _, found in servers}
+    for role, found in servers:
+        lines.append(Line(role, found.pid, _memory(found.pid, own)))
+    for name, found in pods:
+        lines.append(Line("pod", found.pid, _memory(found.pid, own), name))
+    return lines
+
+
+def _memory(pid: int, others: set[int]) -> int | None:
+    """A process's and its descendants', except those that have a line of their own, and theirs."""
+    from modelport.local.process import Process, descendants
+
+    found = Process.of(pid)
+    if found is None or (own := found.memory_bytes()) is None:
+        return None
+    below = [Process.of(child) for child in descendants(pid, stop=others)]
+    return own + sum(child.memory_bytes() or 0 for child in below if child is not None)
+
+
+def _pods(folder: Folder) -> list[tuple[str, Process]]:
+    from modelport.local.process import Process
+
+    found: list[tuple[str, Process]] = []
+    for path in sorted(folder.pods.glob("*/state.json")):
+        try:
+            state = msgspec.json.decode(path.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            continue
+        for container, about in state.get("containers", {}).items():
+            if not about.get("pid"):
+                continue
+            process = Process(about["pid"], about["start"])
+            if process.alive:
+                found.append((f"{state['namespace']}/{state['name']}/{container}", process))
+    return found

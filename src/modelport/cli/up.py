@@ -1,0 +1,364 @@
+"""`modelport up`: the platform on this machine, in this terminal or detached."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import hashlib
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from modelport.cli import Mistake, home
+from modelport.cli.home import note
+
+if TYPE_CHECKING:
+    from modelport.cli import Commands
+    from modelport.local.folder import Folder, Settings
+
+FIRST_PORT, LAST_PORT = 8080, 8179
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+START_LIMIT_S = 120.0
+
+DESCRIPTION = """\
+Starts the platform: KServe's API on this machine, models as processes, one address for their requests. It keeps its
+state in --dir; stopped and started again, it serves what it served before.
+"""
+
+
+def register(commands: Commands) -> None:
+    """Adds the command."""
+    up = commands.add_parser("up", help="start the platform on this machine", description=DESCRIPTION)
+    up.set_defaults(command=run)
+    home.add_dir(up)
+    up.add_argument("--detach", action="store_true", help="return once it runs; `modelport down` stops it")
+    up.add_argument(
+        "--port", type=int, metavar="N", help="where requests come in (default: the next free one from 8080)"
+    )
+    up.add_argument("--host", help="address to bind (default 127.0.0.1); others need TLS and keys")
+    up.add_argument(
+        "--tls-certificate", metavar="FILE", help="PEM certificate chain; read again when it changes"
+    )
+    up.add_argument("--tls-key", metavar="FILE", help="PEM private key")
+    up.add_argument(
+        "--insecure", action="store_true", help="bind --host without TLS and keys: whoever reaches it may ask"
+    )
+    up.add_argument(
+        "--mirror",
+        action="append",
+        default=[],
+        metavar="FROM=TO",
+        help="fetch URIs that begin with FROM from TO, as in gs://kfserving-examples/=file:///srv/; repeatable",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Starts it; in the foreground, stops it at the end."""
+    from modelport.local.supervisor import AlreadyRunning, PortTaken, Supervisor
+
+    folder = home.folder(options)
+    try:
+        folder.make()
+    except OSError as error:
+        raise Mistake(f"--dir: {folder.path} cannot be written: {error.strerror}") from error
+    mirrors = _mirrors(options.mirror)
+    if (pid := _running(folder)) is not None:
+        settings = home.settings(options)
+        note(f"The platform in {folder.path} runs already (pid {pid}).")
+        if mirrors:
+            home.speak(options, lambda client: _keep_mirrors(client, mirrors))
+        announce(folder, settings)
+        return 0
+    settings = _choose(options, folder)
+    _certificates(folder)
+    _access(folder, settings)
+    if options.detach:
+        _detached(folder)
+        _await_ready(folder, options, mirrors)
+        announce(folder, settings)
+        return 0
+    try:
+        supervisor = Supervisor(folder, settings)
+        supervisor.prepare()
+    except AlreadyRunning as error:
+        raise Mistake(f"the platform in {folder.path} runs already (pid {error})") from error
+    except PortTaken as error:
+        raise Mistake(
+            f"--port: {error}", "stop what listens there, or choose another: modelport up --port N"
+        ) from error
+    supervisor.run(lambda: _tell_when_ready(folder, settings, options, mirrors))
+    return 0
+
+
+def announce(folder: Folder, settings: Settings) -> None:
+    """Says where the platform is and what to do next."""
+    scheme = "https" if settings.tls_certificate else "http"
+    home_flag = "" if folder.path == home.default().absolute() else f" --dir {folder.path}"
+    print(f"gateway     {scheme}://{settings.host}:{settings.gateway_port}")
+    print(f"kubeconfig  {folder.kubeconfig}")
+    print(f"folder      {folder.path}")
+    note(f"\nNext: modelport deploy ./model.joblib{home_flag}\nStop: modelport down{home_flag}")
+
+
+def _running(folder: Folder) -> int | None:
+    import fcntl
+
+    from modelport.local import process
+
+    with (folder.run / "supervisor.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found = process.read(folder.run / "supervisor.json")
+            return found.pid if found else 0
+    return None
+
+
+def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
+    from modelport.local.folder import Settings
+
+    try:
+        known = folder.settings()
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    host = options.host or (known.host if known else "127.0.0.1")
+    if bool(options.tls_certificate) != bool(options.tls_key):
+        raise Mistake("--tls-certificate and --tls-key go together", "give both, or neither")
+    certificate, key = options.tls_certificate, options.tls_key
+    if certificate is None and known is not None:
+        certificate, key = known.tls_certificate, known.tls_key
+    for file in (certificate, key):
+        if file is not None and not Path(file).is_file():
+            raise Mistake(f"{file}: no such file")
+    if host not in LOOPBACK and not options.insecure and certificate is None:
+        raise Mistake(
+            f"--host {host}: others would reach it without TLS",
+            "give --tls-certificate and --tls-key (requests then need a key: docs/how-to/access.md), or --insecure",
+        )
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise Mistake(f"--port: must be a port, 1 to 65535, got {options.port}")
+    settings = Settings(
+        gateway_port=options.port or (known.gateway_port if known else _free_port(host)),
+        api_port=known.api_port if known else _any_port(),
+        pod_network=known.pod_network if known else f"127.{random.SystemRandom().randint(16, 250)}",
+        host=host,
+        tls_certificate=certificate and str(Path(certificate).absolute()),
+        tls_key=key and str(Path(key).absolute()),
+        require_keys=host not in LOOPBACK and not options.insecure,
+    )
+    folder.keep(settings)
+    return settings
+
+
+def _free_port(host: str) -> int:
+    for port in range(FIRST_PORT, LAST_PORT + 1):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise Mistake(f"--host: {host} is no address of this machine") from error
+                continue
+            return port
+    raise Mistake(
+        f"all ports from {FIRST_PORT} to {LAST_PORT} are in use", "choose one: modelport up --port N"
+    )
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _certificates(folder: Folder) -> None:
+    """The API server's certificate, and the authority that its clients trust: made once."""
+    from modelport import _dataplane
+    from modelport.local.folder import write
+
+    if folder.key.exists() and folder.certificate.exists() and folder.authority.exists():
+        return
+    names = ["localhost", "127.0.0.1", "::1", "kubernetes.default.svc"]
+    authority, certificate, key = _dataplane.self_signed(names, 3650)
+    write(folder.authority, authority.encode(), 0o644)
+    write(folder.certificate, certificate.encode(), 0o644)
+    write(folder.key, key.encode())
+
+
+def _access(folder: Folder, settings: Settings) -> None:
+    """Tokens of three roles, and a kubeconfig with the administrator's."""
+    from modelport.local.folder import write
+
+    if folder.kubeconfig.exists() and folder.tokens.exists():
+        return
+    tokens = {role: secrets.token_urlsafe(32) for role in ("admin", "edit", "view")}
+    kept = [
+        {"name": role, "role": role, "sha256": hashlib.sha256(token.encode()).hexdigest()}
+        for role, token in tokens.items()
+    ]
+    write(folder.tokens, msgspec.json.format(msgspec.json.encode({"tokens": kept})))
+    for role, token in tokens.items():
+        path = folder.kubeconfig if role == "admin" else folder.path / f"kubeconfig-{role}"
+        write(path, _kubeconfig(folder, settings, token))
+
+
+def _kubeconfig(folder: Folder, settings: Settings, token: str) -> bytes:
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": "modelport",
+                "cluster": {
+                    "server": f"https://127.0.0.1:{settings.api_port}",
+                    "certificate-authority-data": _base64(folder.authority.read_bytes()),
+                },
+            }
+        ],
+        "users": [{"name": "modelport", "user": {"token": token}}],
+        "contexts": [
+            {
+                "name": "modelport",
+                "context": {"cluster": "modelport", "user": "modelport", "namespace": "default"},
+            }
+        ],
+        "current-context": "modelport",
+    }
+    return msgspec.yaml.encode(config)
+
+
+def _base64(content: bytes) -> str:
+    import base64
+
+    return base64.b64encode(content).decode()
+
+
+def _mirrors(pairs: list[str]) -> dict[str, str]:
+    mirrors: dict[str, str] = {}
+    for pair in pairs:
+        source, equals, target = pair.partition("=")
+        if not (source and equals and target):
+            raise Mistake(
+                f"--mirror: must be FROM=TO, got {pair!r}", "as in gs://models/=file:///srv/models/"
+            )
+        mirrors[source] = target
+    return mirrors
+
+
+async def _keep_mirrors(client: object, mirrors: dict[str, str]) -> None:
+    from modelport.kube.client import Client
+    from modelport.kube.resource import CONFIG_MAP
+
+    assert isinstance(client, Client)  # noqa: S101 - for the type checker
+    await client.apply(
+        CONFIG_MAP,
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "modelport-config", "namespace": "kserve"},
+            "data": {"mirrors": msgspec.json.encode(mirrors).decode()},
+        },
+        field_manager="modelport-up",
+    )
+
+
+def _detached(folder: Folder) -> None:
+    log = folder.logs / "supervisor.log"
+    with log.open("ab") as out:
+        subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "modelport.local.supervisor", "--dir", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        ).returncode = 0  # it is to outlive this command
+
+
+def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str, str]) -> None:
+    until = time.monotonic() + START_LIMIT_S
+    began = time.monotonic()
+    missing = "the supervisor"
+    pause = threading.Event()
+    while time.monotonic() < until:
+        missing = missing_part(folder)
+        if missing is None:
+            if mirrors:
+                home.speak(options, lambda client: _keep_mirrors(client, mirrors))
+            return
+        if time.monotonic() - began > 2.0 and _running(folder) is None:
+            break
+        pause.wait(0.05)
+    lines = "\n".join(_last_lines(folder))
+    raise Mistake(f"the platform does not start: {missing} does not answer\n{lines}", f"logs: {folder.logs}")
+
+
+def _last_lines(folder: Folder, count: int = 5) -> list[str]:
+    found: list[str] = []
+    for role in ("supervisor", "control", "node", "gateway"):
+        with contextlib.suppress(OSError):
+            lines = (folder.logs / f"{role}.log").read_text(errors="replace").splitlines()[-count:]
+            found += [f"  {role}: {line}" for line in lines]
+    return found
+
+
+def missing_part(folder: Folder) -> str | None:
+    """What does not answer yet, or None when requests and applies are welcome."""
+    import asyncio
+
+    from modelport.kube.client import Client, Unreachable
+    from modelport.kube.errors import ApiError
+    from modelport.kube.resource import NODE
+
+    async def ask() -> str | None:
+        async with Client.from_kubeconfig(folder.kubeconfig, timeout_s=5.0) as client:
+            try:
+                await client.request("GET", "/readyz", accept="*/*")
+                node = await client.find(NODE, None, "local")
+            except (Unreachable, ApiError):
+                return "the API server"
+        conditions = (node or {}).get("status", {}).get("conditions", [])
+        if not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+            return "the node"
+        return None
+
+    if not folder.kubeconfig.exists():
+        return "the API server"
+    return asyncio.run(ask()) or (None if _gateway_answers(folder) else "the gateway")
+
+
+def _gateway_answers(folder: Folder) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(5.0)
+        try:
+            connection.connect(str(folder.admin_socket))
+            connection.sendall(b"GET /status HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+            return connection.recv(64).startswith(b"HTTP/1.1 200")
+        except OSError:
+            return False
+
+
+def _tell_when_ready(
+    folder: Folder, settings: Settings, options: argparse.Namespace, mirrors: dict[str, str]
+) -> None:
+    def tell() -> None:
+        try:
+            _await_ready(folder, options, mirrors)
+        except Mistake as mistake:
+            note(f"error: {mistake}\n\nhint: {mistake.hint}")
+            return
+        announce(folder, settings)
+
+    note(f"modelport {version('modelport')}: starting the platform in {folder.path}")
+    threading.Thread(target=tell, daemon=True, name="tell").start()

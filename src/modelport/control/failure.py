@@ -1,0 +1,109 @@
+"""Why a pod does not get Ready, in the words of whoever failed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from modelport.kube.meta import controller_of
+from modelport.kube.part import mapping, objects
+from modelport.kube.resource import Object
+from modelport.render.storage import INITIALIZER
+
+HOPELESS = (
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImagePull",
+    "ErrImageNotKnown",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RunContainerError",
+)
+"""Reasons for waiting that no waiting mends."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong in a pod's container."""
+
+    message: str
+    reason: str
+    """KServe's: ModelLoadFailed or RuntimeUnhealthy."""
+    pod: str
+    container: str
+    time: str = ""
+    exit_code: int | None = None
+
+
+def of_pods(pods: Iterable[Object]) -> Failure | None:
+    """The failure of the newest pod that has one."""
+    ordered = sorted(
+        pods, key=lambda p: (p["metadata"].get("creationTimestamp") or "", p["metadata"]["name"])
+    )
+    for pod in reversed(ordered):
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        found = of_pod(pod)
+        if found is not None:
+            return found
+    return None
+
+
+def of_pod(pod: Object) -> Failure | None:
+    """A pod's failure, or None while there is hope."""
+    status = pod.get("status", {})
+    groups = (status.get("initContainerStatuses"), status.get("containerStatuses"))
+    for container in (one for group in groups for one in objects(group)):
+        found = _of_container(pod, container)
+        if found is not None:
+            return found
+    if status.get("phase") == "Failed":
+        words = status.get("message") or status.get("reason") or "the pod failed"
+        return Failure(message=words, reason="ModelLoadFailed", pod=pod["metadata"]["name"], container="")
+    for condition in objects(status.get("conditions")):
+        unfit = condition["type"] == "PodScheduled" and condition["status"] == "False"
+        if unfit and condition.get("message"):
+            return Failure(
+                message=condition["message"],
+                reason="RuntimeUnhealthy",
+                pod=pod["metadata"]["name"],
+                container="",
+            )
+    return None
+
+
+def _of_container(pod: Object, container: Object) -> Failure | None:
+    state, last = container.get("state", {}), container.get("lastState", {})
+    waiting, ended = state.get("waiting"), state.get("terminated") or last.get("terminated")
+    died = ended is not None and ended.get("exitCode", 0) != 0
+    hopeless = waiting is not None and waiting.get("reason") in HOPELESS
+    if container.get("ready") or (container.get("started") and "running" in state):
+        return None
+    if not hopeless and not (died and "running" not in state):
+        return None
+    words = mapping(ended).get("message") if died else None
+    words = (
+        words
+        or mapping(waiting).get("message")
+        or mapping(ended).get("reason")
+        or mapping(waiting).get("reason")
+    )
+    name = container["name"]
+    text = str(words or "it ended").strip()
+    if died and not mapping(ended).get("message"):
+        text = f"container {name}: {text} (exit code {mapping(ended).get('exitCode')})"
+    return Failure(
+        message=text,
+        reason="ModelLoadFailed" if name == INITIALIZER or died else "RuntimeUnhealthy",
+        pod=pod["metadata"]["name"],
+        container=name,
+        time=mapping(ended).get("finishedAt") or "",
+        exit_code=mapping(ended).get("exitCode") if died else None,
+    )
+
+
+def owner_uid(item: Object) -> str:
+    """Uid of an object's controller; empty without one."""
+    owner = controller_of(item)
+    return str(owner["uid"]) if owner else ""

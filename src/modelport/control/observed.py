@@ -1,0 +1,102 @@
+"""What is seen of a service's objects: the input of `status`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from modelport.control import failure
+from modelport.control.failure import Failure
+from modelport.kube.condition import find_condition, is_true
+from modelport.kube.part import mapping, objects
+from modelport.kube.resource import Object
+
+REVISION = "deployment.kubernetes.io/revision"
+
+
+class Component(msgspec.Struct, kw_only=True):
+    """One component as it is."""
+
+    exists: bool = False
+    available: bool = False
+    """Enough pods, of whatever version, answer."""
+    latest: bool = False
+    """Pods of the newest version answer, and nothing older is left to replace."""
+    started: bool = False
+    """Pods of the newest version are there."""
+    ready_pods: int = 0
+    failed_pods: int = 0
+    failure: Failure | None = None
+    """Of the newest version's pods."""
+    reason: str = ""
+    message: str = ""
+    """What the Deployment says while it is not available."""
+
+
+class Observed(msgspec.Struct, kw_only=True):
+    """A service's objects as they are."""
+
+    components: Mapping[str, Component] = msgspec.field(default_factory=dict[str, Component])
+    routes: Mapping[str, str | None] = msgspec.field(default_factory=dict[str, str | None])
+    """By name: None where the route is in force, else what it waits for."""
+
+
+def component(deployment: Object | None, sets: Iterable[Object], pods: Iterable[Object]) -> Component:
+    """A component by its Deployment, ReplicaSets and pods."""
+    if deployment is None:
+        return Component()
+    status = deployment.get("status", {})
+    fresh = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+    wanted = deployment["spec"].get("replicas", 1)
+    newest = max(sets, key=_revision, default=None)
+    all_pods = list(pods)
+    uid = newest["metadata"]["uid"] if newest is not None else ""
+    new = [pod for pod in all_pods if uid and failure.owner_uid(pod) == uid] if fresh else []
+    found = failure.of_pods(new)
+    available = find_condition(status.get("conditions"), "Available") or {}
+    replica_failure = find_condition(status.get("conditions"), "ReplicaFailure") or {}
+    if replica_failure.get("status") == "True" and found is None:
+        found = Failure(
+            message=replica_failure.get("message", "pods cannot be made"),
+            reason="RuntimeUnhealthy",
+            pod="",
+            container="",
+        )
+    updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
+    ready_new = sum(1 for pod in new if is_true(pod, "Ready"))
+    return Component(
+        exists=True,
+        available=is_true(deployment, "Available"),
+        latest=fresh and updated >= wanted and total <= updated and ready_new >= wanted,
+        started=bool(new),
+        ready_pods=sum(1 for pod in all_pods if is_true(pod, "Ready")),
+        failed_pods=sum(1 for pod in new if failure.of_pod(pod) is not None),
+        failure=found,
+        reason=available.get("reason", ""),
+        message=available.get("message", ""),
+    )
+
+
+def route(item: Object | None) -> str | None:
+    """None where a gateway has accepted the route, else what it waits for."""
+    if item is None:
+        return "it is not created yet"
+    parents = objects(item.get("status", {}).get("parents"))
+    if not parents:
+        return "no gateway has taken it yet"
+    for parent in parents:
+        for kind in ("Accepted", "ResolvedRefs"):
+            condition = find_condition(parent.get("conditions"), kind)
+            if condition is not None and condition["status"] != "True":
+                return (
+                    condition.get("message") or condition.get("reason") or f"{kind} is {condition['status']}"
+                )
+            if condition is None and kind == "Accepted":
+                return "no gateway has accepted it yet"
+    return None
+
+
+def _revision(item: Object) -> tuple[int, str]:
+    text = mapping(item["metadata"].get("annotations")).get(REVISION, "0")
+    return (int(text) if str(text).isdecimal() else 0, item["metadata"].get("creationTimestamp") or "")

@@ -1,0 +1,209 @@
+"""An InferenceService's status out of its plan and what is seen of it. Pure: `now` is given.
+
+KServe's conditions and words, and where KServe leaves the reader alone, the cause and the next step.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from modelport.control.observed import Component, Observed
+from modelport.kinds.inferenceservice.spec import InferenceService
+from modelport.kube.condition import find_condition, remove_condition, set_condition
+from modelport.kube.meta import timestamp
+from modelport.kube.part import mapping, objects
+from modelport.kube.resource import Object
+from modelport.render.rendered import Rendered
+
+Truth = Literal["True", "False", "Unknown"]
+CONDITIONS = {"predictor": "PredictorReady", "transformer": "TransformerReady", "explainer": "ExplainerReady"}
+LATEST = "LatestDeploymentReady"
+
+
+def status(
+    service: InferenceService, before: Object, rendered: Rendered, observed: Observed, now: datetime
+) -> Object:
+    """The whole status, as it is to be written."""
+    conditions: list[Object] = objects(before.get("conditions"))
+    found: Object = {
+        "observedGeneration": service.metadata.generation,
+        "deploymentMode": before.get("deploymentMode") or "Standard",
+    }
+    if rendered.stopped:
+        return found | {"conditions": _stopped(conditions, now)}
+    conditions = _set(conditions, "Stopped", "False", "", "", now)
+    conditions = _components(conditions, rendered, observed, service.metadata.name, now)
+    conditions = _ingress(conditions, rendered, observed, now)
+    conditions = _latest(conditions, rendered, observed, service.metadata.name, now)
+    conditions = _ignored(conditions, rendered, now)
+    conditions = _ready(conditions, now)
+    if rendered.runtime:
+        found["clusterServingRuntimeName" if rendered.cluster_runtime else "servingRuntimeName"] = (
+            rendered.runtime
+        )
+    url = rendered.url or before.get("url")
+    ingress = find_condition(conditions, "IngressReady")
+    if url and ingress is not None and ingress["status"] == "True":
+        found["url"] = url
+        found["address"] = {"url": rendered.address or mapping(before.get("address")).get("url", "")}
+    found["components"] = {
+        name: {"url": rendered.component_urls[name]}
+        for name, component in observed.components.items()
+        if component.available and name in rendered.component_urls
+    } or before.get("components", {})
+    found["modelStatus"] = _model(rendered, observed, before, now)
+    found["conditions"] = conditions
+    return found
+
+
+def _set(
+    conditions: list[Object],
+    kind: str,
+    truth: Truth,
+    reason: str,
+    message: str,
+    now: datetime,
+    severity: str = "",
+) -> list[Object]:
+    return set_condition(conditions, kind, truth, reason, message, now, severity=severity)
+
+
+def _stopped(conditions: list[Object], now: datetime) -> list[Object]:
+    for kind in ("PredictorReady", "IngressReady", "Ready"):
+        conditions = _set(conditions, kind, "False", "Stopped", "", now)
+    for kind in ("TransformerReady", "ExplainerReady", "FieldsIgnored", LATEST):
+        conditions = remove_condition(conditions, kind)
+    return _set(conditions, "Stopped", "True", "Stopped", "", now)
+
+
+def _components(
+    conditions: list[Object], rendered: Rendered, observed: Observed, name: str, now: datetime
+) -> list[Object]:
+    wanted = {part.component for part in rendered.parts} | {"predictor"}
+    for component, kind in CONDITIONS.items():
+        seen = observed.components.get(component)
+        if component not in wanted and not (rendered.problems and seen is not None and seen.exists):
+            conditions = remove_condition(conditions, kind)
+            continue
+        truth, reason, message = _truth(component, seen or Component(), rendered)
+        conditions = _set(conditions, kind, truth, reason, message, now)
+    return conditions
+
+
+def _truth(component: str, seen: Component, rendered: Rendered) -> tuple[Truth, str, str]:
+    if seen.available:
+        return "True", "", ""
+    if rendered.problems:
+        first = rendered.problems[0]
+        if component == "predictor" or first.field.startswith(f"spec.{component}"):
+            return "False", first.reason, str(first)
+    if seen.failure is not None:
+        return "False", seen.failure.reason, seen.failure.message
+    if not seen.exists:
+        return "Unknown", "Creating", "its Deployment is being made"
+    return "False", seen.reason or "MinimumReplicasUnavailable", seen.message or "its pods are starting"
+
+
+def _ingress(conditions: list[Object], rendered: Rendered, observed: Observed, now: datetime) -> list[Object]:
+    kind = "IngressReady"
+    present = find_condition(conditions, kind)
+    if rendered.problems:
+        # What serves goes on; what never did has no way in.
+        if (
+            present is not None
+            and present["status"] == "True"
+            and observed.components.get("predictor", Component()).exists
+        ):
+            return conditions
+        return _set(
+            conditions, kind, "False", "Predictor ingress not created", str(rendered.problems[0]), now
+        )
+    for component, words in (
+        ("predictor", "Predictor"),
+        ("transformer", "Transformer"),
+        ("explainer", "Explainer"),
+    ):
+        if any(part.component == component for part in rendered.parts):
+            seen = observed.components.get(component, Component())
+            if not seen.available:
+                return _set(conditions, kind, "False", f"{words} Deployment NotReady", "", now)
+    for name, waits in observed.routes.items():
+        if waits is not None:
+            return _set(conditions, kind, "False", "HttpRouteNotReady", f"HTTPRoute {name}: {waits}", now)
+    return _set(conditions, kind, "True", "", "", now)
+
+
+def _latest(
+    conditions: list[Object], rendered: Rendered, observed: Observed, name: str, now: datetime
+) -> list[Object]:
+    """Whether the newest spec serves: what Ready does not tell while the previous version keeps serving."""
+    serving = any(component.available for component in observed.components.values())
+    after = f" · the previous version keeps serving · next: modelport rollout undo {name}" if serving else ""
+    if rendered.problems:
+        problem = rendered.problems[0]
+        return _set(conditions, LATEST, "False", problem.reason, f"{problem}{after}", now)
+    for component in observed.components.values():
+        if component.failure is not None and not component.latest:
+            found = component.failure
+            return _set(conditions, LATEST, "False", found.reason, f"{found.message}{after}", now)
+    if all(component.latest for component in observed.components.values()) and observed.components:
+        return _set(conditions, LATEST, "True", "", "", now)
+    return _set(conditions, LATEST, "Unknown", "InProgress", "pods of the newest spec are starting", now)
+
+
+def _ignored(conditions: list[Object], rendered: Rendered, now: datetime) -> list[Object]:
+    if not rendered.ignored:
+        return remove_condition(conditions, "FieldsIgnored")
+    words = f"accepted, but not carried out yet: {', '.join(rendered.ignored)}"
+    return _set(conditions, "FieldsIgnored", "True", "NotCarriedOut", words, now, "Info")
+
+
+def _ready(conditions: list[Object], now: datetime) -> list[Object]:
+    for kind in ("PredictorReady", "IngressReady"):
+        found = find_condition(conditions, kind) or {"status": "Unknown"}
+        if found["status"] != "True":
+            return _set(
+                conditions, "Ready", found["status"], found.get("reason", ""), found.get("message", ""), now
+            )
+    return _set(conditions, "Ready", "True", "", "", now)
+
+
+def _model(rendered: Rendered, observed: Observed, before: Object, now: datetime) -> Object:
+    seen = observed.components.get("predictor", Component())
+    active = "Loaded" if seen.ready_pods else ""
+    model: Object = {"copies": {"failedCopies": seen.failed_pods, "totalCopies": seen.ready_pods}}
+    if rendered.problems:
+        problem = rendered.problems[0]
+        model["transitionStatus"] = "InvalidSpec"
+        model["states"] = {"activeModelState": active, "targetModelState": "FailedToLoad"}
+        model["lastFailureInfo"] = _info(
+            before, {"reason": problem.reason, "message": str(problem)}, timestamp(now)
+        )
+        return model
+    if seen.latest:
+        model["transitionStatus"] = "UpToDate"
+        model["states"] = {"activeModelState": "Loaded", "targetModelState": "Loaded"}
+        return model
+    if seen.failure is not None:
+        found = seen.failure
+        info: Object = {"reason": found.reason, "message": found.message, "location": found.pod}
+        if found.exit_code is not None:
+            info["exitCode"] = found.exit_code
+        model["transitionStatus"] = "BlockedByFailedLoad"
+        model["states"] = {"activeModelState": active, "targetModelState": "FailedToLoad"}
+        model["lastFailureInfo"] = _info(before, info, found.time or timestamp(now))
+        return model
+    model["transitionStatus"] = "InProgress"
+    model["states"] = {
+        "activeModelState": active,
+        "targetModelState": "Loading" if seen.started else "Pending",
+    }
+    return model
+
+
+def _info(before: Object, info: Object, time: str) -> Object:
+    """With the time at which it was first seen."""
+    known = mapping(mapping(before.get("modelStatus")).get("lastFailureInfo"))
+    same = known.get("message") == info["message"] and known.get("reason") == info["reason"]
+    return info | {"time": known.get("time", time) if same else time}

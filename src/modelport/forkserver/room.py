@@ -1,0 +1,85 @@
+"""Entering namespaces, in a process that has just been forked and has one thread."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from pathlib import Path
+
+from modelport.wire.fork import Mount, Room
+
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
+_KEPT = {"nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "noatime": 0x400, "nodiratime": 0x800, "relatime": 0x200000}
+"""Flags of a mount that a user namespace may not take away when it remounts."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Shut(Exception):
+    """A namespace cannot be entered or furnished. The message says which step failed and what to do."""
+
+
+def enter(room: Room) -> None:
+    """Enters the room and puts its mounts in place. Raises Shut."""
+    # All files are opened before the first step: afterwards /proc may show another world.
+    files = [
+        (kind, os.open(path, os.O_RDONLY | os.O_CLOEXEC), path)
+        for kind, path in (
+            (CLONE_NEWUSER, room.user),
+            (CLONE_NEWNET, room.network),
+            (CLONE_NEWNS, room.mount),
+        )
+        if path
+    ]
+    for kind, descriptor, path in files:
+        _check(_libc.setns(descriptor, kind), f"entering {path}")
+        os.close(descriptor)
+    if room.hostname:
+        _check(_libc.unshare(CLONE_NEWUTS), "a host name of its own")
+        socket.sethostname(room.hostname[:64])
+    if room.mounts and not room.mount:
+        _check(_libc.unshare(CLONE_NEWNS), "a mount namespace of its own")
+        _mount("none", "/", MS_REC | MS_PRIVATE)
+        for mount in room.mounts:
+            _bind(mount)
+
+
+def _bind(mount: Mount) -> None:
+    target = Path(mount.target)
+    try:
+        if Path(mount.source).is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+    except OSError as error:
+        raise Shut(
+            f"mountPath {mount.target}: there is no such place on this machine and it cannot be made "
+            f"({error.strerror}). Make it once: sudo mkdir -p {mount.target}"
+        ) from error
+    _mount(mount.source, mount.target, MS_BIND | MS_REC)
+    if mount.read_only:
+        _mount("none", mount.target, MS_REMOUNT | MS_BIND | MS_RDONLY | _flags(mount.target))
+
+
+def _flags(target: str) -> int:
+    """Flags of the mount at `target`, which a remount has to repeat."""
+    found = 0
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[4] == target:
+            found = sum(_KEPT.get(option, 0) for option in fields[5].split(","))
+    return found
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    done = _libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None)
+    _check(done, f"mounting {source} at {target}")
+
+
+def _check(result: int, step: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise Shut(f"{step}: {os.strerror(number)}. `modelport doctor` says what this machine allows.")

@@ -1,0 +1,76 @@
+"""The ClusterServingRuntimes that come with the platform: KServe's by their names, served by our own server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelport.kube.resource import Object
+
+IMAGE = "modelport/server"
+CONTAINER = "kserve-container"
+
+
+def runtimes(version: str) -> list[Object]:
+    """All of them, with images of this version of Modelport."""
+    return [
+        _runtime("kserve-sklearnserver", version, [("sklearn", "1")]),
+        _runtime("kserve-xgbserver", version, [("xgboost", "2")], extra=["--nthread=1"]),
+        _runtime("kserve-lgbserver", version, [("lightgbm", "4")], extra=["--nthread=1"]),
+        _runtime(
+            "kserve-predictiveserver",
+            version,
+            [("sklearn", "1"), ("xgboost", "2"), ("lightgbm", "4")],
+            priority=3,
+            auto_select=False,
+        ),
+        _runtime("modelport-catboost", version, [("catboost", "1")]),
+        _runtime("modelport-onnx", version, [("onnx", "1")]),
+        _runtime("modelport-pytorch", version, [("pytorch", "1"), ("pytorch", "2")]),
+    ]
+
+
+def _runtime(
+    name: str,
+    version: str,
+    formats: Sequence[tuple[str, str]],
+    *,
+    priority: int = 1,
+    auto_select: bool = True,
+    extra: Sequence[str] = (),
+) -> Object:
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ClusterServingRuntime",
+        "metadata": {"name": name},
+        "spec": {
+            "annotations": {"prometheus.kserve.io/port": "8080", "prometheus.kserve.io/path": "/metrics"},
+            "supportedModelFormats": [
+                {"name": model_format, "version": number, "autoSelect": auto_select, "priority": priority}
+                for model_format, number in formats
+            ],
+            "protocolVersions": ["v1", "v2", "grpc-v2"],
+            "containers": [
+                {
+                    "name": CONTAINER,
+                    "image": f"{IMAGE}:{version}",
+                    "args": [
+                        "--model_name={{.Name}}",
+                        "--model_dir=/mnt/models",
+                        "--http_port=8080",
+                        "--one-port",
+                        *extra,
+                    ],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "privileged": False,
+                        "runAsNonRoot": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "resources": {
+                        "requests": {"cpu": "1", "memory": "2Gi"},
+                        "limits": {"cpu": "1", "memory": "2Gi"},
+                    },
+                }
+            ],
+        },
+    }

@@ -1,0 +1,96 @@
+"""A kind as an API server needs it: its names, its schema, its columns, and its two hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from modelport.kinds.problem import Problem
+from modelport.kube.resource import Object, Resource
+
+
+class Related(Protocol):
+    """What defaulting and validation may look up. Plain reads; nothing waits."""
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """One object."""
+        ...
+
+    def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
+        """All objects, or those of a namespace."""
+        ...
+
+
+class PrinterColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of `kubectl get`, as in a CRD's additionalPrinterColumns."""
+
+    name: str
+    path: str
+    """JSONPath, as in `.status.url`."""
+    type: str = "string"
+    priority: int = 0
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """One declared kind."""
+
+    resource: Resource
+    schema: Object
+    """Structural OpenAPI schema of the whole object."""
+    columns: tuple[PrinterColumn, ...] = ()
+    default: Callable[[Object, Related], Object]
+    """Fills in defaults; may change and return what it was given. Never raises."""
+    validate: Callable[[Object, Object | None, Related], list[Problem]]
+    """What is wrong with an object (the second: as it was, None for a new one). Never raises."""
+
+
+AGE = PrinterColumn(name="Age", path=".metadata.creationTimestamp", type="date")
+
+
+def whole(spec: Object, status: Object | None = None, *, more: Object | None = None) -> Object:
+    """The schema of an object with this spec, and this status."""
+    properties: Object = {
+        "apiVersion": {"type": "string", "description": "Group and version of the kind."},
+        "kind": {"type": "string", "description": "The kind's name."},
+        "metadata": {"type": "object"},
+        "spec": spec,
+    }
+    if status is not None:
+        properties["status"] = status
+    return {"type": "object", "properties": properties | (more or {})}
+
+
+def crd(kind: Kind) -> Object:
+    """The kind as a CustomResourceDefinition."""
+    resource = kind.resource
+    version: Object = {
+        "name": resource.version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": kind.schema},
+        "additionalPrinterColumns": [
+            {"name": c.name, "type": c.type, "jsonPath": c.path}
+            | ({"priority": c.priority} if c.priority else {})
+            for c in kind.columns
+        ],
+    }
+    if "status" in resource.subresources:
+        version["subresources"] = {"status": {}}
+    names: Object = {"plural": resource.plural, "kind": resource.kind, "listKind": f"{resource.kind}List"}
+    if resource.singular:
+        names["singular"] = resource.singular
+    if resource.short_names:
+        names["shortNames"] = list(resource.short_names)
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": resource.qualified},
+        "spec": {
+            "group": resource.group,
+            "names": names,
+            "scope": "Namespaced" if resource.namespaced else "Cluster",
+            "versions": [version],
+        },
+    }

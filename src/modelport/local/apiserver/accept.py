@@ -1,0 +1,123 @@
+"""Which form of an answer a client wants: JSON, YAML, a Table, or metadata alone; and what a body is written in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from modelport.kube.errors import ApiError, bad_request
+
+As = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
+JSON, YAML = "application/json", "application/yaml"
+ANY_JSON = ("*/*", "application/*", JSON)
+NEARLY_JSON = ("application/vnd.kubernetes.protobuf", "application/cbor", "application/cbor-seq")
+"""What we do not speak; who asks for it understands JSON."""
+_SMALL = 64 << 10
+
+
+class Form(msgspec.Struct, frozen=True):
+    """How to answer."""
+
+    media: str = JSON
+    kind: As = ""
+    version: str = "v1"
+    """Of `meta.k8s.io`, for Table and metadata."""
+
+
+def negotiate(header: str) -> Form:
+    """The first form in the `Accept` header that we can give. ApiError 406."""
+    fallback: Form | None = None
+    for part in header.split(","):
+        media, _, rest = part.strip().partition(";")
+        media = media.strip().lower()
+        words = {
+            name.strip(): value.strip()
+            for name, _, value in (word.partition("=") for word in rest.split(";"))
+        }
+        kind, version = words.get("as", ""), words.get("v", "v1")
+        if media in NEARLY_JSON:
+            fallback = fallback or _form(JSON, kind, version)
+        elif media in ANY_JSON or not media:
+            found = _form(JSON, kind, version)
+            if found is not None:
+                return found
+        elif media in (YAML, "application/x-yaml", "text/yaml"):
+            found = _form(YAML, kind, version)
+            if found is not None:
+                return found
+    if fallback is not None:
+        return fallback
+    raise ApiError(
+        406,
+        "NotAcceptable",
+        f"only the following media types are accepted: {JSON}, {YAML}; got Accept: {header[:200]}",
+    )
+
+
+def _form(media: str, kind: str, version: str) -> Form | None:
+    if kind not in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
+        return None
+    return Form(media, kind, version) if not kind or version in ("v1", "v1beta1") else None
+
+
+def unsupported(got: str, *accepted: str) -> ApiError:
+    """415."""
+    return ApiError(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: "
+        f"{', '.join(accepted)}; got Content-Type: {got[:200] or 'none'}",
+    )
+
+
+async def parse(body: bytes, media: str) -> Any:
+    """A body as plain data. ApiError 400 and 415."""
+    media = media.partition(";")[0].strip().lower()
+    if media in ("", JSON):
+        return parse_json(body)
+    if media in (YAML, "application/x-yaml", "text/yaml", "application/apply-patch+yaml"):
+        return await parse_yaml(body)
+    raise unsupported(media, JSON, YAML)
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON. ApiError 400."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise bad_request(f"the body is no JSON: {error}") from error
+
+
+async def parse_yaml(body: bytes) -> Any:
+    """YAML, which JSON mostly is. ApiError 400."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        # Parsing takes about a second a megabyte.
+        return _yaml(body) if len(body) <= _SMALL else await asyncio.to_thread(_yaml, body)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise bad_request(f"the body is no YAML: {error}") from error
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as Kubernetes reads it: times stay texts."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _yaml(body: bytes) -> Any:
+    text = body.decode()
+    # An alias can stand for itself a billion times.
+    if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
+        raise ValueError("aliases are not allowed. Write out what they stand for.")
+    # Only what JSON can say: the round trip refuses binary, sets and keys that are no texts.
+    return msgspec.json.decode(msgspec.json.encode(yaml.load(text, Loader=_Loader)))  # noqa: S506

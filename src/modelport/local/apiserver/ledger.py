@@ -1,0 +1,425 @@
+"""The API server's file: an append-only log in SQLite whose row number is the resourceVersion.
+
+A row is an object as it became, or as it last was where it was deleted, with the number of the row before it.
+`current` names the newest row of each object that exists. Compaction removes rows that were superseded long ago,
+never a newest one. The only file that imports sqlite3. Everything here blocks; `store` has the threads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from modelport.kube.resource import Object
+
+FORMAT = 1
+"""Version of the tables. A file with a higher one is refused."""
+APPLICATION_ID = 0x4D50_4F52
+"""Says in the file's header that it is ours."""
+TABLES = """
+CREATE TABLE log (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  previous INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  deleted INTEGER NOT NULL,
+  resource TEXT NOT NULL,
+  namespace TEXT NOT NULL,
+  name TEXT NOT NULL,
+  value BLOB NOT NULL
+);
+CREATE INDEX log_by_resource ON log (resource, id);
+CREATE TABLE current (
+  resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, id INTEGER NOT NULL,
+  PRIMARY KEY (resource, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO number VALUES ('compacted', 0);
+"""
+ROWS_NOW = """
+SELECT log.id, previous, deleted, log.resource, log.namespace, log.name, value
+FROM current JOIN log ON log.id = current.id
+WHERE current.resource = :resource AND (current.namespace, current.name) > (:namespace, :name)
+  AND current.namespace <= :last
+ORDER BY current.namespace, current.name LIMIT :limit
+"""
+ROWS_THEN = """
+SELECT id, previous, deleted, resource, namespace, name, value FROM log
+WHERE id IN (SELECT max(id) FROM log WHERE resource = :resource AND id <= :at GROUP BY namespace, name)
+  AND NOT deleted AND (namespace, name) > (:namespace, :name) AND namespace <= :last
+ORDER BY namespace, name LIMIT :limit
+"""
+LAST = chr(0x10FFFF)
+"""Sorts behind every namespace."""
+_encode = msgspec.json.encode
+
+
+class StoreError(Exception):
+    """The file cannot be opened, read or written. The message says where, why and what to do."""
+
+
+class Refused(Exception):
+    """A change that does not fit what the store holds. Nothing was written."""
+
+
+class Exists(Refused):
+    """There is such an object already."""
+
+
+class Missing(Refused):
+    """There is no such object (any more)."""
+
+
+class Changed(Refused):
+    """The object has another version than the one that the change was made for."""
+
+
+class Homeless(Refused):
+    """The namespace is not there (any more)."""
+
+
+class Occupied(Refused):
+    """The namespace still holds objects."""
+
+
+class Compacted(Exception):
+    """The version asked for is older than what the log still holds. The message is the oldest that it holds."""
+
+
+class Key(NamedTuple):
+    """Where an object is found: `plural.group`, namespace (empty for cluster-wide objects), name."""
+
+    resource: str
+    namespace: str
+    name: str
+
+
+class Row(NamedTuple):
+    """One row of the log."""
+
+    version: int
+    previous: int
+    """Version of the row before it of the same object; 0 where the object came into being."""
+    deleted: bool
+    resource: str
+    namespace: str
+    name: str
+    value: bytes
+    """The object's JSON, `metadata.resourceVersion` included."""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to write."""
+
+    key: Key
+    body: Object
+    """The object as it is to be, or as it last was. Its resourceVersion is set by the writer: hand over a copy."""
+    before: Row | None
+    """The object as it is now, which somebody else must not have changed; None: there must be none."""
+    deleted: bool = False
+    home: Key | None = None
+    """This object, a namespace, must exist."""
+    empties: str = ""
+    """No object may lie in this namespace."""
+
+    @property
+    def expect(self) -> int:
+        """The version that the object must have."""
+        return self.before.version if self.before else 0
+
+
+class Ledger:
+    """The file, for one writer. Raises StoreError; `close` it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _lock(path)
+        try:
+            self._connection = self._open()
+            self.version: int = self._number("SELECT seq FROM sqlite_sequence WHERE name = 'log'")
+            self.compacted: int = self._number("SELECT value FROM number WHERE name = 'compacted'")
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self) -> sqlite3.Connection:
+        path = self.path
+        new = not path.exists() or path.stat().st_size == 0
+        # Only its owner may read it: Secrets lie in it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = connect(path)
+        try:
+            if not new:
+                _check(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            connection.execute("PRAGMA synchronous = FULL")
+            # macOS: fsync alone does not reach the disk.
+            connection.execute("PRAGMA fullfsync = ON")
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                connection.executescript(
+                    f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; "
+                    f"PRAGMA user_version = {FORMAT}; COMMIT;"
+                )
+        except sqlite3.Error as error:
+            connection.close()
+            raise _damaged(path, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Lets go of the file. SQLite moves what is in the write-ahead log into it."""
+        self._connection.close()
+        os.close(self._lock)
+
+    def reader(self) -> Reader:
+        """Another connection, for reading beside the writer. Close it."""
+        return Reader(connect(self.path, read_only=True), self.path)
+
+    def commit(self, changes: Sequence[Change], now_ms: int) -> list[Row | Refused]:
+        """Writes what fits, all in one transaction that is on disk when this returns; an answer a change."""
+        connection = self._connection
+        version = self.version
+        answers: list[Row | Refused] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for change in changes:
+                refused = self._refuses(change)
+                if refused is not None:
+                    answers.append(refused)
+                    continue
+                version += 1
+                answers.append(self._write(change, version, now_ms))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise StoreError(
+                f"{self.path}: cannot be written: {error}. Nothing was changed. Free space on that disk, or "
+                "check that it may be written, then try again."
+            ) from error
+        self.version = version
+        return answers
+
+    def _refuses(self, change: Change) -> Refused | None:
+        found = self._connection.execute(
+            "SELECT id FROM current WHERE resource = ? AND namespace = ? AND name = ?", change.key
+        ).fetchone()
+        version: int = found[0] if found else 0
+        if version != change.expect:
+            return Exists() if change.expect == 0 else Changed() if version else Missing()
+        if change.home is not None and not self._exists(
+            "SELECT 1 FROM current WHERE resource = ? AND namespace = ? AND name = ?", change.home
+        ):
+            return Homeless()
+        if change.empties and self._exists(
+            "SELECT 1 FROM current WHERE namespace = ? LIMIT 1", (change.empties,)
+        ):
+            return Occupied()
+        return None
+
+    def _exists(self, query: str, values: Sequence[str]) -> bool:
+        return self._connection.execute(query, values).fetchone() is not None
+
+    def _write(self, change: Change, version: int, now_ms: int) -> Row:
+        change.body["metadata"]["resourceVersion"] = str(version)
+        value = _encode(change.body)
+        key = change.key
+        self._connection.execute(
+            "INSERT INTO log (id, previous, at_ms, deleted, resource, namespace, name, value)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (version, change.expect, now_ms, change.deleted, *key, value),
+        )
+        if change.deleted:
+            self._connection.execute(
+                "DELETE FROM current WHERE resource = ? AND namespace = ? AND name = ?", key
+            )
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO current VALUES (?, ?, ?, ?)", (*key, version))
+        return Row(version, change.expect, change.deleted, *key, value)
+
+    def compact(self, *, keep_rows: int, keep_ms: int, now_ms: int) -> int:
+        """Forgets superseded rows that are neither among the last `keep_rows` nor younger than `keep_ms`.
+
+        However young, no more than ten times `keep_rows` stay. Returns the oldest version that lists and watches
+        may still ask for.
+        """
+        connection = self._connection
+        young = self._number("SELECT min(id) FROM log WHERE at_ms > ?", now_ms - keep_ms) or self.version + 1
+        target = max(min(self.version - keep_rows, young - 1), self.version - 10 * keep_rows)
+        if target <= self.compacted:
+            return self.compacted
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "DELETE FROM log WHERE id IN (SELECT previous FROM log WHERE previous > 0 AND id <= ?)",
+                (target,),
+            )
+            connection.execute("DELETE FROM log WHERE deleted AND id <= ?", (target,))
+            connection.execute("UPDATE number SET value = ? WHERE name = 'compacted'", (target,))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise StoreError(f"{self.path}: cannot be compacted: {error}") from error
+        self.compacted = target
+        return target
+
+    def _number(self, query: str, *values: int) -> int:
+        found = self._connection.execute(query, values).fetchone()
+        return (found[0] or 0) if found else 0
+
+
+class Reader:
+    """Reads beside the writer. Between `begin` and `end` it sees the store as it was at `begin`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._connection.close()
+
+    def begin(self) -> tuple[int, int]:
+        """Freezes the view; the newest version in it, and the oldest that may be asked for."""
+        self._connection.execute("BEGIN")
+        try:
+            version = self._connection.execute(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'log'"
+            ).fetchone()
+            compacted = self._connection.execute(
+                "SELECT value FROM number WHERE name = 'compacted'"
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise _damaged(self._path, error) from error
+        return (version[0] if version else 0), compacted[0]
+
+    def end(self) -> None:
+        """Thaws it."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def get(self, key: Key) -> Row | None:
+        """One object."""
+        try:
+            found = self._connection.execute(
+                "SELECT log.id, previous, deleted, log.resource, log.namespace, log.name, value"
+                " FROM current JOIN log ON log.id = current.id"
+                " WHERE current.resource = ? AND current.namespace = ? AND current.name = ?",
+                key,
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise _damaged(self._path, error) from error
+        return Row._make(found) if found else None
+
+    def rows(
+        self, resource: str, namespace: str | None, after: tuple[str, str], limit: int, at: int | None = None
+    ) -> list[Row]:
+        """Objects in the order of namespace and name, those after `after`; as they were `at` that version."""
+        values = {
+            "resource": resource,
+            "last": LAST if namespace is None else namespace,
+            "limit": limit,
+            "at": at,
+        }
+        values["namespace"], values["name"] = after if namespace is None else max(after, (namespace, ""))
+        query = ROWS_NOW if at is None else ROWS_THEN
+        try:
+            return [Row._make(found) for found in self._connection.execute(query, values)]
+        except sqlite3.Error as error:
+            raise _damaged(self._path, error) from error
+
+    def count(
+        self, resource: str, namespace: str | None, after: tuple[str, str], at: int | None = None
+    ) -> int:
+        """How many objects `rows` would return without a limit."""
+        if at is not None:
+            return len(self.rows(resource, namespace, after, -1, at))
+        query = "SELECT count(*) FROM current WHERE resource = ? AND (namespace, name) > (?, ?)"
+        values: tuple[str, ...] = (resource, *after)
+        if namespace is not None:
+            query, values = query + " AND namespace = ?", (*values, namespace)
+        return self._connection.execute(query, values).fetchone()[0]
+
+    def changes(self, resource: str, after: int, limit: int) -> list[tuple[Row, bytes | None]]:
+        """Rows of the log after a version, oldest first, each with the object as it was before."""
+        found = self._connection.execute(
+            "SELECT l.id, l.previous, l.deleted, l.resource, l.namespace, l.name, l.value, p.value"
+            " FROM log l LEFT JOIN log p ON p.id = l.previous"
+            " WHERE l.resource = ? AND l.id > ? ORDER BY l.id LIMIT ?",
+            (resource, after, limit),
+        )
+        return [(Row._make(row[:7]), row[7]) for row in found]
+
+    def resources(self) -> Iterator[str]:
+        """Resources of which there are objects."""
+        return (row[0] for row in self._connection.execute("SELECT DISTINCT resource FROM current"))
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode; whoever uses it takes care that one thread at a time does."""
+    address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA cache_size = -4000")
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError unless the file is ours, of a version that we know, and whole."""
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables == 0 and version == 0:
+            return  # a crash came before the first transaction
+        if application != APPLICATION_ID:
+            raise StoreError(
+                f"{path}: is not the state of a modelport platform (application id {application:#x}). "
+                "Choose another folder with --dir, or move the file away."
+            )
+        if version > FORMAT:
+            raise StoreError(
+                f"{path}: was written by a newer modelport (format {version}; this one knows {FORMAT}). "
+                "Use that version, or another folder with --dir."
+            )
+        problems = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+        if problems != ["ok"]:
+            raise _damaged(path, "; ".join(problems))
+        lost = connection.execute(
+            "SELECT count(*) FROM current LEFT JOIN log ON log.id = current.id WHERE log.id IS NULL"
+        ).fetchone()[0]
+        if lost:
+            raise _damaged(path, f"{lost} objects have no row in the log")
+    except sqlite3.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: object) -> StoreError:
+    return StoreError(
+        f"{path}: is damaged: {error}. Restore a copy of it (with its -wal file), or move it away to start "
+        "with an empty platform."
+    )
+
+
+def _lock(path: Path) -> int:
+    """One server a file: two would each have a resourceVersion of their own."""
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(lock, 20).decode(errors="replace")
+        os.close(lock)
+        raise StoreError(
+            f"{path}: is in use by another API server (process {owner or 'unknown'}). End that one first, or "
+            "choose another folder with --dir."
+        ) from error
+    os.truncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    return lock

@@ -1,0 +1,88 @@
+"""What this server serves: a `Served` a resource, found by the words of an address.
+
+registry = Registry([*standard(...), Served(resource=INFERENCE_SERVICE, schema=…, columns=…, default=…, validate=…)])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from modelport.kube.errors import Cause
+from modelport.kube.resource import Object, Resource
+from modelport.kube.schema import Schema
+from modelport.local.apiserver.strategy import Strategy
+from modelport.local.apiserver.table import Column
+
+
+class Related(Protocol):
+    """What defaulting and validation may look up. Plain reads; nothing waits."""
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """One object."""
+        ...
+
+    def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
+        """All objects, or those of a namespace."""
+        ...
+
+
+Default = Callable[[Object, Related], Object]
+"""The object with its defaults filled in. It may change what it was given."""
+Validate = Callable[[Object, Object | None, Related], Sequence[Cause]]
+"""What is wrong with an object; the second argument is the object as it is now, None where it is created."""
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """One resource as it is served."""
+
+    resource: Resource
+    schema: Schema | None = None
+    """The kind's OpenAPI schema; None accepts anything."""
+    columns: tuple[Column, ...] = ()
+    """Columns of `kubectl get`, after the name; `Age` is added where there are none."""
+    default: Default | None = None
+    validate: Validate | None = None
+    strategy: Strategy = Strategy()
+    """The rules of Kubernetes' own kinds."""
+    verbs: tuple[str, ...] = (
+        "create",
+        "delete",
+        "deletecollection",
+        "get",
+        "list",
+        "patch",
+        "update",
+        "watch",
+    )
+    custom: bool = True
+    """Listed as a CustomResourceDefinition."""
+
+
+class Registry:
+    """All resources, by address."""
+
+    def __init__(self, served: Iterable[Served]) -> None:
+        self._served = {
+            (one.resource.group, one.resource.version, one.resource.plural): one for one in served
+        }
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._served.values())
+
+    def find(self, group: str, version: str, plural: str) -> Served | None:
+        """The resource of an address."""
+        return self._served.get((group, version, plural))
+
+    def of(self, resource: Resource) -> Served:
+        """The resource, as it is served. KeyError where it is not."""
+        return self._served[resource.group, resource.version, resource.plural]
+
+    def groups(self) -> dict[str, dict[str, list[Served]]]:
+        """Group → version → its resources, in the order of registration."""
+        groups: dict[str, dict[str, list[Served]]] = {}
+        for one in self:
+            groups.setdefault(one.resource.group, {}).setdefault(one.resource.version, []).append(one)
+        return groups

@@ -1,0 +1,59 @@
+"""What differs from kind to kind when objects are written: a `Strategy`, with Kubernetes' usual rules as default.
+
+The strategies of Kubernetes' own kinds are in `strategies/`, a file a family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from modelport.kube.errors import Cause
+from modelport.kube.name import check_subdomain
+from modelport.kube.resource import Object
+
+
+class Strategy:
+    """Rules of one kind. Methods may change `obj`, which is the writer's own copy; `old` is read-only."""
+
+    generation = True
+    """Whether `metadata.generation` counts changes of the spec."""
+    update_creates = False
+    """Whether PUT creates what is not there, as for Leases and Events on a cluster."""
+
+    @property
+    def check_name(self) -> Callable[[str], list[str]]:
+        """The rule for `metadata.name`: what is wrong with it."""
+        return check_subdomain
+
+    selectable: frozenset[str] = frozenset()
+    """Fields that field selectors may name, beside `metadata.name` and `metadata.namespace`."""
+
+    def default(self, obj: Object) -> None:
+        """Fills in defaults, at every write."""
+
+    def create(self, obj: Object, now: datetime) -> None:
+        """Sets what the server alone sets in a new object."""
+
+    def update(self, obj: Object, old: Object) -> None:
+        """Puts back what a write of the main resource may not touch, beside `status`."""
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """What is wrong with an object beyond its schema."""
+        del obj, old
+        return []
+
+    def grace_s(self, obj: Object, asked: int | None) -> int:
+        """How long the object may go on after a deletion; 0: it goes at once."""
+        del obj, asked
+        return 0
+
+    def deleting(self, obj: Object) -> None:
+        """Marks an object that is now going away, beside its metadata."""
+
+    def reserve(self, obj: Object) -> Callable[[], None] | None:
+        """Takes what only one object may have; what is returned gives it back if the write fails."""
+        del obj
+
+    def removed(self, obj: Object) -> None:
+        """Gives back what the object had; it is gone."""

@@ -1,0 +1,93 @@
+"""The control program: the API server, Kubernetes' own controllers, the gateway's translator, and our loops.
+
+It composes; nothing is decided here. Each part speaks to the API server over HTTPS, as it would on a cluster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from modelport.control import run as loops
+from modelport.kinds.catalog import KINDS
+from modelport.kube.client import Client
+from modelport.kube.resource import SERVICE, Object
+from modelport.local.apiserver.app import build
+from modelport.local.apiserver.kinds import declared
+from modelport.local.apiserver.ledger import StoreError
+from modelport.local.apiserver.registry import Registry
+from modelport.local.apiserver.serve import serve
+from modelport.local.apiserver.standard import standard
+from modelport.local.apiserver.store import Store
+from modelport.local.apiserver.tokens import Tokens
+from modelport.local.folder import Folder, Settings
+from modelport.local.gateway import run as gateway
+from modelport.local.workloads import run as workloads
+
+log = logging.getLogger("modelport.control")
+
+
+async def run(folder: Folder, settings: Settings) -> None:
+    """Everything, until cancelled."""
+    import msgspec
+
+    store = Store(folder.database)
+
+    def taken() -> set[str]:
+        services = (msgspec.json.decode(row.value) for row in store.rows(SERVICE.qualified))
+        return {one["spec"].get("clusterIP", "") for one in services}
+
+    registry = Registry([*standard(settings.pod_network, taken), *declared(KINDS)])
+
+    def log_file(pod: Object, container: str, previous: bool) -> Path | None:
+        return folder.log_of(pod, container, previous=previous)
+
+    app = build(store, registry, tokens=Tokens(folder.tokens), log_files=log_file)
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(app, store, settings.api_port, folder.certificate, folder.key, ready))
+        await ready.wait()
+        log.info("API server on 127.0.0.1:%d", settings.api_port)
+        client = Client.from_kubeconfig(folder.kubeconfig)
+        group.create_task(loops.run(client, version("modelport"), seed=True))
+        group.create_task(gateway.run(client, folder, settings.host, require_keys=settings.require_keys))
+        group.create_task(workloads.run(client, [kind.resource for kind in KINDS]))
+
+
+def main() -> int:
+    """`python -m modelport.local.control --dir DIR`."""
+    parser = argparse.ArgumentParser(prog="modelport.local.control")
+    parser.add_argument("--dir", type=Path, required=True)
+    folder = Folder(parser.parse_args().dir)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    settings = folder.settings()
+    if settings is None:
+        log.error("%s: no platform here; run: modelport up", folder.path)
+        return 2
+
+    async def until_told() -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        await run(folder, settings)
+
+    try:
+        asyncio.run(until_told())
+    except asyncio.CancelledError:
+        return 0
+    except StoreError as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Which of our Gateways' listeners take a route, and for which hosts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from modelport.kube.errors import ApiError
+from modelport.kube.resource import Object
+from modelport.kube.selector import from_object
+from modelport.local.gateway.spec import (
+    CONTROLLER,
+    GROUP,
+    GatewaySpec,
+    Listener,
+    ParentRef,
+    RouteSpec,
+    Verdict,
+)
+
+PROTOCOLS = ("HTTP", "HTTPS")
+SUPPORTED = {"group": GROUP, "kind": "HTTPRoute"}
+
+
+class Attached(msgspec.Struct):
+    """What a route has at one parent."""
+
+    hosts: list[str]
+    listeners: list[str]
+
+
+class Gateways:
+    """The Gateways whose class is ours."""
+
+    def __init__(
+        self, classes: Iterable[Object], gateways: Iterable[Object], namespaces: Iterable[Object]
+    ) -> None:
+        self.classes = {
+            item["metadata"]["name"]: item
+            for item in classes
+            if item["spec"].get("controllerName") == CONTROLLER
+        }
+        self.broken: dict[tuple[str, str], str] = {}
+        self.specs: dict[tuple[str, str], GatewaySpec] = {}
+        for item in gateways:
+            key = (item["metadata"]["namespace"], item["metadata"]["name"])
+            if item["spec"].get("gatewayClassName") not in self.classes:
+                continue
+            try:
+                self.specs[key] = msgspec.convert(item["spec"], GatewaySpec)
+            except msgspec.ValidationError as error:
+                self.specs[key] = GatewaySpec(gateway_class_name=item["spec"]["gatewayClassName"])
+                self.broken[key] = f"spec: {error}."
+        self._labels: Mapping[str, dict[str, str]] = {
+            item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in namespaces
+        }
+        self.attached: dict[tuple[str, str], dict[str, set[str]]] = {}
+        """Names of the routes that each listener took."""
+
+    def of(self, key: tuple[str, str]) -> tuple[GatewaySpec | None, str | None, dict[str, set[str]]]:
+        """What is known of a Gateway: its spec, what is wrong with it, and the routes of each listener."""
+        return self.specs.get(key), self.broken.get(key), self.attached.get(key, {})
+
+    def find(self, parent: ParentRef, namespace: str) -> tuple[str, str] | None:
+        """The Gateway of ours that a route in `namespace` refers to, or None where it is none."""
+        key = (parent.namespace or namespace, parent.name)
+        return key if (parent.group, parent.kind) == (GROUP, "Gateway") and key in self.specs else None
+
+    def attach(
+        self, key: tuple[str, str], parent: ParentRef, route: Object, spec: RouteSpec
+    ) -> Attached | Verdict:
+        """The hosts for which the Gateway takes the route, or why it does not."""
+        namespace = route["metadata"]["namespace"]
+        listeners = [
+            item
+            for item in self.specs[key].listeners
+            if item.protocol in PROTOCOLS
+            and parent.section_name in (None, "", item.name)
+            and parent.port in (None, item.port)
+        ]
+        gateway = f"Gateway {key[0]}/{key[1]}"
+        if not listeners:
+            wanted = parent.section_name or parent.port
+            return _refused(
+                "NoMatchingParent",
+                f'{gateway} has no HTTP listener "{wanted}".'
+                if wanted
+                else f"{gateway} has no HTTP listener.",
+            )
+        allowed = [item for item in listeners if self._allows(item, key[0], namespace)]
+        if not allowed:
+            return _refused(
+                "NotAllowedByListeners",
+                f"{gateway} takes no HTTPRoutes of namespace {namespace} (its listeners' allowedRoutes).",
+            )
+        found = Attached([], [])
+        for listener in allowed:
+            hosts = intersection(spec.hostnames, listener.hostname)
+            if hosts:
+                found.listeners.append(listener.name)
+                found.hosts += [host for host in hosts if host not in found.hosts]
+        if not found.hosts:
+            listed = ", ".join(item.hostname or "*" for item in allowed)
+            return _refused(
+                "NoMatchingListenerHostname",
+                f"{gateway} listens for {listed}, and spec.hostnames is {', '.join(spec.hostnames)}.",
+            )
+        for listener in found.listeners:
+            names = self.attached.setdefault(key, {}).setdefault(listener, set())
+            names.add(f"{namespace}/{route['metadata']['name']}")
+        return found
+
+    def _allows(self, listener: Listener, own: str, namespace: str) -> bool:
+        allowed = listener.allowed_routes
+        if allowed is not None and allowed.kinds:
+            wanted = [(item.group or GROUP, item.kind) for item in allowed.kinds]
+            if (GROUP, "HTTPRoute") not in wanted:
+                return False
+        namespaces = allowed.namespaces if allowed else None
+        match (namespaces.from_ if namespaces else None) or "Same":
+            case "All":
+                return True
+            case "Same":
+                return namespace == own
+            case "Selector" if namespaces is not None:
+                try:
+                    return from_object(namespaces.selector).matches(self._labels.get(namespace, {}))
+                except ApiError:
+                    return False  # a selector that is none selects nothing
+            case _:
+                return False
+
+
+def intersection(hostnames: list[str], listener: str | None) -> list[str]:
+    """The hosts that both want; the narrower of two that overlap. No hostnames, or none at the listener: all."""
+    wanted = [host.lower() for host in hostnames] or ["*"]
+    offered = (listener or "*").lower()
+    found: list[str] = []
+    for host in wanted:
+        if covers(offered, host):
+            found.append(host)
+        elif covers(host, offered):
+            found.append(offered)
+    return list(dict.fromkeys(found))
+
+
+def covers(wide: str, host: str) -> bool:
+    """Whether every request for `host` is one for `wide`."""
+    if wide == "*" or wide == host:
+        return True
+    return wide.startswith("*.") and host.removeprefix("*").endswith(wide[1:])
+
+
+def _refused(reason: str, message: str) -> Verdict:
+    return Verdict("Accepted", good=False, reason=reason, message=message)

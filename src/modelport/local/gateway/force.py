@@ -1,0 +1,152 @@
+"""The table on disk, and which version of it the gateway has in force. Between the two every version may be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from modelport.local.folder import write
+from modelport.local.gateway import admin
+from modelport.wire import table as wire
+from modelport.wire.table import Route, Table
+
+log = logging.getLogger(__name__)
+PATIENCE_S = 5.0
+FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.05, 1.0
+_ROUTE = re.compile(r"routes\[(\d+)\]")
+
+
+class Force:
+    """Writes tables and follows them into force. All methods are for the event loop's thread."""
+
+    def __init__(self, path: Path, socket: Path) -> None:
+        self._path, self._socket = path, socket
+        self.table, self._on_disk = _read(path)
+        """The last table written, with its version."""
+        self.acknowledged = -1
+        """The version in force at least; -1 before the gateway has said any."""
+        self.problem = ""
+        """Why the written version is not in force, as far as one knows."""
+        self._changed_in: dict[str, int] = {}
+        self._endpoints = {self.table.version: _addresses(self.table)}
+        self._written = asyncio.Event()
+        self._written.set()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the gateway goes by what was written last."""
+        return self.acknowledged >= self.table.version
+
+    def in_force(self, route: str) -> bool:
+        """Whether the gateway has that route as it is now: what changed elsewhere since does not matter."""
+        return self.acknowledged >= self._changed_in.get(route, 0)
+
+    def may_route_to(self, address: str) -> bool:
+        """Whether any version that may be in force leads to that address."""
+        return any(address in addresses for addresses in self._endpoints.values())
+
+    async def put(self, table: Table) -> bool:
+        """Writes the table with the next version, if it says anything new."""
+        old = self.table
+        new = msgspec.structs.replace(table, version=old.version)
+        if new == old and self._on_disk:
+            return False
+        new.version += 1
+        await asyncio.to_thread(write, self._path, wire.encode(new))
+        before, after = _by_name(old), _by_name(new)
+        for name in before.keys() | after.keys():
+            if name not in after:
+                self._changed_in.pop(name, None)
+            elif before.get(name) != after[name]:
+                self._changed_in[name] = new.version
+        self.table, self._on_disk = new, True
+        self._endpoints[new.version] = _addresses(new)
+        self._written.set()
+        return True
+
+    async def follow(self, on_change: Callable[[dict[str, str]], None]) -> None:
+        """Has the gateway take over what is written, until cancelled. Calls `on_change` when a version has come into
+        force, or when one cannot, with what is wrong with which routes."""
+        back_off_s = FIRST_BACK_OFF_S
+        while True:
+            if self.is_current:
+                self._written.clear()
+                await self._written.wait()
+            refused: dict[str, str] = {}
+            problem = ""
+            try:
+                refused = await admin.reload(self._socket)
+                self._is_now(await admin.acknowledged(self._socket, self.table.version, PATIENCE_S))
+                if not self.is_current:
+                    problem = f"it has not taken over version {self.table.version} in {PATIENCE_S:.0f} s"
+            except admin.Refused as error:
+                problem, refused = str(error), self._who(str(error))
+            except admin.NoGateway as error:
+                problem = f"it does not answer: {error}"
+            if problem and problem != self.problem:
+                log.warning("the gateway, table version %d: %s", self.table.version, problem)
+            self.problem = problem
+            on_change(refused)
+            if self.is_current:
+                back_off_s = FIRST_BACK_OFF_S
+                continue
+            self._written.clear()
+            try:  # a new table may be the remedy
+                await asyncio.wait_for(self._written.wait(), back_off_s)
+            except TimeoutError:
+                back_off_s = min(back_off_s * 2, LONGEST_BACK_OFF_S)
+
+    async def meet(self) -> None:
+        """Learns which version is in force, so that the next one is newer even where the file was lost."""
+        try:
+            version = await admin.acknowledged(self._socket, 0, PATIENCE_S)
+        except admin.NoGateway:
+            return
+        if version > self.table.version:
+            self.table = msgspec.structs.replace(self.table, version=version)
+            self._on_disk = False
+
+    def _is_now(self, version: int) -> None:
+        self.acknowledged = max(self.acknowledged, version)
+        for old in [one for one in self._endpoints if one < min(self.acknowledged, self.table.version)]:
+            del self._endpoints[old]
+
+    def _who(self, words: str) -> dict[str, str]:
+        """The route that a refusal names, as in `routes[3] (default/iris).rules[0]: …`: it alone is to be left out."""
+        found = _ROUTE.search(words)
+        index = int(found.group(1)) if found else len(self.table.routes)
+        route = self.table.routes[index] if index < len(self.table.routes) else None
+        return {route.name: words} if route is not None and not route.internal else {}
+
+
+def _read(path: Path) -> tuple[Table, bool]:
+    """What is on disk, and whether it can be built on."""
+    try:
+        return wire.decode(path.read_bytes()), True
+    except FileNotFoundError:
+        return Table(version=0), False
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("%s: %s. It is written anew.", path, error)
+        return Table(version=0), False
+
+
+def _by_name(table: Table) -> dict[str, list[Route]]:
+    found: dict[str, list[Route]] = {}
+    for route in table.routes:
+        if not route.internal:
+            found.setdefault(route.name, []).append(route)
+    return found
+
+
+def _addresses(table: Table) -> frozenset[str]:
+    """Hosts of all endpoints, without ports and brackets."""
+    return frozenset(
+        endpoint.rpartition(":")[0].strip("[]")
+        for cluster in table.clusters.values()
+        for endpoint in cluster.endpoints
+    )

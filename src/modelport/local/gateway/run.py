@@ -1,0 +1,215 @@
+"""The loop that keeps the route table on disk, has the gateway take it over, and tells what became of it.
+
+Level-triggered: a change anywhere wakes it, it looks at everything, and writes only what differs. Three things go on
+beside each other: tables are written as the API changes, the gateway is followed (`force`), and pods and routes are
+told (`release`, `tell`). So a gateway that hangs holds no table back, and a slow status write no pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from modelport.control.cache import Cache, Change, key_of
+from modelport.kube import resource as kinds
+from modelport.kube.client import Client
+from modelport.kube.errors import ApiError
+from modelport.kube.part import mapping
+from modelport.kube.resource import Object, Resource
+from modelport.local.folder import Folder
+from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS
+from modelport.local.gateway.check import check
+from modelport.local.gateway.force import Force
+from modelport.local.gateway.release import Release
+from modelport.local.gateway.spec import GROUP
+from modelport.local.gateway.tell import Tell
+from modelport.local.gateway.translate import Seen, translate
+
+log = logging.getLogger(__name__)
+DEBOUNCE_S = 0.005
+SHARE = 2.0
+"""So many times as long as a look took does the next one wait: at most a third of a core, however much changes."""
+AGAIN_S = 1.0
+REFERENCE_GRANT = Resource(group=GROUP, version="v1beta1", kind="ReferenceGrant", plural="referencegrants")
+
+
+async def run(
+    client: Client,
+    folder: Folder,
+    address: str,
+    *,
+    require_keys: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Keeps the table true until cancelled. `address`: where the gateway listens, for the Gateways' status.
+    `require_keys`: let nobody in while no key is known."""
+    await Translator(client, folder, address, require_keys=require_keys, now=now).run()
+
+
+class Translator:
+    """Everything that the loop knows."""
+
+    def __init__(
+        self, client: Client, folder: Folder, address: str, *, require_keys: bool, now: Callable[[], datetime]
+    ) -> None:
+        self._client, self._require_keys = client, require_keys
+        self._force = Force(folder.table, folder.admin_socket)
+        self._caches: dict[str, Cache] = {
+            "classes": Cache(client, kinds.GATEWAY_CLASS),
+            "gateways": Cache(client, kinds.GATEWAY),
+            "routes": Cache(client, kinds.HTTP_ROUTE),
+            "services": Cache(client, kinds.SERVICE),
+            "slices": Cache(client, kinds.ENDPOINT_SLICE),
+            "namespaces": Cache(client, kinds.NAMESPACE),
+            "keys": Cache(client, kinds.SECRET, labels=f"{API_KEYS}=true"),
+            "secret issuers": Cache(client, kinds.SECRET, labels=f"{JWKS}=true"),
+            "issuers": Cache(client, kinds.CONFIG_MAP, labels=f"{JWKS}=true"),
+            "anonymous": Cache(client, kinds.CONFIG_MAP, labels=f"{ANONYMOUS}=true"),
+        }
+        self._pods = Cache(client, kinds.POD, indexes={"uid": lambda pod: [pod["metadata"]["uid"]]})
+        self._dirty = asyncio.Event()
+        self._problems: list[str] = []
+        self._refused: dict[str, tuple[Any, str]] = {}
+        """Routes that the gateway did not take: their spec as it was, and its words."""
+        self._release = Release(client, self._pods, self._force)
+        self._tell = Tell(client, self._caches, self._force, address, now)
+        for cache in (*self._caches.values(), self._pods):
+            cache.subscribe(self._changed)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if await self._is_served(REFERENCE_GRANT):
+            self._caches["grants"] = Cache(self._client, REFERENCE_GRANT)
+            self._caches["grants"].subscribe(self._changed)
+        async with asyncio.TaskGroup() as group:
+            for cache in (*self._caches.values(), self._pods):
+                group.create_task(cache.run())
+            for cache in (*self._caches.values(), self._pods):
+                await cache.synced.wait()
+            await self._force.meet()
+            self._dirty.set()
+            group.create_task(self._write_forever())
+            group.create_task(self._force.follow(self._on_force))
+            group.create_task(self._release.run())
+            group.create_task(self._tell.run())
+
+    async def _is_served(self, resource: Resource) -> bool:
+        try:
+            await self._client.list(resource)
+        except ApiError as error:
+            if error.code == 404:
+                return False
+            raise
+        return True
+
+    def _changed(self, change: Change) -> None:
+        if _matters(change):
+            self._dirty.set()
+
+    def _on_force(self, refused: dict[str, str]) -> None:
+        """The gateway has taken a version over, or has not, and why."""
+        for name, words in refused.items():
+            namespace, _, bare = name.partition("/")
+            route = self._caches["routes"].get(namespace, bare)
+            if route is not None:
+                log.warning("HTTPRoute %s: the gateway does not take it: %s", name, words)
+                self._refused[name] = (route["spec"], words)
+                self._dirty.set()
+        self._release.in_force()
+        self._tell.in_force()
+
+    async def _write_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        not_before = 0.0
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(max(DEBOUNCE_S, not_before - loop.time()))
+            self._dirty.clear()
+            began = loop.time()
+            try:
+                await self._look()
+            except OSError as error:  # the disk is full, say: the last table stays, and is tried again
+                log.error("the route table cannot be written: %s", error)
+                loop.call_later(AGAIN_S, self._dirty.set)
+            not_before = loop.time() + SHARE * (loop.time() - began)
+
+    async def _look(self) -> None:
+        """Looks at everything once, and writes the table if it says anything new."""
+        living = frozenset(
+            pod["metadata"]["uid"] for pod in self._pods.all() if not pod["metadata"].get("deletionTimestamp")
+        )
+        seen = self._seen(living)
+        found = translate(seen)
+        if found.problems != self._problems:
+            for problem in found.problems:
+                log.warning("%s", problem)
+            self._problems = found.problems
+        faults = check(found.table)
+        if faults:  # our own fault: the last table stays
+            log.error("this table is not written, as the gateway would refuse it: %s", "; ".join(faults))
+            return
+        await self._force.put(found.table)
+        self._release.written(living)
+        self._tell.decided(found, seen)
+
+    def _seen(self, living: frozenset[str]) -> Seen:
+        def all_of(*names: str) -> list[Object]:
+            found = {
+                key_of(item): item
+                for name in names
+                if name in self._caches
+                for item in self._caches[name].all()
+            }
+            return list(found.values())
+
+        return Seen(
+            classes=all_of("classes"),
+            gateways=all_of("gateways"),
+            routes=all_of("routes"),
+            services=all_of("services"),
+            slices=all_of("slices"),
+            namespaces=all_of("namespaces"),
+            grants=all_of("grants"),
+            secrets=all_of("keys", "secret issuers"),
+            config_maps=all_of("issuers", "anonymous"),
+            living=living,
+            require_keys=self._require_keys,
+            refused=self._still_refused(),
+        )
+
+    def _still_refused(self) -> dict[str, str]:
+        """Words of the gateway on routes that have not been changed since."""
+        for name, (spec, _) in list(self._refused.items()):
+            route = self._caches["routes"].get(*name.split("/", 1))
+            if route is None or route["spec"] != spec:
+                del self._refused[name]
+        return {name: words for name, (_, words) in self._refused.items()}
+
+
+def _matters(change: Change) -> bool:
+    """Whether the table may follow from it: status writes, ours above all, change nothing."""
+    old, new = change.old, change.new
+    if old is None or new is None:
+        return True
+    if new.get("kind") == kinds.POD.kind:
+        return _leaving(old) != _leaving(new)
+    return _substance(old) != _substance(new)
+
+
+def _leaving(pod: Object) -> tuple[str, bool]:
+    return pod["metadata"]["uid"], bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def _substance(item: Object) -> tuple[Object, Any, Any, Any, Any]:
+    meta = item["metadata"]
+    rest = {key: value for key, value in item.items() if key not in ("metadata", "status")}
+    return (
+        rest,
+        meta["uid"],
+        mapping(meta.get("labels")),
+        mapping(meta.get("annotations")),
+        meta.get("ownerReferences"),
+    )

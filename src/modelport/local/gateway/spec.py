@@ -1,0 +1,163 @@
+"""Gateway API's objects, as far as we read them: typed views on the specs of Gateways and HTTPRoutes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+GROUP = "gateway.networking.k8s.io"
+CONTROLLER = "modelport.io/gateway"
+"""The controllerName of our GatewayClasses."""
+
+Hostname = Annotated[
+    str, msgspec.Meta(pattern=r"^(\*\.)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?\Z", max_length=253)
+]
+"""`a.example.com` or `*.example.com`."""
+
+
+class _View(msgspec.Struct, rename="camel"):
+    pass
+
+
+class ParentRef(_View, kw_only=True):
+    """The Gateway, or the listener of one, that a route wants to be served by."""
+
+    group: str = GROUP
+    kind: str = "Gateway"
+    namespace: str | None = None
+    name: str
+    section_name: str | None = None
+    port: int | None = None
+
+
+class PathMatch(_View):
+    """`type`: Exact, PathPrefix or RegularExpression."""
+
+    type: str | None = None
+    value: str | None = None
+
+
+class ValueMatch(_View, kw_only=True):
+    """A header or a query parameter; `type`: Exact or RegularExpression."""
+
+    type: str | None = None
+    name: str
+    value: str
+
+
+class RouteMatch(_View):
+    """All of it holds for a request that fits."""
+
+    path: PathMatch | None = None
+    headers: list[ValueMatch] = []
+    query_params: list[ValueMatch] = []
+    method: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]+\Z")] | None = None
+
+
+class Header(_View):
+    """A header to set or add."""
+
+    name: str
+    value: str
+
+
+class HeaderFilter(_View):
+    """What to do to headers."""
+
+    set: list[Header] = []
+    add: list[Header] = []
+    remove: list[str] = []
+
+
+class Filter(_View):
+    """One step before or after the backend."""
+
+    type: str
+    request_header_modifier: HeaderFilter | None = None
+    response_header_modifier: HeaderFilter | None = None
+
+
+class BackendRef(_View, kw_only=True):
+    """Where a share of the requests goes."""
+
+    group: str | None = None
+    kind: str | None = None
+    name: str
+    namespace: str | None = None
+    port: int | None = None
+    weight: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    filters: list[Filter] = []
+
+
+class Timeouts(_View):
+    """Durations as in `1m30s`; `0s` means none."""
+
+    request: str | None = None
+    backend_request: str | None = None
+
+
+class RouteRule(_View):
+    """What happens to requests that any match fits; without matches, to all."""
+
+    matches: list[RouteMatch] = []
+    filters: list[Filter] = []
+    backend_refs: list[BackendRef] = []
+    timeouts: Timeouts | None = None
+    retry: dict[str, Any] | None = None
+    session_persistence: dict[str, Any] | None = None
+
+
+class RouteSpec(_View):
+    """Of an HTTPRoute."""
+
+    parent_refs: list[ParentRef] = []
+    hostnames: list[Hostname] = []
+    rules: list[RouteRule] = msgspec.field(default_factory=lambda: [RouteRule()])
+
+
+class RouteNamespaces(_View):
+    """`from_`: Same, All, Selector or None."""
+
+    from_: str | None = msgspec.field(name="from", default=None)
+    selector: dict[str, Any] | None = None
+
+
+class RouteKind(_View, kw_only=True):
+    """A kind of route."""
+
+    group: str | None = None
+    kind: str
+
+
+class AllowedRoutes(_View):
+    """Which routes a listener takes."""
+
+    namespaces: RouteNamespaces | None = None
+    kinds: list[RouteKind] = []
+
+
+class Listener(_View, kw_only=True):
+    """A name and a protocol that a Gateway offers."""
+
+    name: str
+    hostname: Hostname | None = None
+    port: int
+    protocol: str
+    allowed_routes: AllowedRoutes | None = None
+
+
+class GatewaySpec(_View, kw_only=True):
+    """Of a Gateway."""
+
+    gateway_class_name: str
+    listeners: list[Listener] = []
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A condition, but for when it came to be."""
+
+    type: str
+    good: bool
+    reason: str
+    message: str = ""

@@ -1,0 +1,204 @@
+"""The node: a worker for each pod that the API server gives to this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from modelport.control.cache import Cache, Change
+from modelport.kube.client import Client, Unreachable
+from modelport.kube.errors import ApiError
+from modelport.kube.meta import timestamp
+from modelport.kube.part import mapping, objects
+from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE_ACCOUNT, Object, Resource
+from modelport.local.folder import Folder, Settings
+from modelport.local.node.address import Addresses
+from modelport.local.node.fetching import mirrors_of
+from modelport.local.node.forks import Forks
+from modelport.local.node.launch import Launch
+from modelport.local.node.worker import Worker
+from modelport.storage import Cache as StorageCache
+from modelport.storage import Mirror
+
+log = logging.getLogger(__name__)
+NAME = "local"
+
+
+class Node:
+    """What all pods share."""
+
+    def __init__(self, client: Client, folder: Folder, settings: Settings, version: str) -> None:
+        self.client = client
+        self.folder = folder
+        self.settings = settings
+        self.forks = Forks(folder)
+        self.cache = StorageCache(folder.cache)
+        self.addresses = Addresses(settings.pod_network)
+        self._version = version
+        self._workers: dict[str, Worker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._pods = Cache(client, POD, fields=f"spec.nodeName={NAME}")
+        self._pods.subscribe(self._changed)
+
+    async def run(self) -> None:
+        """Until cancelled; the pods' processes live on."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pods.run())
+            group.create_task(self._register())
+
+    async def shut(self) -> None:
+        """Stops all pods' processes: the platform is going down."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*(worker.shut() for worker in self._workers.values()), return_exceptions=True)
+
+    def _changed(self, change: Change) -> None:
+        uid = change.object["metadata"]["uid"]
+        worker = self._workers.get(uid)
+        if change.new is None:
+            if worker is not None:
+                worker.gone()
+        elif change.old is not None and change.old["metadata"]["uid"] != uid:
+            old = self._workers.get(change.old["metadata"]["uid"])
+            if old is not None:
+                old.gone()
+            self._begin(uid, change.new)
+        elif worker is not None:
+            worker.update(change.new)
+        else:
+            self._begin(uid, change.new)
+
+    def _begin(self, uid: str, pod: Object) -> None:
+        worker = Worker(self, pod)
+        self._workers[uid] = worker
+        task = asyncio.create_task(worker.run(), name=pod["metadata"]["name"])
+        self._tasks[uid] = task
+        task.add_done_callback(lambda done: self._ended(uid, done))
+
+    def _ended(self, uid: str, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(uid, None)
+        if task.cancelled():
+            return
+        self._workers.pop(uid, None)
+        error = task.exception()
+        if error is not None:
+            log.error("pod %s: %s", task.get_name(), error, exc_info=error)
+            # Whatever it was, the pod is looked at again.
+            found = next((p for p in self._pods.all() if p["metadata"]["uid"] == uid), None)
+            if found is not None:
+                asyncio.get_running_loop().call_later(1.0, self._begin, uid, found)
+
+    async def finder(self, pod: Object) -> Callable[[Resource, str], Object | None]:
+        """Looks up the Secrets, ConfigMaps and the ServiceAccount that a pod names."""
+        namespace = pod["metadata"]["namespace"]
+        wanted = _named(pod)
+        found: dict[tuple[str, str], Object | None] = {}
+        for kind, name in wanted:
+            found[kind.kind, name] = await self.client.find(kind, namespace, name)
+        account = found.get((SERVICE_ACCOUNT.kind, pod["spec"].get("serviceAccountName") or "default"))
+        for one in objects((account or {}).get("secrets")):
+            found[SECRET.kind, one["name"]] = await self.client.find(SECRET, namespace, one["name"])
+        return lambda kind, name: found.get((kind.kind, name))
+
+    async def mirrors(self) -> list[Mirror]:
+        """The mirror table."""
+        return mirrors_of(await self.client.find(CONFIG_MAP, "kserve", "modelport-config"))
+
+    async def furnish(self, pod: Object, container: Object, launch: Launch, ip: str) -> Launch:
+        """Gives a process that believes itself alone the surroundings that it expects."""
+        del pod, container, ip
+        return launch
+
+    async def vacate(self, pod: Object) -> None:
+        """Takes away what a pod's surroundings needed."""
+        del pod
+
+    async def _register(self) -> None:
+        """Keeps the Node object true."""
+        while True:
+            try:
+                await self._tell()
+                return
+            except (ApiError, Unreachable) as error:
+                log.debug("registering: %s", error)
+                await asyncio.sleep(0.2)
+
+    async def _tell(self) -> None:
+        await self._pods.synced.wait()
+        now = timestamp(datetime.now(UTC))
+        labels = {
+            "kubernetes.io/hostname": NAME,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": platform.machine(),
+        }
+        item: Object = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NAME, "labels": labels},
+            "spec": {},
+        }
+        await self.client.apply(NODE, item, field_manager="modelport-node")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        amounts = {"cpu": str(os.cpu_count() or 1), "memory": f"{memory // 1024}Ki", "pods": "1000"}
+        status: Object = {
+            "capacity": amounts,
+            "allocatable": amounts,
+            "addresses": [
+                {"type": "InternalIP", "address": "127.0.0.1"},
+                {"type": "Hostname", "address": platform.node()},
+            ],
+            "nodeInfo": {
+                "kubeletVersion": f"modelport-{self._version}",
+                "kernelVersion": platform.release(),
+                "osImage": platform.platform(),
+                "operatingSystem": "linux",
+                "architecture": platform.machine(),
+                "containerRuntimeVersion": "process://1",
+                "machineID": "",
+                "systemUUID": "",
+                "bootID": "",
+                "kubeProxyVersion": "",
+            },
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "NodeReady",
+                    "message": "the node starts pods",
+                    "lastHeartbeatTime": now,
+                    "lastTransitionTime": now,
+                }
+            ],
+        }
+        await self.client.patch(NODE, None, NAME, {"status": status}, subresource="status")
+
+
+def _named(pod: Object) -> set[tuple[Resource, str]]:
+    """All Secrets, ConfigMaps and ServiceAccounts that a pod's spec names."""
+    spec = pod["spec"]
+    found: set[tuple[Resource, str]] = {(SERVICE_ACCOUNT, spec.get("serviceAccountName") or "default")}
+    for container in [*(objects(spec.get("initContainers"))), *spec["containers"]]:
+        for source in objects(container.get("envFrom")):
+            for field, kind in (("secretRef", SECRET), ("configMapRef", CONFIG_MAP)):
+                if field in source:
+                    found.add((kind, source[field]["name"]))
+        for variable in objects(container.get("env")):
+            source = mapping(variable.get("valueFrom"))
+            for field, kind in (("secretKeyRef", SECRET), ("configMapKeyRef", CONFIG_MAP)):
+                if field in source:
+                    found.add((kind, source[field]["name"]))
+            if variable["name"] in ("STORAGE_CONFIG_SECRET", "STORAGE_SECRET_NAME") and variable.get("value"):
+                found.add((SECRET, variable["value"]))
+    for volume in objects(spec.get("volumes")):
+        sources = [volume, *objects(mapping(volume.get("projected")).get("sources"))]
+        for source in sources:
+            if "secret" in source:
+                found.add((SECRET, source["secret"].get("secretName") or source["secret"].get("name", "")))
+            if "configMap" in source:
+                found.add((CONFIG_MAP, source["configMap"].get("name", "")))
+    return found

@@ -1,0 +1,172 @@
+"""The node's side of fork servers: one for each Python environment, started when first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from modelport.local.folder import Folder
+from modelport.wire import fork
+from modelport.wire.fork import Hello, Refused, Reply, Request, Start, Started
+
+START_LIMIT_S = 60.0
+PACKAGES = ("modelport", "msgspec")
+"""What an environment of somebody else's must be able to import; the rest is its own."""
+
+
+class ForkFailed(Exception):
+    """A process could not be started. The message says why and what to do."""
+
+
+class Forks:
+    """All fork servers of this machine's platform."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def start(self, python: str, request: Start, log: Path) -> Started:
+        """Starts a process by the fork server of an interpreter. Raises ForkFailed."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            await self._ready(python)
+            reply = await asyncio.to_thread(_ask, self._socket(python), request, descriptor)
+        except OSError as error:
+            raise ForkFailed(f"the fork server of {python} does not answer: {error}") from error
+        finally:
+            os.close(descriptor)
+        if isinstance(reply, Started):
+            return reply
+        raise ForkFailed(reply.message if isinstance(reply, Refused) else f"it answered {reply!r}")
+
+    def _socket(self, python: str) -> Path:
+        return self._folder.run / f"forkserver-{_key(python)}.sock"
+
+    async def _ready(self, python: str) -> None:
+        """Makes sure that it runs."""
+        lock = self._locks.setdefault(python, asyncio.Lock())
+        async with lock:
+            path = self._socket(python)
+            if await asyncio.to_thread(_answers, path):
+                return
+            process = await asyncio.to_thread(self._spawn, python, path)
+            until = asyncio.get_running_loop().time() + START_LIMIT_S
+            while not await asyncio.to_thread(_answers, path):
+                ended = process.poll()
+                if ended is not None and ended != 3:  # 3: another one was faster
+                    raise ForkFailed(
+                        f"the fork server of {python} ended with code {ended}: {_tail(self._log(python))}"
+                    )
+                if asyncio.get_running_loop().time() > until:
+                    process.kill()
+                    raise ForkFailed(
+                        f"the fork server of {python} did not start within {START_LIMIT_S:.0f} s"
+                    )
+                await asyncio.sleep(0.01)
+
+    def _log(self, python: str) -> Path:
+        return self._folder.logs / f"forkserver-{_key(python)}.log"
+
+    def _spawn(self, python: str, path: Path) -> subprocess.Popen[bytes]:
+        arguments = [
+            "--socket",
+            str(path),
+            "--exits",
+            str(self._folder.exits),
+            "--identity",
+            str(path.with_suffix(".json")),
+        ]
+        command = [python, *self._way_in(python), *arguments]
+        with self._log(python).open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - our own program, by the interpreter that the pod names
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=_environment(),
+            )
+
+    def _way_in(self, python: str) -> list[str]:
+        """How an interpreter finds our package: its own, or, behind everything that it has itself, a folder with ours."""
+        if python == sys.executable:
+            return ["-m", "modelport.forkserver"]
+        overlay = self._folder.environments / "overlay"
+        overlay.mkdir(parents=True, exist_ok=True)
+        for name in PACKAGES:
+            module = sys.modules.get(name) or __import__(name)
+            link, place = overlay / name, Path(str(module.__file__)).parent
+            if not link.is_symlink() or link.readlink() != place:
+                link.unlink(missing_ok=True)
+                link.symlink_to(place)
+        code = (
+            f"import sys; sys.path.append({str(overlay)!r}); import runpy; "
+            "runpy.run_module('modelport.forkserver', run_name='__main__', alter_sys=True)"
+        )
+        return ["-c", code]
+
+
+def _key(python: str) -> str:
+    return hashlib.sha256(python.encode()).hexdigest()[:12]
+
+
+def _environment() -> dict[str, str]:
+    """The fork server's own environment: nothing that a pod should not see."""
+    kept = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TMPDIR",
+        "USER",
+        "LD_LIBRARY_PATH",
+        "OPENBLAS_CORETYPE",
+        "OPENBLAS_L2_SIZE",
+    )
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _answers(path: Path) -> bool:
+    try:
+        _ask(path, Hello())
+    except OSError:
+        return False
+    return True
+
+
+def _ask(path: Path, request: Request, descriptor: int | None = None) -> Reply:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(START_LIMIT_S)
+        connection.connect(str(path))
+        line = fork.encode(request) + b"\n"
+        sent = (
+            socket.send_fds(connection, [line], [descriptor])
+            if descriptor is not None
+            else connection.send(line)
+        )
+        connection.sendall(line[sent:])
+        received = b""
+        while not received.endswith(b"\n"):
+            data = connection.recv(65536)
+            if not data:
+                raise OSError("it closed the connection")
+            received += data
+    try:
+        return fork.decode_reply(received)
+    except msgspec.DecodeError as error:
+        raise OSError(f"its answer is not understood: {error}") from error
+
+
+def _tail(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip().rpartition("\n")[2][-500:]
+    except OSError:
+        return "its log cannot be read"

@@ -1,0 +1,97 @@
+"""Probes: HTTP, TCP, commands, gRPC health. Each says None for success, or what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from modelport.kube.part import objects, texts
+from modelport.kube.resource import Object
+
+
+async def ask(probe: Object, container: Object, address: str, environment: dict[str, str]) -> str | None:
+    """One attempt, within the probe's timeout."""
+    timeout_s = float(probe.get("timeoutSeconds") or 1)
+    try:
+        async with asyncio.timeout(timeout_s):
+            if "httpGet" in probe:
+                return await http(probe["httpGet"], container, address)
+            if "tcpSocket" in probe:
+                return await _tcp(probe["tcpSocket"], container, address)
+            if "exec" in probe:
+                return await command(texts(probe["exec"].get("command")), environment)
+            if "grpc" in probe:
+                return await _tcp({"port": probe["grpc"]["port"]}, container, address)
+    except TimeoutError:
+        return f"no answer within {timeout_s:g} s"
+    except (OSError, EOFError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return "the probe has no handler"
+
+
+def port_of(given: object, container: Object) -> int:
+    """A port by number or by name. ValueError."""
+    if isinstance(given, int):
+        return given
+    for port in objects(container.get("ports")):
+        if port.get("name") == given:
+            return int(port["containerPort"])
+    if isinstance(given, str) and given.isdecimal():
+        return int(given)
+    raise ValueError(f"container {container['name']} has no port {given!r}")
+
+
+async def http(get: Object, container: Object, address: str) -> str | None:
+    """GET; a status from 200 to 399 is success."""
+    port = port_of(get.get("port", 80), container)
+    host = get.get("host") or address
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        headers = "".join(f"{one['name']}: {one['value']}\r\n" for one in objects(get.get("httpHeaders")))
+        path = get.get("path") or "/"
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: kube-probe/modelport\r\n"
+            f"Connection: close\r\n{headers}\r\n".encode()
+        )
+        await writer.drain()
+        line = await reader.readline()
+        words = line.split(maxsplit=2)
+        if len(words) < 2 or not words[1].isdigit():
+            return f"HTTP probe of {path}: {line!r} is no answer"
+        status = int(words[1])
+        if 200 <= status < 400:
+            return None
+        body = (await reader.read(2000)).decode(errors="replace").rpartition("\r\n\r\n")[2]
+        return f"HTTP probe of {path} failed with statuscode: {status} {body[:200]}".strip()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _tcp(socket: Object, container: Object, address: str) -> str | None:
+    port = port_of(socket.get("port"), container)
+    _, writer = await asyncio.open_connection(socket.get("host") or address, port)
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return None
+
+
+async def command(words: list[str], environment: dict[str, str]) -> str | None:
+    """A command; exit code 0 is success."""
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode == 0:
+        return None
+    return f"command exited with {process.returncode}: {said.decode(errors='replace')[-300:].strip()}"

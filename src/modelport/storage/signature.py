@@ -1,0 +1,63 @@
+"""OpenSSF model signing: whether a model's files are those that somebody vouched for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelport.storage.failure import StorageError
+
+SIGNATURE = "model.sig"
+"""The bundle's name in the model's folder, as `model_signing sign` leaves it."""
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who must have signed. Either a key, or an identity that Sigstore vouches for."""
+
+    public_key: Path | None = None
+    """PEM file of an elliptic-curve key."""
+    identity: str = ""
+    """As in the certificate: an e-mail address, or a workflow's URL."""
+    issuer: str = ""
+    """Who vouches for the identity: `https://accounts.google.com`."""
+
+
+def verify(model: Path, signer: Signer) -> None:
+    """Raises StorageError unless the model has a signature of this signer over all its files."""
+    signature = model / SIGNATURE
+    if not signature.is_file():
+        raise StorageError(
+            "verify",
+            f"it has no signature ({SIGNATURE}), and the policy asks for one",
+            f"Sign it: model_signing sign key MODEL --signature MODEL/{SIGNATURE} --private_key KEY.pem",
+            reason="Refused",
+        )
+    try:
+        library: Any = importlib.import_module("model_signing")
+    except ImportError as error:
+        raise StorageError(
+            "verify",
+            "the policy asks for a signature, and the library that checks it is not installed",
+            "Run: pip install 'modelport[signing]'",
+            reason="Unsupported",
+        ) from error
+    hashing = library.hashing.Config().set_ignored_paths(paths=[signature], ignore_git_paths=True)
+    config = library.verifying.Config().set_hashing_config(hashing)
+    if signer.public_key is not None:
+        config = config.use_elliptic_key_verifier(public_key=signer.public_key)
+        who = f"the key {signer.public_key}"
+    else:
+        config = config.use_sigstore_verifier(identity=signer.identity, oidc_issuer=signer.issuer)
+        who = f"{signer.identity} ({signer.issuer})"
+    try:
+        config.verify(model, signature)
+    except Exception as error:
+        raise StorageError(
+            "verify",
+            f"its signature is not one of {who} over these files: {error}",
+            "Sign it again if the change was yours; else do not use it",
+            reason="Refused",
+        ) from error

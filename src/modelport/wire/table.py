@@ -1,0 +1,177 @@
+"""The gateway's route table: what `local/gateway` writes and the gateway process (crate `dataplane`,
+`gateway/table.rs`) reads. Both sides refuse fields that they do not know.
+
+    table = Table(version=1, routes=[Route(name="default/iris", hosts=["iris.example.com"], rules=[...])])
+    encode(table)   # the same bytes for the same table, whatever order its dictionaries were filled in
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+HOLD_MS, HOLD_LIMIT = 60_000, 1_000
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+class PathMatch(_Strict, kw_only=True):
+    """How a request's path must look (without its query)."""
+
+    type: Literal["exact", "prefix", "regex"] = "prefix"
+    """`prefix` goes by path segments: `/v1` fits `/v1` and `/v1/x`, never `/v1x`. `regex` must fit the whole path."""
+    value: str = "/"
+
+
+class ValueMatch(_Strict, kw_only=True):
+    """How the value of a header (by name, any case) or of a query parameter must look."""
+
+    name: str
+    type: Literal["exact", "regex"] = "exact"
+    """`regex` must fit the whole value."""
+    value: str
+
+
+class Match(_Strict, kw_only=True):
+    """A request fits when all of this holds."""
+
+    path: PathMatch = msgspec.field(default_factory=PathMatch)
+    headers: list[ValueMatch] = []
+    query: list[ValueMatch] = []
+    method: str | None = None
+    """Upper case. None: any."""
+
+
+class HeaderEdit(_Strict, kw_only=True):
+    """What to do to headers, in the order set, add, remove."""
+
+    set: list[tuple[str, str]] = []
+    add: list[tuple[str, str]] = []
+    remove: list[str] = []
+
+
+class Filters(_Strict, kw_only=True):
+    """What a rule changes about requests and answers."""
+
+    request_headers: HeaderEdit = msgspec.field(default_factory=HeaderEdit)
+    response_headers: HeaderEdit = msgspec.field(default_factory=HeaderEdit)
+
+
+class Backend(_Strict, kw_only=True):
+    """A share of a rule's requests: to a cluster, or to a 500 where what was meant cannot be reached."""
+
+    cluster: str | None = None
+    """A key of `Table.clusters`."""
+    failure: str | None = None
+    """Instead of a cluster: this share is answered 500 with these words."""
+    weight: int = 1
+    """Relative to the rule's other backends; 0 takes part in nothing."""
+
+
+class Rule(_Strict, kw_only=True):
+    """What to do with the requests that any of its matches fits."""
+
+    matches: list[Match]
+    filters: Filters = msgspec.field(default_factory=Filters)
+    backends: list[Backend] = []
+    """None, or all of weight 0: the answer is 500."""
+    timeout_ms: int | None = None
+    """From the request's arrival to the end of the answer. None: no limit."""
+    backend_timeout_ms: int | None = None
+    """Of one attempt at one endpoint. None: no limit but `timeout_ms`."""
+    retry: bool = True
+    """May a predict, infer or explain be sent again after its endpoint died."""
+
+
+class Route(_Strict, kw_only=True):
+    """Rules for hosts, in the order in which they are tried."""
+
+    name: str
+    """`namespace/name` of the HTTPRoute; of an internal one `namespace/service:port`."""
+    service: str
+    """Whom keys and tokens must be good for: `namespace/name` of the InferenceService."""
+    hosts: list[str]
+    """`a.example.com`, `*.example.com` (any number of labels in front), `*`. Those of internal routes may carry a
+    port, which is then part of what must fit."""
+    rules: list[Rule]
+    internal: bool = False
+    """Names inside the platform (`iris-predictor.default.svc`): served on internal listeners only."""
+
+
+class Cluster(_Strict, kw_only=True):
+    """A Service's port and the endpoints behind it."""
+
+    endpoints: list[str] = []
+    """`address:port`, `[address]:port`; those that are ready."""
+    protocol: Literal["auto", "http1", "h2c"] = "auto"
+    """`auto`: gRPC goes as h2c, all else as HTTP/1.1."""
+    hold_ms: int = HOLD_MS
+    """So long does a request wait for an endpoint."""
+    hold_limit: int = HOLD_LIMIT
+    """So many wait at once."""
+
+
+class Scope(_Strict, kw_only=True):
+    """What a caller may do with which services."""
+
+    service: str
+    """`namespace/name`, `namespace/*` or `*/*`."""
+    verbs: list[Literal["predict", "explain", "admin"]]
+
+
+class ApiKey(_Strict, kw_only=True):
+    """A key that callers may present; only its hash is known here."""
+
+    id: str
+    """Who that is, in logs and metrics."""
+    sha256: str
+    """Of the key's bytes, 64 hexadecimal digits, lower case."""
+    scopes: list[Scope]
+
+
+class Issuer(_Strict, kw_only=True):
+    """Whose tokens (JWT) are accepted."""
+
+    issuer: str
+    audience: str | None = None
+    keys: dict[str, Any]
+    """A JWKS of public keys."""
+    scopes_claim: str = "scope"
+    """The claim that holds scopes: a list or a string of words `verb:namespace/name`."""
+
+
+class Auth(_Strict, kw_only=True):
+    """Who may call. Empty lists let nobody in."""
+
+    keys: list[ApiKey] = []
+    jwks: list[Issuer] = []
+    anonymous: list[Scope] = []
+    """What callers without key and token may do."""
+
+
+class Table(_Strict, kw_only=True):
+    """All that the gateway knows."""
+
+    version: int
+    """Grows with every change."""
+    routes: list[Route] = []
+    clusters: dict[str, Cluster] = {}
+    auth: Auth | None = None
+    """None: everybody may do everything."""
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(Table)
+
+
+def encode(table: Table) -> bytes:
+    """JSON, the same for equal tables."""
+    return _encoder.encode(table)
+
+
+def decode(content: bytes) -> Table:
+    """Raises msgspec.DecodeError, which names the field, for everything that is no table."""
+    return _decoder.decode(content)

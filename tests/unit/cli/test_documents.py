@@ -1,0 +1,68 @@
+"""Files that people give to `apply`: every object is found, every mistake names the file."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from modelport.cli import Mistake, documents
+
+ONE = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+
+
+def test_documents_lists_and_folders_are_taken_apart(tmp_path):
+    (tmp_path / "a.yaml").write_text(f"{ONE}---\n---\n{ONE.replace('a}', 'b}')}")
+    (tmp_path / "b.json").write_text(
+        '{"apiVersion": "v1", "kind": "List", "items": [{"kind": "X", "metadata": {"name": "c"}}]}'
+    )
+    (tmp_path / "notes.txt").write_text("not for us")
+    assert [item["metadata"]["name"] for item in documents.read([str(tmp_path)])] == ["a", "b", "c"]
+
+
+def test_dates_stay_text(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(ONE + "data: {day: 2024-01-02}\n")
+    assert documents.read([str(file)])[0]["data"] == {"day": "2024-01-02"}
+
+
+def test_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(ONE))
+    assert documents.read(["-"])[0]["metadata"]["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [", "no YAML"),
+        ("- 1", "document 1 is no object but list"),
+        ("kind: Pod", "document 1 (Pod) has no metadata"),
+        (ONE + "---\n7", "document 2 is no object but int"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_document(tmp_path, text, words):
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(Mistake) as told:
+        documents.read([str(file)])
+    assert str(file) in str(told.value)
+    assert words in str(told.value)
+
+
+def test_a_missing_file_and_an_empty_folder_are_named(tmp_path):
+    with pytest.raises(Mistake, match="No such file"):
+        documents.read([str(tmp_path / "none.yaml")])
+    with pytest.raises(Mistake, match=r"no \.yaml"):
+        documents.read([str(tmp_path)])
+
+
+def test_dump_reads_back(tmp_path):
+    item = {
+        "apiVersion": "v1",
+        "kind": "X",
+        "metadata": {"name": "é"},
+        "data": {"day": "2024-01-02", "n": "1"},
+    }
+    file = tmp_path / "a.yaml"
+    file.write_text(documents.dump(item))
+    assert documents.read([str(file)]) == [item]

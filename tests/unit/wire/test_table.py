@@ -1,0 +1,40 @@
+"""The route table's file: strict to read, stable to write."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from modelport.wire.table import Auth, Cluster, Match, Route, Rule, Table, decode, encode
+
+TABLE = Table(
+    version=3,
+    routes=[Route(name="default/iris", service="default/iris", hosts=["*"], rules=[Rule(matches=[Match()])])],
+    clusters={"b": Cluster(endpoints=["127.77.0.5:8080"]), "a": Cluster(protocol="h2c")},
+    auth=Auth(),
+)
+
+
+def test_what_was_written_is_read() -> None:
+    assert decode(encode(TABLE)) == TABLE
+
+
+def test_equal_tables_are_equal_bytes() -> None:
+    """Else each look at the same objects would be a new version, and the gateway would never rest."""
+    turned = msgspec.structs.replace(TABLE, clusters=dict(reversed(TABLE.clusters.items())))
+    assert encode(turned) == encode(TABLE)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"version": 1, "colour": "red"}', "unknown field `colour`"),
+        (b'{"routes": []}', "missing required field `version`"),
+        (b'{"version": 1, "clusters": {"a": {"protocol": "h3"}}}', "Invalid enum value 'h3'"),
+        (b'{"version": "1"}', "Expected `int`, got `str` - at `$.version`"),
+        (b"{", "truncated"),
+    ],
+)
+def test_what_is_no_table_is_refused_by_name(text: bytes, words: str) -> None:
+    with pytest.raises(msgspec.DecodeError, match=words.replace("$", r"\$")):
+        decode(text)
