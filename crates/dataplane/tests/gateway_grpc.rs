@@ -62,8 +62,7 @@ fn calls() -> Upstream {
 
 async fn connect(address: SocketAddr) -> SendRequest<Sent> {
     let stream = TcpStream::connect(address).await.unwrap();
-    let (sender, driver) =
-        Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.unwrap();
+    let (sender, driver) = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(driver);
     sender
 }
@@ -94,14 +93,24 @@ async fn a_call_and_its_trailers_pass_on_the_port_of_http1() {
     running.route(&[upstream.address], json!({}));
     let mut sender = connect(running.address).await;
     for round in 0..3 {
-        let (head, body, trailers) = whole(sender.send_request(call(INFER, message("abc"))).await.unwrap()).await;
+        let (head, body, trailers) =
+            whole(sender.send_request(call(INFER, message("abc"))).await.unwrap()).await;
         assert_eq!((head.status.as_u16(), &body[..]), (200, &b"abc"[..]), "{round}");
-        assert_eq!((&head.headers["x-path"], &head.headers["x-authority"]), (&INFER.parse().unwrap(), &"h.example.com".parse().unwrap()));
-        assert_eq!((&trailers["grpc-status"], &trailers["x-tail"]), (&"0".parse().unwrap(), &"1".parse().unwrap()));
+        assert_eq!(
+            (&head.headers["x-path"], &head.headers["x-authority"]),
+            (&INFER.parse().unwrap(), &"h.example.com".parse().unwrap())
+        );
+        assert_eq!(
+            (&trailers["grpc-status"], &trailers["x-tail"]),
+            (&"0".parse().unwrap(), &"1".parse().unwrap())
+        );
         assert!(head.headers.contains_key("x-request-id"));
     }
     assert_eq!(running.get("/").text(), "HTTP/1.1");
-    assert_eq!(running.metric("modelport_gateway_requests_total{service=\"n/s\",code=\"2xx\",protocol=\"grpc\""), 3.0);
+    assert_eq!(
+        running.metric("modelport_gateway_requests_total{service=\"n/s\",code=\"2xx\",protocol=\"grpc\""),
+        3.0
+    );
     assert_eq!(upstream.connections.load(Ordering::SeqCst), 2);
 }
 
@@ -177,7 +186,10 @@ async fn errors_are_grpcs_own() {
     let words = head.headers["grpc-message"].to_str().unwrap();
     let id = head.headers["x-request-id"].to_str().unwrap();
     assert_eq!(words, format!("No endpoint of n/c:80 became ready within 0.01 s. (request {id})"));
-    assert_eq!(running.metric("modelport_gateway_requests_total{service=\"n/s\",code=\"5xx\",protocol=\"grpc\""), 1.0);
+    assert_eq!(
+        running.metric("modelport_gateway_requests_total{service=\"n/s\",code=\"5xx\",protocol=\"grpc\""),
+        1.0
+    );
     // gRPC over HTTP/1.1 is nothing.
     let headers = [("content-type", "application/grpc")];
     assert_eq!(running.client().request("POST", INFER, &headers, b"").error(505), "gRPC needs HTTP/2.");
@@ -197,7 +209,8 @@ async fn a_failed_call_is_counted_as_such() {
     let (head, ..) = whole(sender.send_request(call(INFER, message("a"))).await.unwrap()).await;
     assert_eq!(head.headers["grpc-status"], "3");
     wait_for("the count", || {
-        running.metric("modelport_gateway_requests_total{service=\"n/s\",code=\"4xx\",protocol=\"grpc\"") == 1.0
+        running.metric("modelport_gateway_requests_total{service=\"n/s\",code=\"4xx\",protocol=\"grpc\"")
+            == 1.0
     });
 }
 
@@ -243,7 +256,8 @@ async fn many_calls_at_once_share_few_connections() {
             let mut sender = sender.clone();
             tasks.push(tokio::spawn(async move {
                 let text = number.to_string();
-                let (_, body, trailers) = whole(sender.send_request(call(INFER, message(&text))).await.unwrap()).await;
+                let (_, body, trailers) =
+                    whole(sender.send_request(call(INFER, message(&text))).await.unwrap()).await;
                 assert_eq!((&body[..], &trailers["grpc-status"]), (text.as_bytes(), &"0".parse().unwrap()));
             }));
         }
@@ -271,7 +285,8 @@ fn leaving(most: usize) -> (SocketAddr, Arc<AtomicUsize>) {
                 let mut connection = h2::server::handshake(stream).await.unwrap();
                 let mut answered = 0;
                 while let Some(Ok((_request, mut respond))) = connection.accept().await {
-                    let response = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+                    let response =
+                        Response::builder().header("content-type", "application/grpc").body(()).unwrap();
                     let mut stream = respond.send_response(response, false).unwrap();
                     stream.send_trailers(trailers("0")).unwrap();
                     answered += 1;

@@ -3,12 +3,14 @@
 
 mod gateway_support;
 
-use gateway_support::{full, listen_again, nobody, simple, wait_for, Client, Running, Setup, Upstream, PATIENCE};
+use gateway_support::{
+    full, listen_again, nobody, simple, under_load, wait_for, Client, Running, Setup, Upstream, PATIENCE,
+};
 use http::Response;
 use serde_json::{json, Value};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -75,7 +77,10 @@ fn a_request_waits_for_its_first_endpoint() {
         assert_eq!(client.read("POST").unwrap().text(), "fine");
     }
     let demand = running.demand("n/c:80");
-    assert_eq!((&demand["held"], &demand["in_flight"], &demand["requests_total"]), (&json!(0), &json!(0), &json!(20)));
+    assert_eq!(
+        (&demand["held"], &demand["in_flight"], &demand["requests_total"]),
+        (&json!(0), &json!(0), &json!(20))
+    );
     assert!(demand["concurrency_seconds_total"].as_f64().unwrap() > 0.0);
 }
 
@@ -276,34 +281,15 @@ fn a_worker_killed_under_load_costs_no_request() {
     let other = Upstream::saying("fine");
     let running = Setup::new().start();
     running.route(&[address, other.address], json!({}));
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let (over, running) = (&over, &running);
-        let askers: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(move || {
-                    let mut client = running.client();
-                    let mut answered = 0;
-                    while !over.load(Ordering::SeqCst) {
-                        let reply = client.request("POST", PREDICT, &[], b"{}");
-                        assert_eq!(reply.status, 200, "{}", reply.text());
-                        answered += 1;
-                    }
-                    answered
-                })
-            })
-            .collect();
+    let answered = under_load(&running, 8, PREDICT, || {
         for _ in 0..5 {
             let before = upstream.seen();
             wait_for("the load to reach it", || upstream.seen() > before + 50);
             upstream.kill();
             upstream = Upstream::on(listen_again(address), |_| async { Response::new(full("fine")) });
         }
-        over.store(true, Ordering::SeqCst);
-        for asker in askers {
-            assert!(asker.join().unwrap() > 0);
-        }
     });
+    assert!(answered > 0);
 }
 
 #[test]
@@ -411,10 +397,9 @@ fn the_listening_sockets_are_handed_over() {
 
 #[test]
 fn a_socket_path_of_a_dead_predecessor_is_taken_over() {
-    let setup = Setup::new();
+    let (mut setup, other) = (Setup::new(), Setup::new());
+    setup.config.admin = other.config.admin.clone();
     drop(std::os::unix::net::UnixListener::bind(&setup.config.admin).unwrap());
-    let mut other = Setup::new();
-    other.config.admin = setup.config.admin.clone();
     let first = setup.start();
     wait_for("an answer", || std::os::unix::net::UnixStream::connect(&first.admin).is_ok());
     let second = other.start();

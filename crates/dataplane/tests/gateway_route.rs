@@ -3,7 +3,7 @@
 
 mod gateway_support;
 
-use gateway_support::{echo, nobody, simple, wait_for, Client, Setup, Upstream};
+use gateway_support::{echo, nobody, simple, under_load, wait_for, Client, Setup, Upstream};
 use http::Response;
 use serde_json::json;
 use std::collections::HashMap;
@@ -74,7 +74,9 @@ fn bodies_of_every_kind_arrive_whole() {
     }
     for (method, path) in [("POST", PREDICT), ("POST", "/other"), ("GET", "/other")] {
         let mut client = running.client();
-        client.send(format!("{method} {path} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes());
+        client.send(
+            format!("{method} {path} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes(),
+        );
         client.send(b"3\r\nabc\r\n");
         client.send(b"2\r\nde\r\n0\r\n\r\n");
         let text = client.read(method).unwrap().text();
@@ -159,31 +161,13 @@ fn a_table_is_swapped_under_load_without_a_failed_request() {
     let upstreams: Vec<Upstream> = (0..4).map(|number| Upstream::saying(&number.to_string())).collect();
     let running = Setup::new().start();
     running.route(&[upstreams[0].address], json!({}));
-    let over = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let (over, running) = (&over, &running);
-        let askers: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(move || {
-                    let mut client = running.client();
-                    let mut answered = 0;
-                    while !over.load(std::sync::atomic::Ordering::SeqCst) {
-                        let reply = client.request("POST", PREDICT, &[], b"{}");
-                        assert_eq!(reply.status, 200, "{}", reply.text());
-                        answered += 1;
-                    }
-                    answered
-                })
-            })
-            .collect();
+    let answered = under_load(&running, 4, PREDICT, || {
         for round in 0..200_usize {
             let some = [upstreams[round % 4].address, upstreams[(round + 1) % 4].address];
             running.route(&some[..1 + round % 2], json!({}));
         }
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
-        let answered: usize = askers.into_iter().map(|asker| asker.join().unwrap()).sum();
-        assert!(answered > 0);
     });
+    assert!(answered > 0);
     assert_eq!(running.metric("modelport_gateway_requests_total{service=\"n/s\",code=\"5xx\""), 0.0);
     assert_eq!(running.metric("modelport_gateway_table_version"), 201.0);
 }
@@ -237,7 +221,10 @@ fn a_table_is_found_without_being_told_and_at_the_start() {
     let (folder, address) = (setup.folder.clone(), setup.config.listeners[0].local_addr().unwrap());
     let running = setup.start();
     let reply = running.get("/");
-    assert_eq!((reply.error(503).as_str(), reply.header("retry-after")), ("The gateway has no route table yet.", Some("1")));
+    assert_eq!(
+        (reply.error(503).as_str(), reply.header("retry-after")),
+        ("The gateway has no route table yet.", Some("1"))
+    );
     running.write(5, simple(&[upstream.address], json!({})));
     assert_eq!(running.ask("GET", "/status?at_least=5").json()["version"], json!(5));
     assert_eq!(Client::connect(address).request("GET", "/", &[], b"").text(), "fine");

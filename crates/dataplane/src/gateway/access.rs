@@ -239,7 +239,8 @@ mod tests {
         log.record(record("/second"));
         drop(log);
         assert!(ended.recv_timeout(Duration::from_secs(60)).is_err());
-        let line: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&moved).unwrap()).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&moved).unwrap()).unwrap();
         assert_eq!(line["time"], "2000-02-29T00:00:00.000Z");
         assert_eq!((&line["path"], &line["us"]), (&"/a\"b".into(), &1500.into()));
         assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");

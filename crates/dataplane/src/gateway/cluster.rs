@@ -120,12 +120,8 @@ pub(super) enum Choice {
 
 impl Cluster {
     pub(super) fn new(name: &str) -> Self {
-        let settings = Settings {
-            endpoints: Vec::new(),
-            speech: Speech::Auto,
-            hold: Duration::ZERO,
-            hold_limit: 0,
-        };
+        let settings =
+            Settings { endpoints: Vec::new(), speech: Speech::Auto, hold: Duration::ZERO, hold_limit: 0 };
         Self {
             name: name.to_owned(),
             settings: RwLock::new(Arc::new(settings)),
@@ -200,9 +196,11 @@ impl Cluster {
             all => {
                 let first = fastrand::usize(..all.len());
                 let second = (first + 1 + fastrand::usize(..all.len() - 1)) % all.len();
-                let two = [all.get(first), all.get(second)];
-                let better = two.into_iter().flatten().filter(wanted).min_by_key(|endpoint| endpoint.load());
-                better
+                let two = || [all.get(first), all.get(second)].into_iter().flatten();
+                // One that refused is tried again while the others do its work: nobody waits for that.
+                two()
+                    .find(|endpoint| endpoint.refuses() && endpoint.probe(Instant::now()))
+                    .or_else(|| two().filter(wanted).min_by_key(|endpoint| endpoint.load()))
                     .or_else(|| all.iter().filter(wanted).min_by_key(|endpoint| endpoint.load()))
                     .or_else(|| all.iter().find(healthy))
             }
@@ -409,6 +407,12 @@ mod tests {
         for _ in 0..100 {
             assert_ne!(chosen(&cluster).address, dead.address);
         }
+        tokio::time::advance(FIRST_PAUSE).await;
+        // Now it is tried once, and then left alone again.
+        let tried = (0..100).filter(|_| chosen(&cluster).address == dead.address).count();
+        assert_eq!(tried, 1);
+        cluster.connected(&dead);
+        cluster.refused(&dead);
         let other = chosen(&cluster);
         cluster.refused(&other);
         let mut pauses = Vec::new();

@@ -268,7 +268,12 @@ impl Call<'_> {
     }
 
     /// Brings the request to an endpoint of the cluster, and to another where that one fails.
-    async fn relay(&mut self, message: &mut Message, rule: &Rule, cluster: &Arc<Cluster>) -> Result<Relayed, Stop> {
+    async fn relay(
+        &mut self,
+        message: &mut Message,
+        rule: &Rule,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Relayed, Stop> {
         let gateway = self.gateway;
         let under_way = UnderWay::begin(cluster, gateway.started, self.begun);
         if message.is_small() {
@@ -477,10 +482,7 @@ impl Call<'_> {
             return Response::from_parts(parts, Reply::whole(bytes));
         }
         let first = first.map(http_body::Frame::data);
-        Response::from_parts(
-            parts,
-            Reply::passed(first, body, source, load, self.exchange, limit, under_way),
-        )
+        Response::from_parts(parts, Reply::passed(first, body, source, load, self.exchange, limit, under_way))
     }
 }
 
@@ -589,11 +591,7 @@ async fn small_answer(connection: &mut Http1, response: &mut Response<Incoming>)
         return Small::Part(None);
     }
     poll_fn(|task| {
-        let part = if body.is_end_stream() {
-            Poll::Ready(None)
-        } else {
-            connection.poll_frame(body, task)
-        };
+        let part = if body.is_end_stream() { Poll::Ready(None) } else { connection.poll_frame(body, task) };
         Poll::Ready(match part {
             Poll::Pending => Small::Part(None),
             Poll::Ready(Some(Err(_))) => Small::Broken,

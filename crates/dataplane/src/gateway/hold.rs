@@ -52,7 +52,9 @@ impl Patience {
         };
         let Some(_held) = cluster.hold(settings.hold_limit) else {
             let (name, limit) = (&cluster.name, settings.hold_limit);
-            return refuse(format!("No endpoint of {name} is ready, and {limit} requests wait for one already."));
+            return refuse(format!(
+                "No endpoint of {name} is ready, and {limit} requests wait for one already."
+            ));
         };
         // Only the first of those who wait is news to whoever starts endpoints.
         if cluster.counts.held.load(Relaxed) == 1 {

@@ -96,11 +96,13 @@ pub(super) async fn take(mut body: Incoming, limit: usize) -> Taken {
     Taken::Whole(match read.len() {
         0 => Bytes::new(),
         1 => read.pop_front().unwrap_or_default(),
-        _ => read.iter().fold(Vec::with_capacity(length), |mut all, part| {
-            all.extend_from_slice(part);
-            all
-        })
-        .into(),
+        _ => read
+            .iter()
+            .fold(Vec::with_capacity(length), |mut all, part| {
+                all.extend_from_slice(part);
+                all
+            })
+            .into(),
     })
 }
 

@@ -122,10 +122,16 @@ mod tests {
         let id = RequestId::of(&given);
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no ready endpoint, 100 % – none");
         let response = refusal.answer(&id, false);
-        assert_eq!((response.status().as_u16(), &response.headers()["x-request-id"]), (503, &"r-1".parse().unwrap_or(HeaderValue::from_static(""))));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-request-id"]),
+            (503, &"r-1".parse().unwrap_or(HeaderValue::from_static("")))
+        );
         assert_eq!(response.headers()["retry-after"], "1");
         let response = refusal.answer(&id, true);
-        assert_eq!((response.status().as_u16(), &response.headers()["grpc-status"]), (200, &HeaderValue::from_static("14")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["grpc-status"]),
+            (200, &HeaderValue::from_static("14"))
+        );
         assert_eq!(
             response.headers()["grpc-message"],
             "no ready endpoint, 100 %25 %E2%80%93 none (request r-1)"

@@ -14,7 +14,8 @@ pub(super) fn is_repeatable(method: &Method, path: &str, grpc: bool) -> bool {
         Method::GET | Method::HEAD | Method::OPTIONS => !path.starts_with("/openai/"),
         Method::POST => {
             let last = path.rsplit('/').next().unwrap_or_default();
-            let v1 = path.starts_with("/v1/models/") && (last.ends_with(":predict") || last.ends_with(":explain"));
+            let v1 =
+                path.starts_with("/v1/models/") && (last.ends_with(":predict") || last.ends_with(":explain"));
             v1 || path.starts_with("/v2/models/") && matches!(last, "infer" | "explain")
         }
         _ => false,

@@ -272,7 +272,8 @@ impl Match {
             PathKind::Regex => PathRule::Regex(expression(&value, &format!("{at}.path"))?),
         };
         let method = wanted.method.map(|method| {
-            Method::from_bytes(method.as_bytes()).map_err(|_| format!("{at}.method: {method:?} is no method."))
+            Method::from_bytes(method.as_bytes())
+                .map_err(|_| format!("{at}.method: {method:?} is no method."))
         });
         let mut headers = Vec::with_capacity(wanted.headers.len());
         for header in wanted.headers {
@@ -302,9 +303,9 @@ impl PathRule {
         match self {
             Self::Any => true,
             Self::Exact(wanted) => path == wanted,
-            Self::Prefix(prefix) => {
-                path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             Self::Regex(wanted) => wanted.is_match(path.as_bytes()),
         }
     }
@@ -391,9 +392,7 @@ mod tests {
 
     #[test]
     fn the_most_specific_host_decides() {
-        let route = |name: &str, hosts: &[&str]| {
-            json!({"name": name, "service": name, "hosts": hosts, "rules": [{"backends": [{"cluster": "a"}]}]})
-        };
+        let route = |name: &str, hosts: &[&str]| json!({"name": name, "service": name, "hosts": hosts, "rules": [{"backends": [{"cluster": "a"}]}]});
         let routes = compile(&json!([
             route("any", &["*"]),
             route("wide", &["*.org"]),
@@ -526,12 +525,21 @@ mod tests {
     fn a_broken_table_says_where() {
         let route = |rule: Value| json!([{"name": "n/r", "service": "s", "hosts": ["h"], "rules": [rule]}]);
         for (routes, words) in [
-            (route(json!({"backends": [{"cluster": "z"}]})), "rules[0].backends[0].cluster: there is no cluster"),
+            (
+                route(json!({"backends": [{"cluster": "z"}]})),
+                "rules[0].backends[0].cluster: there is no cluster",
+            ),
             (route(json!({"backends": [{}]})), "must have either cluster or failure"),
-            (route(json!({"matches": [{"path": {"type": "regex", "value": "("}}]})), "matches[0].path: \"(\""),
+            (
+                route(json!({"matches": [{"path": {"type": "regex", "value": "("}}]})),
+                "matches[0].path: \"(\"",
+            ),
             (route(json!({"matches": [{"method": "G T"}]})), "is no method"),
             (route(json!({"matches": [{"headers": [{"name": "a b", "value": ""}]}]})), "is no header's name"),
-            (json!([{"name": "n/r", "service": "s", "hosts": [], "rules": []}]), "routes[0] (n/r).hosts: is empty"),
+            (
+                json!([{"name": "n/r", "service": "s", "hosts": [], "rules": []}]),
+                "routes[0] (n/r).hosts: is empty",
+            ),
             (json!([{"name": "n/r", "service": "s", "hosts": ["a.*"], "rules": []}]), "is no host"),
             (route(json!({"mirror": "b"})), "unknown field `mirror`"),
         ] {

@@ -314,7 +314,8 @@ async fn serve(
     tokio::spawn(admin::serve(admin, Arc::clone(&gateway)));
     if let Some(path) = &config.handover {
         let sockets = config.listeners.iter().chain(&config.internal);
-        let copies = sockets.map(|socket| Ok(socket.try_clone()?.into())).collect::<io::Result<Vec<OwnedFd>>>()?;
+        let copies =
+            sockets.map(|socket| Ok(socket.try_clone()?.into())).collect::<io::Result<Vec<OwnedFd>>>()?;
         let socket = Socket::bind(path)?;
         tokio::spawn(handover::serve(socket, config.listeners.len(), Arc::new(copies)));
     }
@@ -358,7 +359,13 @@ async fn serve(
 }
 
 /// Lets requests finish; false if some did not in time.
-async fn drain(gateway: &Gateway, rooms: &[Arc<Semaphore>], room: u32, delay: Duration, most: Duration) -> bool {
+async fn drain(
+    gateway: &Gateway,
+    rooms: &[Arc<Semaphore>],
+    room: u32,
+    delay: Duration,
+    most: Duration,
+) -> bool {
     let empty = async {
         for connections in rooms {
             // Never closed, so this waits until every connection has given its place back.

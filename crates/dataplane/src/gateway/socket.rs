@@ -19,7 +19,7 @@ impl Socket {
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
         let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         // Bound aside and moved there, so that it is never open to others and never missing.
-        let aside = path.with_extension(format!("{}", std::process::id()));
+        let aside = path.with_extension(format!("{}", fastrand::u32(..)));
         let _ = fs::remove_file(&aside);
         let listener = UnixListener::bind(&aside).map_err(at)?;
         let moved = fs::set_permissions(&aside, Permissions::from_mode(0o600))

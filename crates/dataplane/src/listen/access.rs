@@ -1,9 +1,9 @@
 //! The access log: a JSON line a request.
 
-use crate::clock::rfc3339_now;
 use super::log::Log;
 use super::reply::Reply;
 use super::route::Route;
+use crate::clock::rfc3339_now;
 use crate::trace::context::{self, Context};
 use http::request::Parts;
 use http::Response;

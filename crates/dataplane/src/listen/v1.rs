@@ -1,9 +1,9 @@
 //! KServe's V1 protocol, with CloudEvents.
 
-use crate::clock::rfc3339_now;
 use super::reply::{self, Reply, JSON};
 use super::rest::Exchange;
 use super::v2::{Encoded, Ready};
+use crate::clock::rfc3339_now;
 use crate::codec::{self, cloudevents};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Answer, Call, Payload, Protocol, Verb};

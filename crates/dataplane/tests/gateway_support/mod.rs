@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -158,6 +158,36 @@ impl Running {
         wait_for("the gateway to end", || thread.is_finished());
         thread.join().unwrap().unwrap()
     }
+}
+
+/// Asks without a pause on some kept connections while `work` runs; every answer must be a 200. The number of
+/// answers.
+pub fn under_load(running: &Running, askers: usize, path: &str, work: impl FnOnce()) -> usize {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let over = &over;
+        let ask = || {
+            let mut client = running.client();
+            let mut answered = 0;
+            while !over.load(Ordering::SeqCst) {
+                let reply = client.request("POST", path, &[], b"{}");
+                assert_eq!(reply.status, 200, "{}", reply.text());
+                answered += 1;
+            }
+            answered
+        };
+        let askers: Vec<_> = (0..askers).map(|_| scope.spawn(ask)).collect();
+        let end = Over(over);
+        work();
+        drop(end);
+        askers.into_iter().map(|asker| asker.join().unwrap()).sum()
+    })
 }
 
 impl Drop for Running {
@@ -398,7 +428,8 @@ impl Upstream {
         F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<Body>> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let address = listener.local_addr().unwrap();
         let [requests, connections, open] = [(); 3].map(|()| Arc::new(AtomicUsize::new(0)));
         let counts = (Arc::clone(&requests), Arc::clone(&connections), Arc::clone(&open));

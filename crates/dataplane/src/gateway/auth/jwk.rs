@@ -63,7 +63,9 @@ impl Key {
                 point.extend(coordinate("y")?);
                 Material::P256(point)
             }
-            (Some("OKP"), Some("Ed25519"), None | Some("EdDSA" | "Ed25519")) => Material::Ed25519(coordinate("x")?),
+            (Some("OKP"), Some("Ed25519"), None | Some("EdDSA" | "Ed25519")) => {
+                Material::Ed25519(coordinate("x")?)
+            }
             (Some("oct"), ..) => {
                 return Err("is a shared secret, which is not taken. Use RSA, P-256 or Ed25519.".to_owned())
             }
@@ -82,13 +84,15 @@ impl Key {
 
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
-            Material::Rsa { n, e } => {
-                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
-            }
+            Material::Rsa { n, e } => RsaPublicKeyComponents { n, e }
+                .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+                .is_ok(),
             Material::P256(point) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
             }
-            Material::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok(),
+            Material::Ed25519(key) => {
+                UnparsedPublicKey::new(&ED25519, key).verify(message, signature).is_ok()
+            }
         }
     }
 }

@@ -105,9 +105,11 @@ fn check(
     claims: &Value,
     now: u64,
 ) -> Result<(Caller, u64), Rejected> {
-    let mut candidates = issuer.keys.iter().filter(|key| key.is_for(&header.alg)).filter(|key| {
-        header.kid.is_none() || key.id.is_none() || key.id == header.kid
-    });
+    let mut candidates = issuer
+        .keys
+        .iter()
+        .filter(|key| key.is_for(&header.alg))
+        .filter(|key| header.kid.is_none() || key.id.is_none() || key.id == header.kid);
     let first = candidates.next().ok_or(Rejected::Key)?;
     if !std::iter::once(first).chain(candidates).any(|key| key.verifies(signed, signature)) {
         return Err(Rejected::Signature);

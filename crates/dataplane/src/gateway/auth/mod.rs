@@ -60,8 +60,9 @@ impl Auth {
         let mut keys = HashMap::new();
         for (index, key) in auth.keys.into_iter().enumerate() {
             let at = format!("auth.keys[{index}] ({})", key.id);
-            let hash = parse_hash(&key.sha256)
-                .ok_or_else(|| format!("{at}.sha256: must be 64 hexadecimal digits, got {}.", key.sha256.len()))?;
+            let hash = parse_hash(&key.sha256).ok_or_else(|| {
+                format!("{at}.sha256: must be 64 hexadecimal digits, got {}.", key.sha256.len())
+            })?;
             let scopes = Scopes::compile(&key.scopes, &at)?;
             if keys.insert(hash, Arc::new(Caller { id: key.id, scopes })).is_some() {
                 return Err(format!("{at}.sha256: another key has the same."));

@@ -18,7 +18,9 @@ impl Services {
         match text.split_once('/') {
             Some(("*", "*")) => Some(Self::All),
             Some((namespace, "*")) if is_name(namespace) => Some(Self::Namespace(namespace.to_owned())),
-            Some((namespace, name)) if is_name(namespace) && is_name(name) => Some(Self::One(text.to_owned())),
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+                Some(Self::One(text.to_owned()))
+            }
             None if text == "*" => Some(Self::All),
             _ => None,
         }
@@ -27,7 +29,9 @@ impl Services {
     fn fit(&self, service: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Namespace(wanted) => service.split_once('/').is_some_and(|(namespace, _)| namespace == wanted),
+            Self::Namespace(wanted) => {
+                service.split_once('/').is_some_and(|(namespace, _)| namespace == wanted)
+            }
             Self::One(wanted) => service == wanted,
         }
     }

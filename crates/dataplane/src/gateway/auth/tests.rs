@@ -31,7 +31,13 @@ fn headers(name: &'static str, value: &str) -> HeaderMap {
     [(HeaderName::from_static(name), HeaderValue::try_from(value).unwrap())].into_iter().collect()
 }
 
-fn bearer(auth: &Auth, credentials: &str, service: &str, verb: Verb, now: u64) -> Result<String, (u16, String)> {
+fn bearer(
+    auth: &Auth,
+    credentials: &str,
+    service: &str,
+    verb: Verb,
+    now: u64,
+) -> Result<String, (u16, String)> {
     let mut headers = headers("authorization", &format!("Bearer {credentials}"));
     let shown = take(&mut headers);
     assert!(headers.is_empty(), "credentials are passed on");
@@ -108,8 +114,13 @@ fn es256() -> Signer {
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random).unwrap();
     let point = pair.public_key().as_ref()[1..].to_vec();
-    let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "k2", "x": b64(&point[..32]), "y": b64(&point[32..])});
-    Signer { jwk, algorithm: "ES256", sign: Box::new(move |m| pair.sign(&random, m).unwrap().as_ref().to_vec()) }
+    let jwk =
+        json!({"kty": "EC", "crv": "P-256", "kid": "k2", "x": b64(&point[..32]), "y": b64(&point[32..])});
+    Signer {
+        jwk,
+        algorithm: "ES256",
+        sign: Box::new(move |m| pair.sign(&random, m).unwrap().as_ref().to_vec()),
+    }
 }
 
 impl Signer {
@@ -231,7 +242,10 @@ fn a_table_with_bad_credentials_says_where() {
             json!({"keys": [{"id": "a", "sha256": hex(b"1"), "scopes": [{"service": "a", "verbs": []}]}]}),
             "service must be namespace/name",
         ),
-        (json!({"keys": [{"id": "a", "sha256": hex(b"1")}, {"id": "b", "sha256": hex(b"1")}]}), "another key"),
+        (
+            json!({"keys": [{"id": "a", "sha256": hex(b"1")}, {"id": "b", "sha256": hex(b"1")}]}),
+            "another key",
+        ),
         (json!({"jwks": [{"issuer": "i", "keys": {}}]}), "must be a JWKS"),
         (jwk(json!({"kty": "oct", "k": "AAAA"})), "is a shared secret"),
         (jwk(json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"})), "at least 2048 bits, got 24"),

@@ -13,9 +13,13 @@ pub(in crate::gateway) fn of(method: &Method, path: &str) -> Verb {
     match segments.as_slice() {
         // V2 and V1 repositories; their index is metadata.
         ["v2" | "v1", "repository" | "models", .., "load" | "unload"] => Verb::Admin,
-        [service, "repositorymodelload" | "repositorymodelunload"] if service.starts_with("inference.") => Verb::Admin,
+        [service, "repositorymodelload" | "repositorymodelunload"] if service.starts_with("inference.") => {
+            Verb::Admin
+        }
         // KServe's V1 servers and Triton's extensions change state by these.
-        ["v2", "logging" | "trace", ..] | ["v2", "models", _, "trace", ..] if method == Method::POST => Verb::Admin,
+        ["v2", "logging" | "trace", ..] | ["v2", "models", _, "trace", ..] if method == Method::POST => {
+            Verb::Admin
+        }
         ["v2", "systemsharedmemory" | "cudasharedmemory", ..] if method == Method::POST => Verb::Admin,
         [.., last] if last.ends_with(":explain") || *last == "explain" => Verb::Explain,
         _ => Verb::Predict,
