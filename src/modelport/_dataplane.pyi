@@ -150,3 +150,29 @@ def self_signed(names: Sequence[str], days: int) -> tuple[str, str, str]:
 
     The authority signs this one certificate and its key is forgotten. Raises ValueError.
     """
+
+def gateway(
+    *,
+    listen_fds: Sequence[int],
+    table: str,
+    admin: str,
+    internal_fds: Sequence[int] = (),
+    handover: str | None = None,
+    tls: tuple[str, str] | None = None,
+    access_log: str | None = None,
+    trust_forwarded: bool = False,
+    threads: int = 1,
+    max_connections: int = 10000,
+    header_bytes: int = 65536,
+    body_bytes: int = 1073741824,
+    retry_body_bytes: int = 1048576,
+    header_timeout_s: float = 30.0,
+    body_timeout_s: float = 60.0,
+    connect_timeout_s: float = 2.0,
+    drain_delay_s: float = 0.3,
+    drain_timeout_s: float = 30.0,
+) -> str:
+    """Runs the gateway until SIGTERM or SIGINT, on listening sockets that the caller gives away.
+
+    Returns `drained`, or `cut off` where requests were still running. Raises OSError, ValueError.
+    """

@@ -5,6 +5,7 @@ mod buffer;
 mod certificate;
 mod convert;
 mod executor;
+mod gateway;
 mod load;
 mod reply;
 mod repository;
@@ -17,6 +18,8 @@ mod _dataplane {
     use crate::buffer::Buffer;
     #[pymodule_export]
     use crate::certificate::self_signed;
+    #[pymodule_export]
+    use crate::gateway::gateway;
     #[pymodule_export]
     use crate::load::load_test;
     #[pymodule_export]

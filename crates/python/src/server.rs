@@ -241,12 +241,12 @@ fn tracing_settings(variables: &HashMap<String, String>) -> PyResult<Option<trac
     trace::Settings::read(|name| variables.get(name).map(String::as_str)).map_err(PyValueError::new_err)
 }
 
-fn owned(fd: RawFd) -> OwnedFd {
+pub(crate) fn owned(fd: RawFd) -> OwnedFd {
     // SAFETY: the contract of `Server(…)`: descriptors are bound sockets that the caller gives away.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+pub(crate) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| {
         PyValueError::new_err(format!("{name}: must be a time in seconds, at least 0, got {value}."))
     })

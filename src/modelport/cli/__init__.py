@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         doctor,
         down,
         events,
+        gateway,
         get,
         kubeconfig,
         logs,
@@ -79,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
         predict,
         rollout,
         doctor,
+        gateway,
     ):
         command.register(commands)
     return root

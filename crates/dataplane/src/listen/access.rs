@@ -1,6 +1,6 @@
 //! The access log: a JSON line a request.
 
-use super::clock::rfc3339_now;
+use crate::clock::rfc3339_now;
 use super::log::Log;
 use super::reply::Reply;
 use super::route::Route;

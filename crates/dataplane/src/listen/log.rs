@@ -13,19 +13,19 @@ const ROOM: usize = 4096;
 
 /// Writes lines to stderr.
 #[derive(Clone, Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     lines: SyncSender<String>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Log {
     /// A log whose thread writes to stderr. The receiver ends when the thread has written everything.
-    pub(super) fn start(server: &Arc<Server>) -> io::Result<(Self, Receiver<()>)> {
+    pub(crate) fn start(server: &Arc<Server>) -> io::Result<(Self, Receiver<()>)> {
         let server = Arc::clone(server);
         Self::to(io::stderr(), move |lost| server.metrics.log_lines_dropped(lost))
     }
 
-    pub(super) fn to(
+    pub(crate) fn to(
         mut out: impl Write + Send + 'static,
         lost_lines: impl Fn(u64) + Send + 'static,
     ) -> io::Result<(Self, Receiver<()>)> {
@@ -60,20 +60,20 @@ impl Log {
     }
 
     /// Writes a line, or drops it when the writer is behind.
-    pub(super) fn line(&self, line: String) {
+    pub(crate) fn line(&self, line: String) {
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Tells the operator of something odd.
-    pub(super) fn warn(&self, text: impl std::fmt::Display) {
+    pub(crate) fn warn(&self, text: impl std::fmt::Display) {
         self.line(format!("modelport: {text}"));
     }
 }
 
 /// Gives the writer's thread a moment to write what is left.
-pub(super) fn finish(log: Log, ended: &Receiver<()>) {
+pub(crate) fn finish(log: Log, ended: &Receiver<()>) {
     drop(log);
     let _ = ended.recv_timeout(Duration::from_secs(1));
 }

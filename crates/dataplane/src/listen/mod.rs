@@ -4,20 +4,19 @@
 mod accept;
 mod access;
 mod body;
-mod clock;
 mod docs;
 pub mod grpc;
-mod log;
+pub(crate) mod log;
 mod openapi;
 mod peers;
 mod reply;
 mod repository;
-mod request_id;
+pub(crate) mod request_id;
 mod rest;
 mod route;
 mod run;
 mod stats;
-mod tls;
+pub(crate) mod tls;
 mod v1;
 mod v2;
 

@@ -4,18 +4,18 @@ use http::header::{HeaderName, HeaderValue};
 use http::HeaderMap;
 
 /// The header that carries it, both ways.
-pub(super) const NAME: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const NAME: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longer ones are replaced: they go into logs and answers.
 const LONGEST: usize = 256;
 
 /// A request's id, always printable ASCII.
 #[derive(Clone, Debug)]
-pub(super) struct RequestId(HeaderValue);
+pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
     /// The client's id if it is a sensible one, else a new one.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         match headers.get(&NAME) {
             Some(given) if !given.is_empty() && given.len() <= LONGEST && given.to_str().is_ok() => {
                 // A copy: the original holds the connection's read buffer.
@@ -40,12 +40,12 @@ impl RequestId {
     }
 
     /// As text.
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 
     /// As the answer's header.
-    pub(super) fn into_header(self) -> HeaderValue {
+    pub(crate) fn into_header(self) -> HeaderValue {
         self.0
     }
 }

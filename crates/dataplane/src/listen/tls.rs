@@ -32,7 +32,7 @@ type Stamp = Vec<Option<(SystemTime, u64)>>;
 
 /// The TLS side of a listener.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     files: TlsFiles,
     current: Mutex<Current>,
     log: Log,
@@ -48,7 +48,7 @@ struct Current {
 
 impl Tls {
     /// Reads the files; they must be right at the start.
-    pub(super) fn load(files: TlsFiles, log: Log) -> io::Result<Self> {
+    pub(crate) fn load(files: TlsFiles, log: Log) -> io::Result<Self> {
         let loaded = stamp(&files);
         let config = configure(&files)?;
         let current = Current { config, loaded, refused: None, looked: Instant::now() };
@@ -56,7 +56,7 @@ impl Tls {
     }
 
     /// What the next handshake uses.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.looked.elapsed() >= LOOK_EVERY {
             current.looked = Instant::now();

@@ -1,6 +1,6 @@
 //! KServe's V1 protocol, with CloudEvents.
 
-use super::clock::rfc3339_now;
+use crate::clock::rfc3339_now;
 use super::reply::{self, Reply, JSON};
 use super::rest::Exchange;
 use super::v2::{Encoded, Ready};

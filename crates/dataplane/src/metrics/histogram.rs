@@ -40,7 +40,7 @@ pub(super) const DEFAULTS_FROM: u64 = 5_000_000;
 pub(super) static ROWS: [u64; 13] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 
 #[derive(Debug)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     bounds: &'static [u64],
     /// How many fell into each bucket; the last has no upper bound.
     buckets: Box<[AtomicU64]>,
@@ -48,12 +48,17 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
+    /// Of times in nanoseconds.
+    pub(crate) fn seconds() -> Self {
+        Self::new(&SECONDS)
+    }
+
     pub(super) fn new(bounds: &'static [u64]) -> Self {
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self { bounds, buckets, sum: AtomicU64::new(0) }
     }
 
-    pub(super) fn observe(&self, value: u64) {
+    pub(crate) fn observe(&self, value: u64) {
         let index = self.bounds.partition_point(|&bound| bound < value);
         if let Some(bucket) = self.buckets.get(index) {
             bucket.fetch_add(1, Relaxed);
@@ -61,16 +66,16 @@ impl Histogram {
         self.sum.fetch_add(value, Relaxed);
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum()
     }
 
-    pub(super) fn sum(&self) -> u64 {
+    pub(crate) fn sum(&self) -> u64 {
         self.sum.load(Relaxed)
     }
 
     /// Upper bounds with the number of values up to each, and the number of all values.
-    pub(super) fn cumulative(&self) -> (Vec<(u64, u64)>, u64) {
+    pub(crate) fn cumulative(&self) -> (Vec<(u64, u64)>, u64) {
         let mut so_far = 0;
         let mut counts = self.buckets.iter().map(|bucket| {
             so_far += bucket.load(Relaxed);

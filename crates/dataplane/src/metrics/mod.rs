@@ -16,7 +16,8 @@ pub use render::{render, CONTENT_TYPE};
 
 use crate::message::Protocol;
 use crate::model::Model;
-use histogram::{Histogram, ROWS, SECONDS};
+pub(crate) use histogram::Histogram;
+use histogram::{ROWS, SECONDS};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};

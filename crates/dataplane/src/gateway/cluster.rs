@@ -1,0 +1,489 @@
+//! A cluster: its endpoints, who of them may be asked, and how many requests are under way or held.
+//!
+//! A cluster outlives the tables that name it, so that requests that are held see the endpoints that come.
+
+use super::budget::Budget;
+use super::pool::Pool;
+use super::table::{self, Speech};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long an endpoint that refused is left alone, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A Service's port.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub(super) name: String,
+    settings: RwLock<Arc<Settings>>,
+    /// Rings when there may be an endpoint for those who wait.
+    changed: Notify,
+    gone: AtomicBool,
+    pub(super) budget: Budget,
+    pub(super) counts: Counts,
+}
+
+/// What the table says of a cluster.
+#[derive(Debug)]
+pub(super) struct Settings {
+    endpoints: Vec<Arc<Endpoint>>,
+    pub(super) speech: Speech,
+    pub(super) hold: Duration,
+    pub(super) hold_limit: usize,
+}
+
+/// Numbers for the autoscaler and for metrics.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) requests: AtomicU64,
+    /// Requests until the last retry, for the budget.
+    budgeted: AtomicU64,
+    pub(super) in_flight: AtomicUsize,
+    pub(super) held: AtomicUsize,
+    pub(super) held_ever: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) retries: AtomicU64,
+    pub(super) connects: AtomicU64,
+    pub(super) connects_failed: AtomicU64,
+    /// Request time in nanoseconds: ends less begins, of all that have begun.
+    work: AtomicI64,
+}
+
+impl Counts {
+    /// Requests in the order of seconds that they were under way, in all: their mean concurrency between
+    /// two looks is the difference divided by the time between them.
+    pub(super) fn concurrency_seconds(&self, since: Instant) -> f64 {
+        let now = since.elapsed().as_nanos() as i64;
+        let open = self.in_flight.load(Relaxed) as i64;
+        (self.work.load(Relaxed) + open * now) as f64 / 1e9
+    }
+
+    /// Takes a retry out of the budget.
+    pub(super) fn may_retry(&self, budget: &Budget) -> bool {
+        let all = self.requests.load(Relaxed);
+        let before = self.budgeted.swap(all, Relaxed);
+        budget.withdraw(all.saturating_sub(before))
+    }
+}
+
+/// A request that is under way in a cluster, held or not.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) cluster: Arc<Cluster>,
+    since: Instant,
+}
+
+impl UnderWay {
+    /// `since`: when the gateway started; all times are measured from there.
+    pub(super) fn begin(cluster: &Arc<Cluster>, since: Instant, now: Instant) -> Self {
+        let counts = &cluster.counts;
+        counts.requests.fetch_add(1, Relaxed);
+        counts.in_flight.fetch_add(1, Relaxed);
+        counts.work.fetch_sub((now - since).as_nanos() as i64, Relaxed);
+        Self { cluster: Arc::clone(cluster), since }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let counts = &self.cluster.counts;
+        counts.in_flight.fetch_sub(1, Relaxed);
+        counts.work.fetch_add(self.since.elapsed().as_nanos() as i64, Relaxed);
+    }
+}
+
+/// A request that waits for an endpoint.
+#[derive(Debug)]
+pub(super) struct Held<'a>(&'a Counts);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Whom to ask.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// This one.
+    Endpoint(Arc<Endpoint>),
+    /// Nobody now; perhaps then, or when `changed` rings.
+    Nobody(Option<Instant>),
+    /// The table has no such cluster any more.
+    Gone,
+}
+
+impl Cluster {
+    pub(super) fn new(name: &str) -> Self {
+        let settings = Settings {
+            endpoints: Vec::new(),
+            speech: Speech::Auto,
+            hold: Duration::ZERO,
+            hold_limit: 0,
+        };
+        Self {
+            name: name.to_owned(),
+            settings: RwLock::new(Arc::new(settings)),
+            changed: Notify::new(),
+            gone: AtomicBool::new(false),
+            budget: Budget::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// What the table says of it now.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes up what the table says; endpoints that left lose their idle connections at once.
+    pub(super) fn update(&self, told: &table::Cluster, addresses: &[SocketAddr]) {
+        let old = self.settings();
+        let known = |address: &SocketAddr| old.endpoints.iter().find(|one| one.address == *address);
+        let endpoints: Vec<_> = addresses
+            .iter()
+            .map(|address| known(address).map_or_else(|| Arc::new(Endpoint::new(*address)), Arc::clone))
+            .collect();
+        let settings = Arc::new(Settings {
+            endpoints,
+            speech: told.protocol,
+            hold: Duration::from_millis(told.hold_ms),
+            hold_limit: told.hold_limit,
+        });
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&settings);
+        self.gone.store(false, Relaxed);
+        for endpoint in &old.endpoints {
+            if !settings.endpoints.iter().any(|one| Arc::ptr_eq(one, endpoint)) {
+                endpoint.pool.retire();
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The table has no such cluster any more: those who wait look for another.
+    pub(super) fn remove(&self) {
+        self.gone.store(true, Relaxed);
+        let settings = self.settings();
+        for endpoint in &settings.endpoints {
+            endpoint.pool.retire();
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// How its endpoints are spoken to.
+    pub(super) fn speech(&self) -> Speech {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).speech
+    }
+
+    /// Rings when it is worth choosing again. To be made before choosing, or the bell is missed.
+    pub(super) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// The less busy of two endpoints, out of those that do not refuse; `avoid` only where there is no other.
+    pub(super) fn choose(&self, avoid: Option<SocketAddr>) -> Choice {
+        if self.gone.load(Relaxed) {
+            return Choice::Gone;
+        }
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        let endpoints = &settings.endpoints;
+        let healthy = |endpoint: &&Arc<Endpoint>| !endpoint.refuses();
+        let wanted = |endpoint: &&Arc<Endpoint>| healthy(endpoint) && Some(endpoint.address) != avoid;
+        let chosen = match endpoints.as_slice() {
+            [] => return Choice::Nobody(None),
+            [only] => healthy(&only).then_some(only),
+            all => {
+                let first = fastrand::usize(..all.len());
+                let second = (first + 1 + fastrand::usize(..all.len() - 1)) % all.len();
+                let two = [all.get(first), all.get(second)];
+                let better = two.into_iter().flatten().filter(wanted).min_by_key(|endpoint| endpoint.load());
+                better
+                    .or_else(|| all.iter().filter(wanted).min_by_key(|endpoint| endpoint.load()))
+                    .or_else(|| all.iter().find(healthy))
+            }
+        };
+        if let Some(endpoint) = chosen {
+            return Choice::Endpoint(Arc::clone(endpoint));
+        }
+        let now = Instant::now();
+        if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.probe(now)) {
+            return Choice::Endpoint(Arc::clone(endpoint));
+        }
+        Choice::Nobody(endpoints.iter().filter_map(|endpoint| endpoint.again_at()).min())
+    }
+
+    /// Takes a place among those who wait; none where there are too many.
+    pub(super) fn hold(&self, limit: usize) -> Option<Held<'_>> {
+        let held = &self.counts.held;
+        held.fetch_update(Relaxed, Relaxed, |held| (held < limit).then_some(held + 1)).ok()?;
+        self.counts.held_ever.fetch_add(1, Relaxed);
+        Some(Held(&self.counts))
+    }
+
+    /// An endpoint took a connection.
+    pub(super) fn connected(&self, endpoint: &Endpoint) {
+        self.counts.connects.fetch_add(1, Relaxed);
+        if endpoint.recover() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// An endpoint refused a connection.
+    pub(super) fn refused(&self, endpoint: &Endpoint) {
+        self.counts.connects.fetch_add(1, Relaxed);
+        self.counts.connects_failed.fetch_add(1, Relaxed);
+        endpoint.refuse();
+    }
+
+    /// Its endpoints now.
+    pub(super) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.settings().endpoints.clone()
+    }
+}
+
+/// One address of a cluster.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) address: SocketAddr,
+    pub(super) pool: Pool,
+    in_flight: AtomicUsize,
+    refuses: AtomicBool,
+    pause: RwLock<Pause>,
+}
+
+/// When an endpoint that refuses is asked again.
+#[derive(Debug, Default)]
+struct Pause {
+    length: Duration,
+    until: Option<Instant>,
+}
+
+impl Endpoint {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            pool: Pool::default(),
+            in_flight: AtomicUsize::new(0),
+            refuses: AtomicBool::new(false),
+            pause: RwLock::default(),
+        }
+    }
+
+    fn load(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// It refused the last connection.
+    pub(super) fn refuses(&self) -> bool {
+        self.refuses.load(Relaxed)
+    }
+
+    /// It refused the last connection, and not long ago.
+    pub(super) fn refuses_now(&self) -> bool {
+        self.refuses() && self.again_at().is_some_and(|again| again > Instant::now())
+    }
+
+    fn again_at(&self) -> Option<Instant> {
+        self.pause.read().unwrap_or_else(PoisonError::into_inner).until
+    }
+
+    /// Whether the caller is the one who may try it again now; others wait for how that ends.
+    fn probe(&self, now: Instant) -> bool {
+        let mut pause = self.pause.write().unwrap_or_else(PoisonError::into_inner);
+        match pause.until {
+            Some(until) if until > now => false,
+            Some(_) => {
+                pause.until = Some(now + LONGEST_PAUSE);
+                true
+            }
+            None => true, // it has recovered meanwhile
+        }
+    }
+
+    fn refuse(&self) {
+        let mut pause = self.pause.write().unwrap_or_else(PoisonError::into_inner);
+        pause.length = (pause.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        pause.until = Some(Instant::now() + pause.length);
+        self.refuses.store(true, Relaxed);
+    }
+
+    /// True if it had refused before.
+    fn recover(&self) -> bool {
+        if !self.refuses() {
+            return false;
+        }
+        *self.pause.write().unwrap_or_else(PoisonError::into_inner) = Pause::default();
+        self.refuses.swap(false, Relaxed)
+    }
+
+    /// Counts a request to it.
+    pub(super) fn enter(self: &Arc<Self>) -> Load {
+        self.in_flight.fetch_add(1, Relaxed);
+        Load(Arc::clone(self))
+    }
+}
+
+/// A request that an endpoint has.
+#[derive(Debug)]
+pub(super) struct Load(pub(super) Arc<Endpoint>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn cluster(ports: &[u16]) -> Cluster {
+        let cluster = Cluster::new("c");
+        update(&cluster, ports);
+        cluster
+    }
+
+    fn update(cluster: &Cluster, ports: &[u16]) {
+        let addresses: Vec<SocketAddr> = ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect();
+        cluster.update(&serde_json::from_str("{}").unwrap(), &addresses);
+    }
+
+    fn chosen(cluster: &Cluster) -> Arc<Endpoint> {
+        match cluster.choose(None) {
+            Choice::Endpoint(endpoint) => endpoint,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn nobody(cluster: &Cluster) -> Option<Instant> {
+        match cluster.choose(None) {
+            Choice::Nobody(until) => until,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_less_busy_of_two_is_asked() {
+        let cluster = cluster(&[1, 2]);
+        let busy = chosen(&cluster);
+        let _load = busy.enter();
+        for _ in 0..100 {
+            assert_ne!(chosen(&cluster).address, busy.address);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_just_failed_is_asked_again_only_where_there_is_no_other() {
+        let cluster = cluster(&[1, 2]);
+        let first = chosen(&cluster);
+        for _ in 0..100 {
+            let Choice::Endpoint(other) = cluster.choose(Some(first.address)) else { panic!() };
+            assert_ne!(other.address, first.address);
+        }
+        update(&cluster, &[first.address.port()]);
+        assert!(matches!(cluster.choose(Some(first.address)), Choice::Endpoint(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn load_is_spread_over_all() {
+        let cluster = cluster(&[1, 2, 3, 4, 5]);
+        let loads: Vec<_> = (0..1000).map(|_| chosen(&cluster).enter()).collect();
+        for endpoint in cluster.endpoints() {
+            assert!((180..220).contains(&endpoint.load()), "{}", endpoint.load());
+        }
+        drop(loads);
+        assert!(cluster.endpoints().iter().all(|endpoint| endpoint.load() == 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_refuses_is_left_alone_and_then_asked_by_one() {
+        let cluster = cluster(&[1, 2]);
+        let dead = chosen(&cluster);
+        cluster.refused(&dead);
+        for _ in 0..100 {
+            assert_ne!(chosen(&cluster).address, dead.address);
+        }
+        let other = chosen(&cluster);
+        cluster.refused(&other);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let now = Instant::now();
+            let until = nobody(&cluster).unwrap();
+            pauses.push((until - now).as_millis());
+            tokio::time::advance(until - now).await;
+            // Both are due, each for one prober; all others wait.
+            let probed = [chosen(&cluster), chosen(&cluster)];
+            assert_ne!(probed[0].address, probed[1].address);
+            nobody(&cluster).unwrap();
+            cluster.refused(&probed[0]);
+            cluster.refused(&probed[1]);
+        }
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 200, 200, 200]);
+        cluster.connected(&dead);
+        assert_eq!(chosen(&cluster).address, dead.address);
+        // Recovered, it begins with a short pause again.
+        cluster.refused(&dead);
+        assert_eq!((nobody(&cluster).unwrap() - Instant::now()).as_millis(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_hear_of_a_new_endpoint() {
+        let cluster = cluster(&[]);
+        let bell = cluster.changed();
+        assert!(nobody(&cluster).is_none());
+        update(&cluster, &[1]);
+        bell.await;
+        assert_eq!(chosen(&cluster).address.port(), 1);
+        let bell = cluster.changed();
+        cluster.remove();
+        bell.await;
+        assert!(matches!(cluster.choose(None), Choice::Gone));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_stays_keeps_its_connections() {
+        let cluster = cluster(&[1, 2]);
+        let before = cluster.endpoints();
+        update(&cluster, &[2, 3]);
+        let after = cluster.endpoints();
+        assert!(Arc::ptr_eq(&before[1], &after[0]));
+        assert!(before[0].pool.is_retired() && !before[1].pool.is_retired());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_are_held() {
+        let cluster = cluster(&[]);
+        let first = cluster.hold(2).unwrap();
+        let second = cluster.hold(2).unwrap();
+        assert!(cluster.hold(2).is_none());
+        drop(first);
+        assert!(cluster.hold(2).is_some());
+        drop(second);
+        assert_eq!(cluster.counts.held.load(Relaxed), 0);
+        assert_eq!(cluster.counts.held_ever.load(Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn mean_concurrency_can_be_told_between_two_looks() {
+        let since = Instant::now();
+        let cluster = Arc::new(cluster(&[]));
+        let begin = || UnderWay::begin(&cluster, since, Instant::now());
+        let first = begin();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let second = begin();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let seconds = || (cluster.counts.concurrency_seconds(since) * 1000.0).round() / 1000.0;
+        assert_eq!(seconds(), 8.0);
+        drop(first);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        drop(second);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(seconds(), 9.0);
+    }
+}

@@ -1,0 +1,43 @@
+//! The gateway: takes requests for many services on one address, and brings each to an endpoint that can
+//! answer it.
+//!
+//! A request's walk (`forward`): connection (`serve`) → host and path (`target`) → rule (`route`) → permission
+//! (`auth`) → endpoint, waiting for one if need be (`cluster`) → connection (`pool`, `http1`, `http2`) → answer
+//! (`reply`). The table of routes (`table`) is read and checked as a whole and swapped in at once (`live`), so a
+//! request sees one table, and a broken one changes nothing. `admin` is the control plane's side.
+//!
+//! Everything that is passed on was parsed and is written anew: what an endpoint reads is what was checked here.
+
+mod access;
+mod admin;
+mod auth;
+mod budget;
+mod cluster;
+mod exchange;
+mod filter;
+mod forward;
+mod handover;
+mod headers;
+mod hold;
+mod http1;
+mod http2;
+mod live;
+mod metrics;
+mod outgoing;
+mod pool;
+mod refusal;
+mod repeatable;
+mod reply;
+mod route;
+mod run;
+mod serve;
+mod socket;
+mod table;
+mod target;
+
+pub use live::Checked;
+pub use metrics::{Family, FAMILIES};
+pub use run::{run, Config, Ended, Handle, Limits};
+pub use table::Verb;
+
+use crate::listen::request_id;

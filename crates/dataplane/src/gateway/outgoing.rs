@@ -1,0 +1,193 @@
+//! The body of a request on its way to an endpoint: kept, so that it can be sent again, or passed on as it comes.
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// What a body may fail with; it ends the upstream request.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// All of it, perhaps for the second time.
+    Kept(Bytes),
+    /// As the client sends it.
+    Passed(Box<Passed>),
+}
+
+/// A body that cannot be sent again once it was touched.
+#[derive(Debug)]
+pub(super) struct Passed {
+    /// What was read already.
+    read: VecDeque<Bytes>,
+    rest: Incoming,
+    /// So many bytes may still come.
+    room: u64,
+    fate: Arc<Fate>,
+}
+
+/// How a passed body fared, for whoever has to explain the failure of its request.
+#[derive(Debug, Default)]
+pub(super) struct Fate(AtomicU8);
+
+const TOUCHED: u8 = 1;
+const TOO_LARGE: u8 = 2;
+const BROKEN: u8 = 4;
+
+impl Fate {
+    fn mark(&self, what: u8) {
+        self.0.fetch_or(what, Relaxed);
+    }
+
+    /// Some of it may have been sent.
+    pub(super) fn is_touched(&self) -> bool {
+        self.0.load(Relaxed) & TOUCHED != 0
+    }
+
+    /// It was larger than it may be.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.0.load(Relaxed) & TOO_LARGE != 0
+    }
+
+    /// The client's own fault: bad framing, or it went away.
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.load(Relaxed) & BROKEN != 0
+    }
+}
+
+/// The client's body, as far as it was read.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// All of it.
+    Whole(Bytes),
+    /// So much, and more to come.
+    Part(VecDeque<Bytes>, Incoming),
+    /// It came with bad framing, or not at all.
+    Broken(hyper::Error),
+}
+
+/// Reads a body, unless it turns out to be longer than `limit`.
+pub(super) async fn take(mut body: Incoming, limit: usize) -> Taken {
+    use http_body_util::BodyExt as _;
+    let mut read: VecDeque<Bytes> = VecDeque::new();
+    let mut length = 0;
+    loop {
+        match body.frame().await {
+            // Trailers of requests are nobody's here.
+            Some(Ok(frame)) => {
+                if let Ok(part) = frame.into_data() {
+                    length += part.len();
+                    read.push_back(part);
+                    if length > limit {
+                        return Taken::Part(read, body);
+                    }
+                }
+            }
+            Some(Err(error)) => return Taken::Broken(error),
+            None => break,
+        }
+    }
+    Taken::Whole(match read.len() {
+        0 => Bytes::new(),
+        1 => read.pop_front().unwrap_or_default(),
+        _ => read.iter().fold(Vec::with_capacity(length), |mut all, part| {
+            all.extend_from_slice(part);
+            all
+        })
+        .into(),
+    })
+}
+
+impl Outgoing {
+    /// Passes a body on, at most so many bytes of it.
+    pub(super) fn passed(read: VecDeque<Bytes>, rest: Incoming, room: u64) -> (Self, Arc<Fate>) {
+        let fate = Arc::new(Fate::default());
+        (Self::Passed(Box::new(Passed { read, rest, room, fate: Arc::clone(&fate) })), fate)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body is larger than it may be")]
+struct TooLarge;
+
+impl Passed {
+    /// What it is made of, if none of it was taken.
+    pub(super) fn untouched(self) -> Option<(VecDeque<Bytes>, Incoming)> {
+        (!self.fate.is_touched()).then_some((self.read, self.rest))
+    }
+
+    fn poll_part(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        self.fate.mark(TOUCHED);
+        if let Some(part) = self.read.pop_front() {
+            return self.count(part);
+        }
+        match Pin::new(&mut self.rest).poll_frame(task) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                self.fate.mark(BROKEN);
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(part) => self.count(part),
+                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
+            },
+        }
+    }
+
+    fn count(&mut self, part: Bytes) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self.room.checked_sub(part.len() as u64) {
+            Some(room) => {
+                self.room = room;
+                Poll::Ready(Some(Ok(Frame::data(part))))
+            }
+            None => {
+                self.fate.mark(TOO_LARGE);
+                Poll::Ready(Some(Err(TooLarge.into())))
+            }
+        }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match self.get_mut() {
+            Self::Kept(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Passed(passed) => passed.poll_part(task),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Kept(bytes) => bytes.is_empty(),
+            Self::Passed(passed) => passed.read.is_empty() && passed.rest.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Passed(passed) => {
+                let rest = passed.rest.size_hint();
+                let read: u64 = passed.read.iter().map(|part| part.len() as u64).sum();
+                match rest.exact() {
+                    Some(rest) => SizeHint::with_exact(read + rest),
+                    None => SizeHint::default(),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Connections of clients: accepted, bounded in number, closed without a lost answer.
+
+use super::forward::{self, Origin};
+use super::headers::From;
+use super::route::Side;
+use super::run::{Gateway, Stage};
+use crate::listen::tls::Tls;
+use http::header::HeaderValue;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{pin, Pin};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
+
+/// What is known of how a connection's client speaks.
+const UNKNOWN: u8 = 0;
+const HTTP1: u8 = 1;
+const HTTP2: u8 = 2;
+
+/// A listener with everything that its accept loop needs.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) side: Side,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) room: Arc<Semaphore>,
+    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) builder: Arc<auto::Builder<TokioExecutor>>,
+}
+
+/// How HTTP is spoken with clients.
+pub(super) fn builder(gateway: &Gateway) -> auto::Builder<TokioExecutor> {
+    let limits = &gateway.limits;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes)
+        .keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .max_frame_size(64 << 10)
+        .max_concurrent_streams(1024)
+        .max_header_list_size(limits.header_bytes as u32)
+        // Against floods of requests that are reset at once (CVE-2023-44487, CVE-2025-8671).
+        .max_pending_accept_reset_streams(64)
+        .max_local_error_reset_streams(1024)
+        .max_send_buf_size(4 << 20)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+impl Door {
+    /// Accepts until the gateway drains. The socket stays open elsewhere: whoever connects from then on waits for
+    /// our successor.
+    pub(super) async fn serve(self, listener: TcpListener) {
+        let mut stage = self.stage.clone();
+        let closed = stage.wait_for(|stage| *stage >= Stage::LameDuck);
+        tokio::select! {
+            biased;
+            _ = closed => {}
+            () = self.accept_all(&listener) => {}
+        }
+    }
+
+    async fn accept_all(&self, listener: &TcpListener) {
+        let mut crowded = false;
+        loop {
+            let permit = if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+                permit
+            } else {
+                if !crowded {
+                    crowded = true;
+                    self.gateway.log.warn("the connection limit is reached; new connections wait");
+                }
+                let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
+                permit
+            };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    // Without it an answer may wait 40 ms for an acknowledgement.
+                    let _ = stream.set_nodelay(true);
+                    tokio::spawn(self.clone().greet(stream, peer, permit));
+                }
+                Err(error) if is_fault_of_the_peer(&error) => {}
+                Err(error) => {
+                    // EMFILE and its like pass when connections end.
+                    self.gateway.log.warn(format_args!("accepting a connection: {error}"));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn greet(self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let Some(tls) = &self.tls else { return self.converse(stream, peer, permit).await };
+        let handshake = tls.acceptor().accept(stream);
+        // A failed handshake is the client's to notice.
+        if let Ok(Ok(stream)) = tokio::time::timeout(self.gateway.limits.header_timeout, handshake).await {
+            self.converse(stream, peer, permit).await;
+        }
+    }
+
+    /// Serves one connection to its end.
+    async fn converse(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let metrics = &self.gateway.metrics;
+        metrics.connections.fetch_add(1, Relaxed);
+        metrics.connections_open.fetch_add(1, Relaxed);
+        let _closed = Closed(&self.gateway);
+        let spoken = Arc::new(AtomicU8::new(UNKNOWN));
+        let origin = Arc::new(Origin { side: self.side, from: self.from(peer) });
+        let service = {
+            let (gateway, spoken) = (Arc::clone(&self.gateway), Arc::clone(&spoken));
+            service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let version = if request.version() >= http::Version::HTTP_2 { HTTP2 } else { HTTP1 };
+                spoken.store(version, Relaxed);
+                forward::answer(Arc::clone(&gateway), Arc::clone(&origin), request)
+            })
+        };
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        if !self.until_finishing(connection.as_mut(), &spoken).await {
+            connection.as_mut().graceful_shutdown();
+            // A broken connection is the client's to notice.
+            let _ = connection.await;
+        }
+        drop(permit);
+    }
+
+    /// Runs the connection; true when it is over, false when it should be shut down.
+    async fn until_finishing<C: Future>(&self, mut connection: Pin<&mut C>, spoken: &AtomicU8) -> bool {
+        let mut stage = self.stage.clone();
+        // hyper waits for ever for the bytes that tell HTTP/1.1 from HTTP/2.
+        let silence = tokio::time::sleep(self.gateway.limits.header_timeout);
+        {
+            let mut lame = pin!(stage.wait_for(|stage| *stage >= Stage::LameDuck));
+            let mut over = false;
+            tokio::select! {
+                biased;
+                _ = connection.as_mut() => return true,
+                _ = lame.as_mut() => over = true,
+                () = silence => {}
+            }
+            if !over {
+                if spoken.load(Relaxed) == UNKNOWN {
+                    return false;
+                }
+                tokio::select! {
+                    biased;
+                    _ = connection.as_mut() => return true,
+                    _ = lame.as_mut() => {}
+                }
+            }
+        }
+        // HTTP/2 has a word for it (GOAWAY); HTTP/1.1 can only say it in its next answer, so it gets the time
+        // for one.
+        if spoken.load(Relaxed) == HTTP2 {
+            return false;
+        }
+        let mut stage = self.stage.clone();
+        let finishing = stage.wait_for(|stage| *stage >= Stage::Finishing);
+        tokio::select! {
+            biased;
+            _ = connection => true,
+            _ = finishing => false,
+        }
+    }
+
+    fn from(&self, peer: SocketAddr) -> From {
+        let address = peer.ip().to_canonical().to_string();
+        From {
+            client: HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("unknown")),
+            scheme: HeaderValue::from_static(if self.tls.is_some() { "https" } else { "http" }),
+            trusted: self.gateway.trust_forwarded,
+        }
+    }
+}
+
+/// Counts the end of a connection, also when the gateway ends around it.
+struct Closed<'a>(&'a Gateway);
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.connections_open.fetch_sub(1, Relaxed);
+    }
+}
+
+fn is_fault_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
