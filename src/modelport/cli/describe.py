@@ -101,16 +101,17 @@ def _state(model: Object) -> str:
 def problems(item: Object) -> list[str]:
     """What keeps a service from being as its spec says, each as a sentence with the next step; the worst first."""
     found: list[str] = []
+    for condition in item.get("status", {}).get("conditions", []):
+        bad = condition["status"] == "False" and condition["type"] not in ("Stopped", "FieldsIgnored")
+        told = condition["type"] == "FieldsIgnored" and condition["status"] == "True"
+        if (bad or told) and condition.get("message"):
+            found.append(condition["message"])
     failure = item.get("status", {}).get("modelStatus", {}).get("lastFailureInfo", {})
     if failure.get("message"):
         found.append(failure["message"])
-    for condition in item.get("status", {}).get("conditions", []):
-        bad = condition["status"] != "True" and condition["type"] not in ("Stopped", "FieldsIgnored")
-        told = condition["type"] == "FieldsIgnored" and condition["status"] == "True"
-        message = condition.get("message")
-        if (bad or told) and message and not any(message in known or known in message for known in found):
-            found.append(message)
-    return found
+    distinct = list(dict.fromkeys(found))
+    # Of two that say the same, the longer one also says what to do.
+    return [one for one in distinct if not any(one != other and one in other for other in distinct)]
 
 
 def _pod(pod: Object) -> str:

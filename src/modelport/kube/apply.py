@@ -91,10 +91,13 @@ def apply(
         managers = _owned_by_first(schema, before, live, now)
     version = str(applied.get("apiVersion") or "")
     self = Manager(manager, "Apply", "", subresource)
+    after: Object = merge(schema, before, applied) or {}
+    known = managers.get(self)
+    if live is not None and after is before and known is not None and known.fields == mine:
+        return live
     managers = {who: Entry(fitted(e.fields, schema), e.api_version, e.time) for who, e in managers.items()}
     last = managers.get(self)
     others = {who: entry for who, entry in managers.items() if who != self}
-    after: Object = merge(schema, before, applied) or {}
     if last is not None:
         after = _give_up(schema, after, last.fields, union(mine, together(e.fields for e in others.values())))
     change = _compare(schema, before, after)
@@ -131,11 +134,7 @@ def update_fields(
     managers = (None if subresource else read(given)) or managers_of(old)
     if old is not None and not managers:
         return with_managers(new, {})
-    try:
-        change = _compare(schema, _without_managers(old) if old is not None else {}, _without_managers(new))
-    except ApiError:
-        # A list without its keys, or a field that the schema lacks: for validation to refuse, in better words.
-        return with_managers(new, managers)
+    change = _compare(schema, _without_managers(old) if old is not None else {}, _without_managers(new))
     self = Manager(manager, operation, str(new.get("apiVersion") or ""), subresource)
     if not change:
         return with_managers(new, managers)
@@ -215,8 +214,7 @@ def _give_up(schema: Schema, merged: Object, last: FieldSet, owned: FieldSet) ->
 
 
 def _named_fields(schema: Schema, item: Object | None) -> FieldSet:
-    # What is stored may have a key twice, which nobody may apply.
-    return with_named(fields_of(schema, item, duplicates=True), schema) if item else {}
+    return with_named(fields_of(schema, item, stored=True), schema) if item else {}
 
 
 def _take(others: Managers, change: Difference, force: bool) -> Managers:

@@ -13,7 +13,7 @@ import msgspec
 from modelport.kube.errors import bad_request
 from modelport.kube.fieldset import LEAF, SELF, FieldSet, is_member, union
 from modelport.kube.resource import Object
-from modelport.kube.schema.view import Schema
+from modelport.kube.schema.view import UNTYPED, Schema
 from modelport.kube.value import same
 
 _encode = msgspec.json.encode
@@ -36,25 +36,25 @@ class Difference(msgspec.Struct):
         return bool(self.removed or self.modified or self.added)
 
 
-def fields_of(schema: Schema, value: Object, *, duplicates: bool = False) -> FieldSet:
+def fields_of(schema: Schema, value: Object, *, stored: bool = False) -> FieldSet:
     """The fields that the value sets: its leaves, items and map entries, but no fixed name with something below.
 
-    ApiError 400 names a field that the schema lacks, a list item without its keys, or two with the same. With
-    `duplicates`, for what is stored already, items with the same keys are one field.
+    ApiError 400 names a field that the schema lacks, a list item without its keys, or two with the same. What is
+    `stored` already is taken as it is: it may be from before the schema, and items with the same keys are one field.
     """
-    return _fields_of(schema, value, "", duplicates) or {}
+    return _fields_of(schema, value, "", stored) or {}
 
 
-def _fields_of(schema: Schema, value: Any, path: str, duplicates: bool) -> FieldSet | None:
+def _fields_of(schema: Schema, value: Any, path: str, stored: bool) -> FieldSet | None:
     if isinstance(value, dict):
         if schema.map_type == "atomic":
             return LEAF
         found: FieldSet = {}
         for name, child in cast("Object", value).items():
-            field = schema.field(name)
+            field = schema.field(name) or (UNTYPED if stored else None)
             if field is None:
                 raise bad_request(f"{path}.{name}: field not declared in schema")
-            node = _fields_of(field, child, f"{path}.{name}", duplicates)
+            node = _fields_of(field, child, f"{path}.{name}", stored)
             if node is None:
                 # Nothing below: an empty map counts, an empty list of a fixed name does not.
                 if child is None or isinstance(child, dict) or name not in schema.properties:
@@ -68,44 +68,49 @@ def _fields_of(schema: Schema, value: Any, path: str, duplicates: bool) -> Field
         if schema.list_type not in ("map", "set"):
             return LEAF
         found = {}
-        for element, item in elements(schema, cast("list[Any]", value), path):
+        for element, item in elements(schema, cast("list[Any]", value), path, stored):
             if element in found:
-                if not duplicates:
+                if not stored:
                     raise bad_request(f"{path}: duplicate entries for key {element[2:]}")
                 found[element] = LEAF
                 continue
-            node = _fields_of(schema.items, item, f"{path}[{element[2:]}]", duplicates)
+            node = _fields_of(schema.items, item, f"{path}[{element[2:]}]", stored)
             found[element] = {SELF: LEAF, **node} if node else LEAF
         return found or None
     return LEAF
 
 
-def elements(schema: Schema, items: list[Any], path: str) -> list[tuple[str, Any]]:
-    """The items of a set or a map-like list with their path elements. A key's default counts where it is absent."""
+def elements(schema: Schema, items: list[Any], path: str = "", stored: bool = True) -> list[tuple[str, Any]]:
+    """The items of a set or a map-like list with their path elements. A key's default counts where it is absent.
+
+    What is stored without keys goes by its index; in what is applied that is ApiError 400.
+    """
     if schema.list_type == "set":
         return [(f"v:{_encode(item, order='sorted').decode()}", item) for item in items]
     keys, item_schema = sorted(schema.list_keys), schema.items
     found: list[tuple[str, Any]] = []
-    for index, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise bad_request(
-                f"{path}: element {index}: associative list with keys may not have non-map elements"
-            )
-        entry = cast("Object", item)
+    for index, listed in enumerate(items):
         named: Object = {}
-        for key in keys:
+        is_map = isinstance(listed, dict)
+        entry = cast("Object", listed) if is_map else {}
+        for key in keys if is_map else ():
+            known = item_schema.properties.get(key)
             if key in entry:
                 named[key] = entry[key]
-            elif (
-                known := item_schema.properties.get(key)
-            ) is not None and known.default is not msgspec.UNSET:
+            elif known is not None and known.default is not msgspec.UNSET:
                 named[key] = known.default
-        if not named:
-            raise bad_request(
-                f"{path}: element {index}: associative list with keys has an element that omits all key fields "
-                f"{keys!r} (and doesn't have default values for any key fields)"
+        if named:
+            found.append((f"k:{_encode(named).decode()}", items[index]))
+        elif stored:
+            found.append((f"i:{index}", items[index]))
+        else:
+            problem = (
+                "may not have non-map elements"
+                if not is_map
+                else f"has an element that omits all key fields {keys!r} "
+                "(and doesn't have default values for any key fields)"
             )
-        found.append((f"k:{_encode(named).decode()}", entry))
+            raise bad_request(f"{path}: element {index}: associative list with keys {problem}")
     return found
 
 
@@ -186,7 +191,7 @@ def _compare_lists(schema: Schema, old: list[Any], new: list[Any]) -> _Three:
 
 def _grouped(schema: Schema, items: list[Any]) -> dict[str, list[Any]]:
     groups: dict[str, list[Any]] = {}
-    for element, item in elements(schema, items, ""):
+    for element, item in elements(schema, items):
         groups.setdefault(element, []).append(item)
     return groups
 
@@ -212,10 +217,8 @@ def _everything(schema: Schema, value: Any) -> FieldSet:
 
 
 def _field(schema: Schema, name: str) -> Schema:
-    found = schema.field(name)
-    if found is None:
-        raise bad_request(f".{name}: field not declared in schema")
-    return found
+    """Of a stored field: what the schema does not know (any more) is taken as it is."""
+    return schema.field(name) or UNTYPED
 
 
 def merge(schema: Schema, live: Any, config: Any) -> Any:
@@ -241,7 +244,7 @@ def _merge_maps(schema: Schema, live: Object, config: Object) -> Object:
 
 def _merge_lists(schema: Schema, live: list[Any], config: list[Any]) -> list[Any]:
     """Live items keep their order, applied ones theirs; where they differ, the applied one's counts."""
-    lefts, rights = elements(schema, live, ""), elements(schema, config, "")
+    lefts, rights = elements(schema, live), elements(schema, config)
     theirs: dict[str, Any] = {}
     for element, item in lefts:
         # Items that share a key are not merged with the applied one, which takes their place.
@@ -299,7 +302,7 @@ def remove(schema: Schema, value: Any, gone: FieldSet) -> Any:
         if schema.list_type not in ("map", "set"):
             return cast("list[Any]", value)
         items: list[Any] = []
-        for element, item in elements(schema, cast("list[Any]", value), ""):
+        for element, item in elements(schema, cast("list[Any]", value)):
             node = gone.get(element)
             if node is None:
                 items.append(item)

@@ -16,7 +16,7 @@ from pathlib import Path
 from modelport.control import run as loops
 from modelport.kinds.catalog import KINDS
 from modelport.kube.client import Client
-from modelport.kube.resource import SERVICE, Object
+from modelport.kube.resource import Object
 from modelport.local.apiserver.app import build
 from modelport.local.apiserver.kinds import declared
 from modelport.local.apiserver.ledger import StoreError
@@ -34,15 +34,9 @@ log = logging.getLogger("modelport.control")
 
 async def run(folder: Folder, settings: Settings) -> None:
     """Everything, until cancelled."""
-    import msgspec
-
     store = Store(folder.database)
 
-    def taken() -> set[str]:
-        services = (msgspec.json.decode(row.value) for row in store.rows(SERVICE.qualified))
-        return {one["spec"].get("clusterIP", "") for one in services}
-
-    registry = Registry([*standard(settings.pod_network, taken), *declared(KINDS)])
+    registry = Registry([*standard(settings.pod_network), *declared(KINDS)])
 
     def log_file(pod: Object, container: str, previous: bool) -> Path | None:
         return folder.log_of(pod, container, previous=previous)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import email.utils
 import ipaddress
 import os
+import socket
 import ssl
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -219,10 +220,28 @@ class _SecurePool(HTTPSConnectionPool):
 
 def guard(connection: Any, host: str) -> None:
     """Closes a connection to a metadata service before anything is sent."""
-    address = ipaddress.ip_address(connection.getpeername()[0].partition("%")[0])
+    try:
+        _judge(connection.getpeername()[0], host)
+    except StorageError:
+        connection.close()
+        raise
+
+
+def refuse_metadata(url: str) -> None:
+    """The same for an address that another library will connect to. Names that are not known are its affair."""
+    host = urlsplit(url).hostname or ""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return
+    for *_, place in found:
+        _judge(str(place[0]), host)
+
+
+def _judge(text: str, host: str) -> None:
+    address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None) or address
     if mapped.is_link_local or mapped in METADATA:
-        connection.close()
         raise StorageError(
             "resolve",
             f"{host} is {mapped}, a link-local or metadata address, which hands out this machine's credentials",

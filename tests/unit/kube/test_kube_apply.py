@@ -412,6 +412,20 @@ def test_schema_that_became_atomic_is_noticed():
     assert apply(custom(atomic), live, {"m": {"c": "3"}}, "c", True, NOW)["m"] == {"c": "3"}
 
 
+def test_stored_field_that_the_schema_no_longer_has_is_left_alone():
+    """After an upgrade drops a field, objects that still carry it must not become impossible to apply."""
+    live = applied(None, deployment(), "a")
+    live["spec"]["legacy"] = {"x": [1]}
+    live["spec"]["template"]["spec"]["containers"].append({"image": "without a name"})
+    after = applied(live, deployment(replicas=2), "a")
+    assert after["spec"]["legacy"] == {"x": [1]}
+    assert after["spec"]["replicas"] == 2
+    assert len(after["spec"]["template"]["spec"]["containers"]) == 2
+    changed = copy.deepcopy(after)
+    del changed["spec"]["legacy"], changed["spec"]["template"]["spec"]["containers"][1]
+    assert updated(after, changed)["spec"] == deployment(replicas=2)["spec"]
+
+
 # A model: two lists of fields, one by key.
 
 MODEL = Schema.of(

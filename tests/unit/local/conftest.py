@@ -64,7 +64,7 @@ class Embedded:
             app, port=self.port, log_level="error", lifespan="on", timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
-        self._serving = asyncio.create_task(self._server._serve())  # noqa: SLF001 - without its signal handlers
+        self._serving = asyncio.create_task(self._server._serve())
         await self.until(lambda: self._server is not None and self._server.started)
 
     async def stop(self) -> None:

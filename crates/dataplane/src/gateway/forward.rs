@@ -52,6 +52,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// So often may kept connections turn out to be dead under one request, one after the other.
 const MOST_ATTEMPTS: u32 = 100;
 
+/// So long a request that its only endpoint dropped waits before it goes there again.
+const SETTLE: Duration = Duration::from_millis(150);
+
 /// The connection that a request came by.
 #[derive(Debug)]
 pub(super) struct Origin {
@@ -319,6 +322,10 @@ impl Call<'_> {
                     cluster.counts.retries.fetch_add(1, Relaxed);
                     self.exchange.note(|record| record.retries += 1);
                     avoid = Some(endpoint.address);
+                    if cluster.endpoints().len() < 2 {
+                        // What is left of a process that was killed may still accept: not the same death twice.
+                        tokio::time::sleep(SETTLE).await;
+                    }
                 }
                 Err(Failed::Refused(refusal)) => return Err(refusal.into()),
             }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, cast
 
 import msgspec
 import yaml
 
 from modelport.kube.errors import ApiError, bad_request
+from modelport.local.apiserver.protobuf import parse_protobuf
 
 As = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
-JSON, YAML = "application/json", "application/yaml"
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 ANY_JSON = ("*/*", "application/*", JSON)
-NEARLY_JSON = ("application/vnd.kubernetes.protobuf", "application/cbor", "application/cbor-seq")
-"""What we do not speak; who asks for it understands JSON."""
+NEARLY_JSON = (PROTOBUF, "application/cbor", "application/cbor-seq")
+"""What we do not answer in; who asks for it understands JSON."""
 _SMALL = 64 << 10
 
 
@@ -58,6 +60,8 @@ def negotiate(header: str) -> Form:
 
 
 def _form(media: str, kind: str, version: str) -> Form | None:
+    if kind == "APIGroupDiscoveryList":
+        return Form(media)  # discovery looks at the header itself
     if kind not in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
         return None
     return Form(media, kind, version) if not kind or version in ("v1", "v1beta1") else None
@@ -80,7 +84,9 @@ async def parse(body: bytes, media: str) -> Any:
         return parse_json(body)
     if media in (YAML, "application/x-yaml", "text/yaml", "application/apply-patch+yaml"):
         return await parse_yaml(body)
-    raise unsupported(media, JSON, YAML)
+    if media == PROTOBUF:
+        return parse_protobuf(body)
+    raise unsupported(media, JSON, YAML, PROTOBUF)
 
 
 def parse_json(body: bytes) -> Any:
@@ -117,7 +123,8 @@ _Loader.yaml_implicit_resolvers = {
 def _yaml(body: bytes) -> Any:
     text = body.decode()
     # An alias can stand for itself a billion times.
-    if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
+    events: Iterable[object] = cast("Any", yaml).parse(text, Loader=_Loader) if "*" in text else ()
+    if any(isinstance(event, yaml.AliasEvent) for event in events):
         raise ValueError("aliases are not allowed. Write out what they stand for.")
     # Only what JSON can say: the round trip refuses binary, sets and keys that are no texts.
     return msgspec.json.decode(msgspec.json.encode(yaml.load(text, Loader=_Loader)))  # noqa: S506

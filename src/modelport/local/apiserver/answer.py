@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import yaml
@@ -38,7 +38,7 @@ def include(call: Call) -> IncludeObject:
     wanted = call.query.get("includeObject") or "Metadata"
     if wanted not in ("None", "Metadata", "Object"):
         raise bad_request(f"query parameter includeObject: must be None, Metadata or Object, got {wanted!r}")
-    return cast("IncludeObject", wanted)
+    return wanted
 
 
 def raw(value: bytes, form: Form = PLAIN, code: int = 200, warnings: Iterable[str] = ()) -> Response:

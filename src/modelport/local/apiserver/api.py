@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -15,6 +16,8 @@ from modelport.local.apiserver.registry import Registry, Served
 from modelport.local.apiserver.store import Store
 
 Clock = Callable[[], datetime]
+LogFiles = Callable[[Object, str, bool], Path | None]
+"""Pod, container, whether the run before the last is meant: the file that it has written, there already or not."""
 _decode = msgspec.json.decode
 
 
@@ -28,11 +31,13 @@ class Api:
         *,
         clock: Clock = lambda: datetime.now(UTC),
         random: Random | None = None,
+        log_files: LogFiles = lambda pod, container, previous: None,
     ) -> None:
         self.store = store
         self.registry = registry
         self.clock = clock
         self.random = random or Random()  # noqa: S311 - for names, not for secrets
+        self.log_files = log_files
         self.related = Looked(store, registry)
 
     def find(self, served: Served, namespace: str, name: str) -> Row | None:

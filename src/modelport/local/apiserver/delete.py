@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import cast
 
 import msgspec
+from starlette.responses import Response
 
 from modelport.kube.errors import conflict, not_found
 from modelport.kube.meta import timestamp
+from modelport.kube.part import mapping, texts
 from modelport.kube.resource import Object
+from modelport.local.apiserver.accept import parse
+from modelport.local.apiserver.answer import one, plain, success
 from modelport.local.apiserver.api import Api, decode, key
-from modelport.local.apiserver.ledger import Change, Changed, Missing, Row
-from modelport.local.apiserver.options import DeleteOptions
+from modelport.local.apiserver.body import read_body
+from modelport.local.apiserver.call import Call
+from modelport.local.apiserver.ledger import Change, Changed, Missing, Occupied, Row
+from modelport.local.apiserver.options import DeleteOptions, delete_options
 from modelport.local.apiserver.registry import Served
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
@@ -28,11 +33,32 @@ class Deleted(msgspec.Struct):
     gone: bool
 
 
+async def delete_one(call: Call) -> Response:
+    """The object where it stays a while, else a Status. ApiError 400, 403, 404, 409."""
+    done = await delete(call.api, call.served, call.namespace, call.name, await asked(call))
+    if not done.gone:
+        return one(call, done.value)
+    obj: Object = msgspec.json.decode(done.value)
+    resource = call.served.resource
+    details: Object = {"name": call.name}
+    if resource.group:
+        details["group"] = resource.group
+    return plain(success(details | {"kind": resource.plural, "uid": obj["metadata"]["uid"]}), call.form)
+
+
+async def asked(call: Call) -> DeleteOptions:
+    """How a request wants something deleted. ApiError 400."""
+    content = await read_body(call.request)
+    body = await parse(content, call.request.headers.get("content-type", "")) if content else None
+    return delete_options(call.query, body)
+
+
 async def delete(api: Api, served: Served, namespace: str, name: str, options: DeleteOptions) -> Deleted:
     """Deletes an object, or marks it. ApiError 404 and 409."""
     for _ in range(TRIES):
         row = api.row(served, namespace, name)
         old = decode(row)
+        served.strategy.check_deletion(row.name)
         _check_preconditions(served, row, old, options)
         new = _marked(api, served, decode(row), options)
         try:
@@ -48,6 +74,8 @@ async def delete(api: Api, served: Served, namespace: str, name: str, options: D
             raise not_found(served.resource, name) from None
         except Changed:
             continue
+        except Occupied:
+            raise conflict(served.resource, name, "objects have come into the namespace meanwhile") from None
     raise conflict(served.resource, name)
 
 
@@ -59,7 +87,7 @@ def finished(obj: Object) -> bool:
         and not meta.get("finalizers")
         and not meta.get("deletionGracePeriodSeconds")
         # A namespace's content goes first.
-        and not (obj["kind"] == "Namespace" and (obj.get("spec") or {}).get("finalizers"))
+        and not (obj["kind"] == "Namespace" and mapping(obj.get("spec")).get("finalizers"))
     )
 
 
@@ -69,9 +97,7 @@ async def remove(api: Api, served: Served, row: Row, last: Object) -> Row:
     change = Change(
         key=key(served, row.namespace, row.name), body=last, before=row, deleted=True, empties=empties
     )
-    written = await api.store.write(change)
-    served.strategy.removed(last)
-    return written
+    return await api.store.write(change)
 
 
 def _check_preconditions(served: Served, row: Row, old: Object, options: DeleteOptions) -> None:
@@ -95,7 +121,7 @@ def _marked(api: Api, served: Served, obj: Object, options: DeleteOptions) -> Ob
     """The object with the marks of a deletion: time, grace, the garbage collector's finalizers."""
     meta = obj["metadata"]
     now = api.clock()
-    finalizers = cast("list[str]", list(meta.get("finalizers") or []))
+    finalizers = texts(meta.get("finalizers"))
     wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(options.propagation or "")
     if options.propagation is not None:
         finalizers = [name for name in finalizers if name not in (ORPHAN, FOREGROUND)]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 
 from modelport.kube.errors import ApiError
 from modelport.kube.resource import Object
+from modelport.local.apiserver.accept import Form
+from modelport.local.apiserver.answer import plain
 from modelport.local.apiserver.registry import Registry, Served
 
 AGGREGATED = "apidiscovery.k8s.io"
@@ -17,7 +24,6 @@ REVIEW_GROUPS = {
     "authentication.k8s.io": (("SelfSubjectReview", "selfsubjectreviews"),),
 }
 """Questions that are asked by POST and stored nowhere."""
-SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
 EXTRA = {
     "pods": (
         ("log", "Pod", "", ("get",)),
@@ -27,6 +33,52 @@ EXTRA = {
     "namespaces": (("finalize", "Namespace", "", ("update",)),),
 }
 """Subresources of core kinds beside status and scale: name, kind, group/version, verbs."""
+
+
+def answer(request: Request, registry: Registry, path: str, form: Form) -> Response:
+    """/api, /apis and what lies below them, but for resources. ApiError 404."""
+    parts = path.strip("/").split("/")
+    match parts:
+        case ["api"] | ["apis"]:
+            version = _aggregation(request.headers.get("accept", ""))
+            if version:
+                return _aggregated_answer(
+                    request, aggregated(registry, version, core=parts == ["api"]), version
+                )
+            host = request.headers.get("host", "")
+            return plain(core_versions(host) if parts == ["api"] else groups(registry), form)
+        case ["api", version]:
+            return plain(resources(registry, "", version), form)
+        case ["apis", name]:
+            return plain(group(registry, name), form)
+        case ["apis", name, version]:
+            return plain(resources(registry, name, version), form)
+        case _:
+            raise unknown_path()
+
+
+def _aggregation(accept: str) -> str:
+    """The version of aggregated discovery that a client asks for first; empty for the old form."""
+    for part in accept.split(","):
+        words = [word.strip() for word in part.split(";")]
+        if words[0] != "application/json":
+            continue
+        if "as=APIGroupDiscoveryList" not in words:
+            return ""
+        version = next((word.removeprefix("v=") for word in words if word.startswith("v=")), "")
+        if f"g={AGGREGATED}" in words and version in ("v2", "v2beta1"):
+            return version
+    return ""
+
+
+def _aggregated_answer(request: Request, content: Object, version: str) -> Response:
+    body = msgspec.json.encode(content)
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32].upper()}"'
+    headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "public"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    media = f"application/json;g={AGGREGATED};v={version};as=APIGroupDiscoveryList"
+    return Response(body, media_type=media, headers=headers)
 
 
 def core_versions(host: str) -> Object:

@@ -156,7 +156,7 @@ class Fanout:
         self._limit = limit
         self._rings: dict[str, Ring] = {}
         self._watchers: dict[str, set[Watcher]] = {}
-        self._values: dict[int, bytes] = {}
+        self._ended = False
 
     @property
     def watchers(self) -> int:
@@ -167,6 +167,8 @@ class Fanout:
         """A watcher that hears of everything from now on."""
         watcher = Watcher(self, resource, self._limit)
         self._watchers.setdefault(resource, set()).add(watcher)
+        if self._ended:
+            watcher.end()
         return watcher
 
     def leave(self, resource: str, watcher: Watcher) -> None:
@@ -189,7 +191,8 @@ class Fanout:
                 watcher.push(event)
 
     def end(self) -> None:
-        """Ends every watch."""
+        """Ends every watch, those to come too."""
+        self._ended = True
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.end()

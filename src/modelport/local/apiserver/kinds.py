@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelport.kinds.kind import Kind, Related
+from modelport.kinds.kind import Kind, crd
 from modelport.kube.errors import Cause
 from modelport.kube.resource import Object
 from modelport.kube.schema import custom
 from modelport.local.apiserver.registry import Served, Validate
+from modelport.local.apiserver.strategy import Related
 from modelport.local.apiserver.table import Column
 
 
@@ -18,12 +19,15 @@ def declared(kinds: Sequence[Kind]) -> list[Served]:
         Served(
             resource=kind.resource,
             schema=custom(kind.schema),
+            document=kind.schema,
             columns=tuple(
                 Column(name=one.name, cell=one.path, type=one.type, priority=one.priority)
                 for one in kind.columns
             ),
             default=kind.default,
             validate=_causes(kind),
+            custom=True,
+            definition=crd(kind),
         )
         for kind in kinds
     ]

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from modelport.kube.errors import ApiError, bad_request
+from modelport.kube.part import mapping, texts
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -21,6 +22,8 @@ class WriteOptions(msgspec.Struct, kw_only=True):
     """Everything but the writing."""
     field_manager: str = ""
     """Who owns the fields that this write sets."""
+    named_manager: bool = False
+    """Whether the writer said so itself."""
     field_validation: FieldValidation = "Warn"
     """What happens to unknown fields."""
     force: bool = False
@@ -81,14 +84,17 @@ def write_options(query: Mapping[str, str], user_agent: str) -> WriteOptions:
     return WriteOptions(
         dry_run=_dry_run(query.get("dryRun", "")),
         field_manager=manager or _program(user_agent),
-        field_validation=cast("FieldValidation", validation),
+        named_manager=bool(manager),
+        field_validation=validation,
         force=truth(query, "force"),
     )
 
 
 def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
     """From a request's body (DeleteOptions, or none) and parameters. ApiError 400."""
-    given: dict[str, Any] = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    if body is not None and not isinstance(body, dict):
+        raise bad_request("the body of a deletion must be DeleteOptions, an object")
+    given = cast("dict[str, Any]", body or {})
     if given.get("kind", "DeleteOptions") != "DeleteOptions":
         raise bad_request(f"the body of a deletion must be DeleteOptions, got {given['kind']!r}")
     grace = given.get("gracePeriodSeconds", number(query, "gracePeriodSeconds"))
@@ -100,10 +106,10 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
         policy = "Orphan" if str(orphan).lower() == "true" else "Background"
     if policy not in (None, "Background", "Foreground", "Orphan"):
         raise bad_request(f"propagationPolicy: must be Background, Foreground or Orphan, got {policy!r}")
-    conditions: dict[str, Any] = given.get("preconditions") or {}
-    dry = cast("list[str]", given.get("dryRun") or []) or [query.get("dryRun", "")]
+    conditions: dict[str, Any] = mapping(given.get("preconditions"))
+    dry = texts(given.get("dryRun")) or [query.get("dryRun", "")]
     return DeleteOptions(
-        dry_run=any(_dry_run(word) for word in dry),
+        dry_run=any(_dry_run(str(word)) for word in cast("list[Any]", dry)),
         grace_s=grace,
         propagation=policy,
         uid=conditions.get("uid") or None,

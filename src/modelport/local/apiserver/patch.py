@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import Any, cast
 
 from modelport.kube.apply import apply as apply_fields
-from modelport.kube.errors import ApiError, bad_request
+from modelport.kube.errors import ApiError, bad_request, conflict
 from modelport.kube.patch import json_patch, merge_patch
 from modelport.kube.resource import Object
 from modelport.kube.schema import UNTYPED
 from modelport.kube.strategic import strategic_patch
+from modelport.kube.value import same
 from modelport.local.apiserver.accept import parse_json, parse_yaml, unsupported
 from modelport.local.apiserver.api import Api
-from modelport.local.apiserver.conform import conform
+from modelport.local.apiserver.conform import conform, copied
 from modelport.local.apiserver.create import admit_new
 from modelport.local.apiserver.options import WriteOptions
 from modelport.local.apiserver.registry import Served
-from modelport.local.apiserver.shape import shape
-from modelport.local.apiserver.update import update
+from modelport.local.apiserver.update import TRIES, update
 
 MERGE, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
-MEDIA = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
 
 
 async def patch(
@@ -38,13 +37,22 @@ async def patch(
     """The object as written, and whether it is new. ApiError 400, 404, 409, 415, 422."""
     media = media.partition(";")[0].strip().lower()
     if media == APPLY:
+        if not options.named_manager:
+            raise bad_request(
+                "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
+            )
         body = await parse_yaml(content)
         return await _apply(api, served, namespace, name, body, options, subresource)
-    if media not in MEDIA:
-        raise unsupported(media, *MEDIA)
+    if options.force:
+        raise bad_request(
+            "PatchOptions.meta.k8s.io is invalid: force: Forbidden: may not be specified for non-apply patch"
+        )
+    accepted = (JSON_PATCH, MERGE, *(() if served.custom else (STRATEGIC,)), APPLY)
+    if media not in accepted:
+        raise unsupported(media, *accepted)
     change = parse_json(content)
-    if media == STRATEGIC and served.custom:
-        raise unsupported(media, JSON_PATCH, MERGE, APPLY)
+    if media != JSON_PATCH and not isinstance(change, dict):
+        raise bad_request("the patch must be an object, as in {'spec': {'replicas': 2}}")
 
     def next_state(live: Object, old: Object) -> Object:
         del old
@@ -54,20 +62,11 @@ async def patch(
         elif media == MERGE:
             patched = merge_patch(live, change)
         else:
-            if not isinstance(change, dict):
-                raise bad_request("a strategic merge patch must be an object")
             patched = strategic_patch(live, cast("Object", change), served.schema or UNTYPED)
-        if not isinstance(patched, dict):
-            raise bad_request("the patch does not leave an object")
-        return shape(served, conform(served, patched, namespace, _quiet(options)), options)
+        return conform(served, patched, namespace, options)
 
     value = await update(api, served, namespace, name, next_state, options, subresource=subresource)
     return value, False
-
-
-def _quiet(options: WriteOptions) -> WriteOptions:
-    """Unknown fields are told once."""
-    return WriteOptions(dry_run=options.dry_run, field_validation="Ignore")
 
 
 async def _apply(
@@ -79,37 +78,61 @@ async def _apply(
     options: WriteOptions,
     subresource: str,
 ) -> tuple[bytes, bool]:
+    if not isinstance(body, dict):
+        raise bad_request("an applied configuration must be an object")
     applied = conform(served, body, namespace, options)
     meta = applied["metadata"]
-    if meta.setdefault("name", name) != name:
+    if (meta.get("name") or name) != name:
         raise bad_request(
             f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
         )
+    meta["name"] = name
     if not subresource and "status" in served.resource.subresources:
         applied.pop("status", None)
+    if not subresource:
+        applied = _rewritten(api, served, applied)
     schema, manager = served.schema or UNTYPED, options.field_manager
-    # Defaulting may rewrite what was applied (a framework's shorthand): what is owned is what it became.
-    if served.default is not None and not subresource:
-        applied = served.default(applied, api.related)
-    while True:
-        if api.find(served, namespace, name) is None:
-            if subresource:
-                api.row(served, namespace, name)
-            if meta.get("resourceVersion"):
-                meta.pop("resourceVersion")
-            new = apply_fields(schema, None, applied, manager, options.force, api.clock())
-            try:
-                return await admit_new(api, served, namespace, new, options, applied=True), True
-            except ApiError as error:
-                if error.reason != "AlreadyExists":
-                    raise
-                continue
 
-        def next_state(live: Object, old: Object) -> Object:
-            del old
-            return apply_fields(schema, live, applied, manager, options.force, api.clock(), subresource)
+    def next_state(live: Object, old: Object) -> Object:
+        del old
+        return apply_fields(schema, live, applied, manager, options.force, api.clock(), subresource)
 
-        value = await update(
-            api, served, namespace, name, next_state, options, subresource=subresource, applied=True
+    for _ in range(TRIES):
+        if api.find(served, namespace, name) is not None or subresource:
+            value = await update(
+                api, served, namespace, name, next_state, options, subresource=subresource, applied=True
+            )
+            return value, False
+        if meta.get("resourceVersion") or meta.get("uid"):
+            raise conflict(served.resource, name, "the object named by resourceVersion or uid is not there")
+        new = apply_fields(schema, None, applied, manager, options.force, api.clock())
+        try:
+            return await admit_new(api, served, namespace, new, options, applied=True), True
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+    raise conflict(served.resource, name)
+
+
+def _rewritten(api: Api, served: Served, applied: Object) -> Object:
+    """What an applier owns where defaulting rewrites its words (a framework's shorthand): what they became.
+
+    Where defaulting only adds, the applier owns no more than it said, so that others may set the rest.
+    """
+    if served.default is None:
+        return applied
+    defaulted = served.default(copied(applied), api.related)
+    return applied if _holds(defaulted, applied) else defaulted
+
+
+def _holds(whole: Any, part: Any) -> bool:
+    """Whether all of `part` is in `whole`, unchanged."""
+    if isinstance(part, dict) and isinstance(whole, dict):
+        outer = cast("Object", whole)
+        return all(
+            name in outer and _holds(outer[name], value) for name, value in cast("Object", part).items()
         )
-        return value, False
+    if isinstance(part, list) and isinstance(whole, list):
+        outer_items, items = cast("list[Any]", whole), cast("list[Any]", part)
+        return len(outer_items) == len(items) and all(map(_holds, outer_items, items))
+    return same(whole, part)

@@ -1,38 +1,28 @@
 """What this server serves: a `Served` a resource, found by the words of an address.
 
-registry = Registry([*standard(...), Served(resource=INFERENCE_SERVICE, schema=…, columns=…, default=…, validate=…)])
+registry = Registry([*standard("127.77"), *declared(KINDS)])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 import msgspec
 
 from modelport.kube.errors import Cause
 from modelport.kube.resource import Object, Resource
 from modelport.kube.schema import Schema
-from modelport.local.apiserver.strategy import Strategy
+from modelport.local.apiserver.strategy import Related, Strategy
 from modelport.local.apiserver.table import Column
-
-
-class Related(Protocol):
-    """What defaulting and validation may look up. Plain reads; nothing waits."""
-
-    def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
-        """One object."""
-        ...
-
-    def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
-        """All objects, or those of a namespace."""
-        ...
-
 
 Default = Callable[[Object, Related], Object]
 """The object with its defaults filled in. It may change what it was given."""
 Validate = Callable[[Object, Object | None, Related], Sequence[Cause]]
 """What is wrong with an object; the second argument is the object as it is now, None where it is created."""
+
+
+READING = ("get", "list", "watch")
+VERBS = ("create", "delete", "deletecollection", *READING, "patch", "update")
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,18 +37,15 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     validate: Validate | None = None
     strategy: Strategy = Strategy()
     """The rules of Kubernetes' own kinds."""
-    verbs: tuple[str, ...] = (
-        "create",
-        "delete",
-        "deletecollection",
-        "get",
-        "list",
-        "patch",
-        "update",
-        "watch",
-    )
-    custom: bool = True
-    """Listed as a CustomResourceDefinition."""
+    verbs: tuple[str, ...] = VERBS
+    read_only: str = ""
+    """Why clients cannot write it, and what to do, where `verbs` has no writing ones."""
+    custom: bool = False
+    """A custom resource on a cluster: no strategic merge patches."""
+    document: Object | None = None
+    """The schema as OpenAPI, with descriptions, of a kind that is not Kubernetes' own."""
+    definition: Object | None = None
+    """Its CustomResourceDefinition, where it is published as one."""
 
 
 class Registry:

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from starlette.applications import Starlette
 
     from modelport.local.apiserver.store import Store
 
 DRAIN_S = 5
+"""How long requests in flight may take once the server stops."""
 
 
 class _Server(uvicorn.Server):
     """uvicorn, but signals are the program's own."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Leaves them alone."""
         yield
 

@@ -68,6 +68,8 @@ class Store:
         self._changes: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.ending = asyncio.Event()
+        """Set when the server stops: whatever goes on for long ends by itself."""
         self.version = self._ledger.version
         """The newest version that watchers have been told."""
 
@@ -83,7 +85,7 @@ class Store:
 
     async def close(self) -> None:
         """Writes what waits, ends watches, and lets go of the file."""
-        self._fanout.end()
+        self.end_watches()
         if self._thread.is_alive():
             self._changes.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -93,6 +95,7 @@ class Store:
 
     def end_watches(self) -> None:
         """The server stops: every watch ends by itself."""
+        self.ending.set()
         self._fanout.end()
 
     # Reading
@@ -104,6 +107,14 @@ class Store:
     def rows(self, resource: str, namespace: str | None = None) -> list[Row]:
         """All objects as they are now. For few of them: nobody else gets a turn meanwhile."""
         return self._reader.rows(resource, namespace, ("", ""), -1)
+
+    def count(self, resource: str) -> int:
+        """How many objects there are now."""
+        return self._reader.count(resource, None, ("", ""))
+
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return self._ledger.path.stat().st_size
 
     @asynccontextmanager
     async def snapshot(self, at: int | None = None) -> AsyncGenerator[Snapshot]:

@@ -7,10 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
 from modelport.kube.errors import Cause
 from modelport.kube.name import check_subdomain
-from modelport.kube.resource import Object
+from modelport.kube.resource import Object, Resource
+
+
+class Related(Protocol):
+    """What defaulting and validation may look up. Plain reads; nothing waits."""
+
+    def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """One object."""
+        ...
+
+    def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
+        """All objects, or those of a namespace."""
+        ...
 
 
 class Strategy:
@@ -51,9 +64,15 @@ class Strategy:
     def deleting(self, obj: Object) -> None:
         """Marks an object that is now going away, beside its metadata."""
 
-    def reserve(self, obj: Object) -> Callable[[], None] | None:
-        """Takes what only one object may have; what is returned gives it back if the write fails."""
-        del obj
+    def check_deletion(self, name: str) -> None:
+        """ApiError 403 for an object that must stay."""
+        del name
 
-    def removed(self, obj: Object) -> None:
-        """Gives back what the object had; it is gone."""
+    def reserve(self, obj: Object, related: Related) -> Callable[[], None]:
+        """Gives a new object what only one may have. What is returned is called once it is written, or is not."""
+        del obj, related
+        return _nothing
+
+
+def _nothing() -> None:
+    pass

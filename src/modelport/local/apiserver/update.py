@@ -6,18 +6,30 @@ from collections.abc import Callable
 
 import msgspec
 
-from modelport.kube.errors import Cause, conflict, invalid, not_found
+from modelport.kube.errors import conflict, invalid, invalid_value, not_found
 from modelport.kube.resource import Object
 from modelport.local.apiserver.api import Api, decode, key
-from modelport.local.apiserver.create import check, complete
+from modelport.local.apiserver.conform import check, complete, copied
 from modelport.local.apiserver.delete import finished, remove
-from modelport.local.apiserver.ledger import Change, Changed, Missing, Row
+from modelport.local.apiserver.ledger import Change, Changed, Missing, Occupied, Row
 from modelport.local.apiserver.options import WriteOptions
 from modelport.local.apiserver.ownership import own
 from modelport.local.apiserver.registry import Served
 
 TRIES = 10
 """How often a write that names no version is tried again when somebody else was faster."""
+KEPT = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "generateName",
+)
+"""Metadata that no update changes."""
 
 Next = Callable[[Object, Object], Object]
 """From two copies of the object as it is, the object as it is to be: the first copy may be changed."""
@@ -35,19 +47,20 @@ async def update(
     applied: bool = False,
 ) -> bytes:
     """The object as written. ApiError 404, 409, 422."""
-    for attempt in range(TRIES):
+    for _ in range(TRIES):
         row = api.row(served, namespace, name)
         old = decode(row)
-        new = next_state(decode(row), old)
+        new = copied(next_state(decode(row), old))
         _check_identity(served, row, new, old)
         try:
             return await _write(api, served, row, new, old, options, subresource, applied=applied)
         except Missing:
             raise not_found(served.resource, name) from None
         except Changed:
-            if attempt == TRIES - 1:
-                raise conflict(served.resource, name) from None
-    raise AssertionError("unreachable")
+            continue
+        except Occupied:
+            raise conflict(served.resource, name, "objects have come into the namespace meanwhile") from None
+    raise conflict(served.resource, name)
 
 
 def _check_identity(served: Served, row: Row, new: Object, old: Object) -> None:
@@ -63,6 +76,9 @@ def _check_identity(served: Served, row: Row, new: Object, old: Object) -> None:
     version = meta.get("resourceVersion")
     if version and version != str(row.version):
         raise conflict(served.resource, row.name)
+    if (meta.get("name") or before["name"]) != before["name"]:
+        cause = invalid_value("metadata.name", meta["name"], "field is immutable")
+        raise invalid(served.resource, before["name"], [cause])
 
 
 async def _write(
@@ -76,16 +92,15 @@ async def _write(
     *,
     applied: bool,
 ) -> bytes:
-    now = api.clock()
-    new = _keep(served, new, old, subresource)
+    new = _status_alone(new, old) if subresource == "status" else _all_but_status(served, new, old)
     if subresource != "status":
         new = complete(api, served, new)
         served.strategy.update(new, old)
         _count(served, new, old)
     if not applied:
-        own(served, old, new, options.field_manager, now, subresource)
-    check(api, served, new, old)
-    if _same(new, old):
+        own(served, old, new, options.field_manager, api.clock(), subresource)
+    check(api, served, new, old, subresource)
+    if _without_times(new) == _without_times(old):
         return row.value
     if options.dry_run:
         return msgspec.json.encode(new)
@@ -95,32 +110,21 @@ async def _write(
     return (await api.store.write(change)).value
 
 
-def _keep(served: Served, new: Object, old: Object, subresource: str) -> Object:
-    """Puts back what this way of writing may not touch."""
+def _status_alone(new: Object, old: Object) -> Object:
+    """The old object with the new status."""
+    kept = {name: value for name, value in old.items() if name != "status"}
+    kept["metadata"] = dict(old["metadata"])
+    if "managedFields" in new["metadata"]:
+        kept["metadata"]["managedFields"] = new["metadata"]["managedFields"]
+    if new.get("status") is not None:
+        kept["status"] = new["status"]
+    return kept
+
+
+def _all_but_status(served: Served, new: Object, old: Object) -> Object:
+    """The new object with what is not the writer's to change."""
     meta, before = dict(new["metadata"]), old["metadata"]
-    if meta.get("name", before["name"]) != before["name"]:
-        raise invalid(
-            served.resource,
-            before["name"],
-            [Cause("metadata.name", "FieldValueInvalid", "Invalid value: field is immutable")],
-        )
-    if subresource == "status":
-        meta = dict(before) | {k: v for k, v in meta.items() if k == "managedFields"}
-        kept = {k: v for k, v in old.items() if k != "status"}
-        if "status" in new:
-            kept["status"] = new["status"]
-        return kept | {"metadata": meta}
-    for field in (
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "generateName",
-    ):
+    for field in KEPT:
         if field in before:
             meta[field] = before[field]
         else:
@@ -128,7 +132,7 @@ def _keep(served: Served, new: Object, old: Object, subresource: str) -> Object:
     meta.pop("selfLink", None)
     if "managedFields" not in meta and "managedFields" in before:
         meta["managedFields"] = before["managedFields"]
-    new = new | {"metadata": meta}
+    new = {**new, "metadata": meta}
     if "status" in served.resource.subresources:
         new.pop("status", None)
         if "status" in old:
@@ -143,15 +147,11 @@ def _count(served: Served, new: Object, old: Object) -> None:
 
 
 def _spec(obj: Object) -> Object:
-    return {k: v for k, v in obj.items() if k not in ("metadata", "status")}
-
-
-def _same(new: Object, old: Object) -> bool:
-    """Whether nothing has changed but the times in managedFields: then nothing is written."""
-    return _without_times(new) == _without_times(old)
+    return {name: value for name, value in obj.items() if name not in ("metadata", "status")}
 
 
 def _without_times(obj: Object) -> Object:
+    """What counts as a change: not the times in managedFields."""
     fields = obj["metadata"].get("managedFields")
     if not fields:
         return obj

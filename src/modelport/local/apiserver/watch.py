@@ -21,7 +21,7 @@ from modelport.local.apiserver.list import too_large
 from modelport.local.apiserver.options import number, truth
 from modelport.local.apiserver.select import Selection, selection
 from modelport.local.apiserver.store import Future
-from modelport.local.apiserver.table import partial, row, table
+from modelport.local.apiserver.table import IncludeObject, partial, row, table
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class _Stream(Response):
         self._watcher: Watcher | None = None
         self._past: AsyncGenerator[Event] | None = None
         if call.form.kind == "Table":
-            self._include = include(call)
+            self._include: IncludeObject = include(call)
 
     async def begin(self, after: int | None, *, told: bool) -> None:
         """Joins, so that nothing from now on is missed. Raises Compacted and Future."""
@@ -117,13 +117,11 @@ class _Stream(Response):
             self._watcher, self._past = await self._call.api.store.watch(resource, after)
             self._last = after
             return
-        frames: list[bytes] = []
         async with self._call.api.store.snapshot() as snapshot:
             self._watcher, self._past = await self._call.api.store.watch(resource, snapshot.version)
             self._last = snapshot.version
-            async for found in snapshot.rows(resource, self._wanted.namespace):
-                if self._wanted.has(found):
-                    frames.append(self._frame("ADDED", found.value))
+            rows = snapshot.rows(resource, self._wanted.namespace)
+            frames = [self._frame("ADDED", row.value) async for row in rows if self._wanted.has(row)]
         if told:
             frames.append(self._bookmark({INITIAL_EVENTS_END: "true"}))
         self._first = b"".join(frames)

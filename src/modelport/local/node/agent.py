@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import os
 import platform
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -49,6 +51,13 @@ class Node:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run())
             group.create_task(self._register())
+            group.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        """The first model should not wait for an interpreter. Where nothing is served yet, scikit-learn is likely."""
+        await self._pods.synced.wait()
+        known = importlib.util.find_spec("sklearn") is not None
+        await self.forks.preload(sys.executable, ["sklearn", "joblib"] if known else [])
 
     async def shut(self) -> None:
         """Stops all pods' processes: the platform is going down."""

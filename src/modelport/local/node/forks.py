@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import socket
 import subprocess
@@ -14,8 +15,9 @@ import msgspec
 
 from modelport.local.folder import Folder
 from modelport.wire import fork
-from modelport.wire.fork import Hello, Refused, Reply, Request, Start, Started
+from modelport.wire.fork import Hello, Preload, Refused, Reply, Request, Start, Started
 
+log = logging.getLogger(__name__)
 START_LIMIT_S = 60.0
 PACKAGES = ("modelport", "msgspec")
 """What an environment of somebody else's must be able to import; the rest is its own."""
@@ -46,6 +48,14 @@ class Forks:
         if isinstance(reply, Started):
             return reply
         raise ForkFailed(reply.message if isinstance(reply, Refused) else f"it answered {reply!r}")
+
+    async def preload(self, python: str, modules: list[str]) -> None:
+        """Starts the fork server of an interpreter and has it import what the first model will probably need."""
+        try:
+            await self._ready(python)
+            await asyncio.to_thread(_ask, self._socket(python), Preload(modules=modules))
+        except (OSError, ForkFailed) as error:
+            log.warning("the fork server of %s is not warm: %s", python, error)
 
     def _socket(self, python: str) -> Path:
         return self._folder.run / f"forkserver-{_key(python)}.sock"

@@ -85,7 +85,8 @@ def wanted(service: Object, pods: Iterable[Object]) -> list[Object]:
         family = "IPv6" if ":" in address else "IPv4"
         groups.setdefault((family, _ports(service, pod)), []).append(_endpoint(service, pod, address))
     if not groups:
-        groups["IPv4", ()] = []
+        # With the ports that pods will most likely have, so that the first pod does not need another slice.
+        groups["IPv4", _ports(service, {})] = []
     return [
         _slice(service, family, ports, ends[start : start + LARGEST], start // LARGEST)
         for (family, ports), ends in sorted(groups.items())

@@ -34,7 +34,7 @@ def of_path(path: Path, context: Context) -> Found:
         above = next((parent for parent in path.absolute().parents if parent.exists()), path)
         raise StorageError(
             "resolve",
-            f"there is no file or folder {path}",
+            "no such folder or file",
             f"{above} is the part of it that exists. Is it on this machine, and is it written right?",
             reason="NotFound",
         )

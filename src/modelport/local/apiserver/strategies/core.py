@@ -1,182 +1,34 @@
-"""Pods, services, namespaces, secrets and the other core kinds."""
+"""Namespaces, data, events and the other small kinds."""
 
 from __future__ import annotations
 
 import base64
+import binascii
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, cast
 
-from modelport.kube.errors import Cause
-from modelport.kube.name import check_label, check_label_1035
+from modelport.kube.errors import ApiError, Cause, forbidden, invalid_value, required, too_long
+from modelport.kube.name import check_config_key, check_label
 from modelport.kube.resource import Object
+from modelport.local.apiserver.part import part, parts
 from modelport.local.apiserver.strategy import Strategy
 
-NODE = "local"
+DATA_LIMIT_BYTES = 1 << 20
+"""Largest Secret or ConfigMap."""
+PERMANENT = ("default", "kube-system", "kube-public")
+"""Namespaces that cannot be deleted."""
 
 
-class Pod(Strategy):
-    """Pods are given to the one node, and go when the node has ended their processes."""
-
-    generation = True
-    selectable = frozenset(
-        {"spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase", "status.podIP"}
-    )
-
-    def default(self, obj: Object) -> None:
-        """Kubernetes' defaults of a PodSpec."""
-        spec = obj.get("spec")
-        if isinstance(spec, dict):
-            default_pod_spec(cast("Object", spec))
-            cast("Object", spec).setdefault("nodeName", NODE)
-
-    def create(self, obj: Object, now: datetime) -> None:
-        """A new pod waits for its node."""
-        del now
-        obj["status"] = {"phase": "Pending", "qosClass": _quality(obj)}
-
-    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
-        """At least one container, and no two of one name."""
-        del old
-        return containers(obj.get("spec"), "spec")
-
-    def grace_s(self, obj: Object, asked: int | None) -> int:
-        """The pod's own, unless the caller hurries; none where nothing runs."""
-        if obj.get("status", {}).get("phase") in ("Failed", "Succeeded"):
-            return 0
-        if asked is not None:
-            return asked
-        own = obj.get("spec", {}).get("terminationGracePeriodSeconds")
-        return 30 if own is None else int(own)
-
-
-def default_pod_spec(spec: Object) -> None:
-    """Fills in what Kubernetes fills in."""
-    spec.setdefault("restartPolicy", "Always")
-    spec.setdefault("dnsPolicy", "ClusterFirst")
-    spec.setdefault("schedulerName", "default-scheduler")
-    spec.setdefault("terminationGracePeriodSeconds", 30)
-    spec.setdefault("securityContext", {})
-    for group in ("initContainers", "containers"):
-        for one in _objects(spec.get(group)):
-            one.setdefault("terminationMessagePath", "/dev/termination-log")
-            one.setdefault("terminationMessagePolicy", "File")
-            image = str(one.get("image", ""))
-            latest = image.endswith(":latest") or ":" not in image.rpartition("/")[2]
-            one.setdefault("imagePullPolicy", "Always" if latest else "IfNotPresent")
-            one.setdefault("resources", {})
-            for port in _objects(one.get("ports")):
-                port.setdefault("protocol", "TCP")
-            for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-                probe = one.get(name)
-                if isinstance(probe, dict):
-                    for field, value in (
-                        ("timeoutSeconds", 1),
-                        ("periodSeconds", 10),
-                        ("successThreshold", 1),
-                        ("failureThreshold", 3),
-                    ):
-                        cast("Object", probe).setdefault(field, value)
-                    http = cast("Object", probe).get("httpGet")
-                    if isinstance(http, dict):
-                        cast("Object", http).setdefault("scheme", "HTTP")
-                        cast("Object", http).setdefault("path", "/")
-
-
-def containers(spec: Any, where: str) -> list[Cause]:
-    """What is wrong with a PodSpec beyond its schema."""
-    if not isinstance(spec, dict):
-        return [Cause(where, "FieldValueRequired", "Required value")]
-    found: list[Cause] = []
-    names: list[Any] = []
-    body = cast("Object", spec)
-    if not body.get("containers"):
-        found.append(Cause(f"{where}.containers", "FieldValueRequired", "Required value"))
-    for group in ("initContainers", "containers"):
-        for position, one in enumerate(_objects(body.get(group))):
-            here = f"{where}.{group}[{position}]"
-            name = one.get("name")
-            if not name:
-                found.append(Cause(f"{here}.name", "FieldValueRequired", "Required value"))
-            elif name in names:
-                found.append(Cause(f"{here}.name", "FieldValueDuplicate", f'Duplicate value: "{name}"'))
-            else:
-                names.append(name)
-                found += [
-                    Cause(f"{here}.name", "FieldValueInvalid", f'Invalid value: "{name}": {words}')
-                    for words in check_label(str(name))
-                ]
-            if not one.get("image"):
-                found.append(Cause(f"{here}.image", "FieldValueRequired", "Required value"))
-    return found
-
-
-def _quality(obj: Object) -> str:
-    amounts = [one.get("resources") or {} for one in _objects(obj.get("spec", {}).get("containers"))]
-    if not any(one.get("requests") or one.get("limits") for one in amounts):
-        return "BestEffort"
-    same = all(one.get("limits") and one.get("requests", one["limits"]) == one["limits"] for one in amounts)
-    return "Guaranteed" if same else "Burstable"
-
-
-class Service(Strategy):
-    """A Service has a stable address of the loopback, out of a range of its own."""
+class Plain(Strategy):
+    """A kind whose changes are not counted."""
 
     generation = False
 
-    def __init__(self, network: str, taken: Callable[[], set[str]]) -> None:
-        """`network`: first three octets, as in `127.77.255`; `taken`: addresses in use."""
-        self._network = network
-        self._taken = taken
-        self._reserved: set[str] = set()
 
-    @property
-    def check_name(self) -> Callable[[str], list[str]]:
-        """A DNS label that begins with a letter."""
-        return check_label_1035
-
-    def default(self, obj: Object) -> None:
-        """Type, session affinity, protocol and target port."""
-        spec = obj.get("spec")
-        if not isinstance(spec, dict):
-            return
-        body = cast("Object", spec)
-        body.setdefault("type", "ClusterIP")
-        body.setdefault("sessionAffinity", "None")
-        for port in _objects(body.get("ports")):
-            port.setdefault("protocol", "TCP")
-            port.setdefault("targetPort", port.get("port"))
-
-    def update(self, obj: Object, old: Object) -> None:
-        """The address stays."""
-        spec, before = obj.get("spec"), old.get("spec", {})
-        if isinstance(spec, dict) and not cast("Object", spec).get("clusterIP") and before.get("clusterIP"):
-            spec["clusterIP"] = before["clusterIP"]
-
-    def reserve(self, obj: Object) -> Callable[[], None] | None:
-        """Gives the Service an address, unless it is headless or asks for one."""
-        spec = obj.get("spec")
-        if not isinstance(spec, dict) or cast("Object", spec).get("clusterIP"):
-            return None
-        taken = self._taken() | self._reserved
-        for last in range(1, 250 * 254):
-            third, fourth = divmod(last, 254)
-            address = f"{self._network}.{250 + third if third < 5 else third}.{fourth + 1}"
-            if address not in taken:
-                spec["clusterIP"] = address
-                self._reserved.add(address)
-                return lambda: self._reserved.discard(address)
-        return None
-
-    def removed(self, obj: Object) -> None:
-        """The address is free again."""
-        self._reserved.discard(obj.get("spec", {}).get("clusterIP", ""))
-
-
-class Namespace(Strategy):
+class Namespace(Plain):
     """A namespace goes when its content has gone."""
 
-    generation = False
+    selectable = frozenset({"status.phase"})
 
     @property
     def check_name(self) -> Callable[[str], list[str]]:
@@ -186,9 +38,8 @@ class Namespace(Strategy):
     def default(self, obj: Object) -> None:
         """The label with its name."""
         meta = obj["metadata"]
-        labels = meta.get("labels")
-        if meta.get("name") and (labels is None or isinstance(labels, dict)):
-            meta["labels"] = cast("Object", labels or {}) | {"kubernetes.io/metadata.name": meta["name"]}
+        if meta.get("name"):
+            meta["labels"] = part(meta, "labels") | {"kubernetes.io/metadata.name": meta["name"]}
 
     def create(self, obj: Object, now: datetime) -> None:
         """Active, with Kubernetes' finalizer."""
@@ -197,72 +48,99 @@ class Namespace(Strategy):
         obj["status"] = {"phase": "Active"}
 
     def update(self, obj: Object, old: Object) -> None:
-        """Only `finalize` takes finalizers away."""
-        obj["spec"] = old.get("spec", {})
+        """Only `finalize` takes the spec's finalizers away."""
+        obj["spec"] = old.get("spec") or {}
 
     def deleting(self, obj: Object) -> None:
         """It shows that it is going."""
-        obj["status"] = {"phase": "Terminating"}
+        obj["status"] = part(obj, "status") | {"phase": "Terminating"}
+
+    def check_deletion(self, name: str) -> None:
+        """Some must stay."""
+        if name in PERMANENT:
+            raise ApiError(
+                403,
+                "Forbidden",
+                f'namespaces "{name}" is forbidden: this namespace may not be deleted',
+                details={"name": name, "kind": "namespaces"},
+            )
 
 
-class Secret(Strategy):
+class Secret(Plain):
     """Texts of `stringData` become `data`."""
 
-    generation = False
     selectable = frozenset({"type"})
 
     def default(self, obj: Object) -> None:
         """Type Opaque; `stringData` into `data`."""
         obj.setdefault("type", "Opaque")
-        texts = obj.pop("stringData", None)
-        if isinstance(texts, dict):
-            data = cast("Object", obj.get("data") or {})
-            for name, text in cast("Object", texts).items():
-                data[name] = base64.b64encode(str(text).encode()).decode()
-            obj["data"] = data
+        given = part(obj, "stringData")
+        obj.pop("stringData", None)
+        if given:
+            encoded = {name: base64.b64encode(str(text).encode()).decode() for name, text in given.items()}
+            obj["data"] = part(obj, "data") | encoded
 
     def validate(self, obj: Object, old: Object | None) -> list[Cause]:
-        """Values are base64; what is immutable stays."""
-        found: list[Cause] = []
-        for name, value in cast("Object", obj.get("data") or {}).items():
+        """Keys, sizes, what its type needs; what is immutable stays."""
+        data = part(obj, "data")
+        causes = _check_keys(data, "data")
+        size = 0
+        for name, value in data.items():
             try:
-                base64.b64decode(str(value), validate=True)
-            except ValueError:
-                found.append(
-                    Cause(
-                        f"data[{name}]",
-                        "FieldValueInvalid",
-                        "Invalid value: it is no base64; use stringData for texts",
-                    )
+                size += len(base64.b64decode(value or "", validate=True))
+            except (ValueError, binascii.Error):
+                causes.append(
+                    invalid_value(f"data[{name}]", "[redacted]", "must be base64; use stringData for texts")
                 )
-        return found + immutable(obj, old, "data", "type")
+        if size > DATA_LIMIT_BYTES:
+            causes.append(too_long("data", DATA_LIMIT_BYTES))
+        needed = {
+            "kubernetes.io/dockerconfigjson": [".dockerconfigjson"],
+            "kubernetes.io/tls": ["tls.crt", "tls.key"],
+        }
+        causes += [required(f"data[{key}]") for key in needed.get(obj["type"], []) if key not in data]
+        if old is not None and obj["type"] != old.get("type"):
+            causes.append(invalid_value("type", obj["type"], "field is immutable"))
+        return causes + _check_immutable(obj, old, "data")
 
 
-class ConfigMap(Strategy):
-    """Texts."""
-
-    generation = False
+class ConfigMap(Plain):
+    """Texts and bytes."""
 
     def validate(self, obj: Object, old: Object | None) -> list[Cause]:
-        """What is immutable stays."""
-        return immutable(obj, old, "data", "binaryData")
+        """Keys and sizes; what is immutable stays."""
+        data, binary = part(obj, "data"), part(obj, "binaryData")
+        causes = _check_keys(data, "data") + _check_keys(binary, "binaryData")
+        causes += [
+            invalid_value(f"data[{name}]", name, "duplicate of key present in binaryData")
+            for name in data.keys() & binary.keys()
+        ]
+        size = sum(len(str(value).encode()) for value in (*data.values(), *binary.values()))
+        if size > DATA_LIMIT_BYTES:
+            causes.append(too_long("data", DATA_LIMIT_BYTES))
+        return causes + _check_immutable(obj, old, "data", "binaryData")
 
 
-def immutable(obj: Object, old: Object | None, *fields: str) -> list[Cause]:
+def _check_keys(data: Object, at: str) -> list[Cause]:
+    return [
+        invalid_value(f"{at}[{name}]", name, problem) for name in data for problem in check_config_key(name)
+    ]
+
+
+def _check_immutable(obj: Object, old: Object | None, *fields: str) -> list[Cause]:
     """`immutable: true` cannot be taken back, nor the fields changed."""
     if old is None or not old.get("immutable"):
         return []
     return [
-        Cause(field, "FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set")
+        forbidden(field, "field is immutable when `immutable` is set")
         for field in ("immutable", *fields)
-        if obj.get(field) != old.get(field)
+        if (obj.get(field) or None) != (old.get(field) or None)
     ]
 
 
-class Event(Strategy):
+class Event(Plain):
     """What happened; found by what it is about."""
 
-    generation = False
     update_creates = True
     selectable = frozenset(
         {
@@ -275,29 +153,35 @@ class Event(Strategy):
             "involvedObject.fieldPath",
             "reason",
             "reportingComponent",
-            "source",
+            "source.component",
             "type",
         }
     )
 
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """It lies in the namespace of what it is about."""
+        about = part(obj, "involvedObject").get("namespace") or ""
+        home = obj["metadata"].get("namespace")
+        # What lies in no namespace is told of in `default`.
+        if old is None and about != home and not (not about and home in ("default", "kube-system")):
+            return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+        return []
 
-class Plain(Strategy):
-    """A kind whose changes are not counted."""
 
-    generation = False
+class Node(Plain):
+    """The machine."""
+
+    selectable = frozenset({"spec.unschedulable"})
 
 
-class Lease(Strategy):
+class Lease(Plain):
     """Who leads."""
 
-    generation = False
     update_creates = True
 
 
-class Claim(Strategy):
+class Claim(Plain):
     """A claim is pending until it is bound."""
-
-    generation = False
 
     def create(self, obj: Object, now: datetime) -> None:
         """Pending."""
@@ -305,7 +189,52 @@ class Claim(Strategy):
         obj["status"] = {"phase": "Pending"}
 
 
-def _objects(value: Any) -> list[Object]:
-    if not isinstance(value, list):
+class EndpointSlice(Strategy):
+    """Addresses of a Service."""
+
+    def default(self, obj: Object) -> None:
+        """Ports are TCP."""
+        for port in parts(obj, "ports"):
+            port.setdefault("protocol", "TCP")
+            port.setdefault("name", "")
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """The kind of addresses is fixed."""
+        causes: list[Cause] = []
+        if obj.get("addressType") not in ("IPv4", "IPv6", "FQDN"):
+            causes.append(required("addressType", "one of IPv4, IPv6, FQDN"))
+        if old is not None and obj.get("addressType") != old.get("addressType"):
+            causes.append(invalid_value("addressType", obj.get("addressType"), "field is immutable"))
+        return causes
+
+
+class ControllerRevision(Plain):
+    """A state that was, as it was."""
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """Data never changes."""
+        if old is not None and obj.get("data") != old.get("data"):
+            return [forbidden("data", "updates to controller revision data are forbidden")]
         return []
-    return [cast("Object", item) for item in cast("list[Any]", value) if isinstance(item, dict)]
+
+
+class Autoscaler(Plain):
+    """HorizontalPodAutoscaler: one replica at least, unless it says otherwise."""
+
+    def default(self, obj: Object) -> None:
+        """minReplicas 1."""
+        if isinstance(obj.get("spec"), dict):
+            obj["spec"].setdefault("minReplicas", 1)
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """The bounds' order."""
+        spec = part(obj, "spec")
+        low, high = spec.get("minReplicas") or 0, spec.get("maxReplicas") or 0
+        causes: list[Cause] = []
+        if high < 1:
+            causes.append(invalid_value("spec.maxReplicas", high, "must be greater than 0"))
+        elif high < low:
+            causes.append(
+                invalid_value("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`")
+            )
+        return causes

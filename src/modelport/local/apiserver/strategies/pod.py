@@ -1,0 +1,96 @@
+"""Pods: all of them on the one node, which ends their processes before they go."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from modelport.kube.errors import Cause, forbidden
+from modelport.kube.resource import Object
+from modelport.local.apiserver.part import part, parts
+from modelport.local.apiserver.strategies.template import (
+    GROUPS,
+    check_pod_spec,
+    fill_pod_spec,
+    quality,
+)
+from modelport.local.apiserver.strategy import Strategy
+
+NODE = "local"
+"""The only node's name."""
+GRACE_S = 30
+
+
+class Pod(Strategy):
+    """Given to the node at birth; deleted in grace."""
+
+    selectable = frozenset(
+        {
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        }
+    )
+
+    def default(self, obj: Object) -> None:
+        """Kubernetes' defaults of a PodSpec."""
+        if isinstance(obj.get("spec"), dict):
+            fill_pod_spec(obj["spec"])
+            obj["spec"].setdefault("enableServiceLinks", True)
+
+    def create(self, obj: Object, now: datetime) -> None:
+        """A new pod waits for its node."""
+        del now
+        if isinstance(obj.get("spec"), dict):
+            obj["spec"].setdefault("nodeName", NODE)
+            obj["status"] = {"phase": "Pending", "qosClass": quality(obj["spec"])}
+
+    def update(self, obj: Object, old: Object) -> None:
+        """Who says nothing of the node leaves the pod there."""
+        if "spec" in obj and not obj["spec"].get("nodeName") and old["spec"].get("nodeName"):
+            obj["spec"]["nodeName"] = old["spec"]["nodeName"]
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """The PodSpec's rules; and of a pod that is there hardly anything may change."""
+        causes = check_pod_spec(obj.get("spec"), "spec")
+        if old is not None and not causes and _fixed(obj["spec"]) != _fixed(old["spec"]):
+            # A pod without a node may be given one (pods/binding).
+            free: Object = {} if old["spec"].get("nodeName") else {"nodeName": None}
+            if _fixed(part(obj, "spec") | free) != _fixed(part(old, "spec") | free):
+                causes.append(
+                    forbidden(
+                        "spec",
+                        "pod updates may not change fields other than `spec.containers[*].image`,"
+                        "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only "
+                        "additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to "
+                        "be set to 1 if it was previously negative)",
+                    )
+                )
+        return causes
+
+    def grace_s(self, obj: Object, asked: int | None) -> int:
+        """What the caller asks for, else the pod's own. None where nothing runs any more."""
+        if part(obj, "status").get("phase") in ("Failed", "Succeeded"):
+            return 0
+        if not obj["spec"].get("nodeName"):
+            return 0
+        own = obj["spec"].get("terminationGracePeriodSeconds")
+        return asked if asked is not None else GRACE_S if own is None else int(own)
+
+
+def _fixed(spec: Object) -> Object:
+    """What of a pod's spec may not change."""
+    free = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
+    kept: dict[str, Any] = {name: value for name, value in spec.items() if name not in free}
+    for group in GROUPS:
+        if group in kept:
+            kept[group] = [
+                {name: value for name, value in one.items() if name not in ("image", "imagePullPolicy")}
+                for one in parts(kept, group)
+            ]
+    return kept

@@ -1,0 +1,250 @@
+"""Buckets: what S3, GCS and Azure Blob have in common, over obstore."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import obstore
+from obstore import exceptions
+
+from modelport.storage.failure import Changed, Step, StorageError, transient
+from modelport.storage.source import Context, Listing, RemoteFile
+from modelport.storage.uri import safe_path
+
+CHUNK = 1 << 20
+"""Bytes that a worker holds."""
+RETRY: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=60)}
+"""None of its own: the fetch has a budget, and goes on where a read broke."""
+
+
+Provider = Callable[[], dict[str, Any]]
+"""Gives obstore a credential when it needs one."""
+LEEWAY = timedelta(minutes=5)
+
+
+def kept(provider: Provider) -> Provider:
+    """The same, asked once now, so that what is wrong is told in its own words, and again when it expires."""
+    last = provider()
+
+    def ask() -> dict[str, Any]:
+        nonlocal last
+        expires = last.get("expires_at")
+        if expires is not None and expires - datetime.now(UTC) < LEEWAY:
+            last = provider()
+        return last
+
+    return ask
+
+
+def nobody(**values: Any) -> Provider:
+    """A credential that is never used: with one, obstore does not look for others in the environment."""
+    return lambda: {**values, "expires_at": None}
+
+
+def client_options(context: Context, endpoint: str, *, verify: bool = True, ca: str | None = None) -> Any:
+    """How to reach a store: time-outs, certificates, proxies; plain http only where the endpoint says so."""
+    parts = urlsplit(endpoint)
+    options: dict[str, Any] = {
+        "allow_http": parts.scheme == "http",
+        "allow_invalid_certificates": not verify,
+        "connect_timeout": timedelta(seconds=context.connect_timeout_s),
+        "read_timeout": timedelta(seconds=context.read_timeout_s),
+        "timeout": timedelta(hours=24),
+    }
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.netloc):
+        options["proxy_url"] = proxy
+    if ca:
+        options["root_certificate"] = ca
+    return options
+
+
+def listing(
+    store: Any, bucket: str, path: str, *, kind: str, origin: str, credential: str, region: str = ""
+) -> Listing:
+    """The object of that name, or all below it as a folder. Raises StorageError.
+
+    One request in the usual case: a name with an ending is asked for as an object first, any other as a folder.
+    """
+    words = partial(trouble, kind=kind, bucket=bucket, path=path, credential=credential, origin=origin)
+    bare = path.strip("/")
+    try:
+        last = bare.rpartition("/")[2]
+        first_object = "." in last and not path.endswith("/") and not re.fullmatch(r"v?[\d.]+", last)
+        if first_object and (found := _object(store, bare)) is not None:
+            return _listing([found], bare, store, origin, credential, words, single=True)
+        below = [meta for batch in store.list(bare or None, chunk_size=1000) for meta in batch]
+        below = [meta for meta in below if meta["path"] != bare]
+        if not below and not first_object and bare and not path.endswith("/"):
+            found = _object(store, bare)
+            if found is not None:
+                return _listing([found], bare, store, origin, credential, words, single=True)
+    except (exceptions.BaseError, OSError) as error:
+        raise words("list", error) from error
+    return _listing(_without_markers(below), bare, store, origin, credential, words, single=False)
+
+
+def _object(store: Any, path: str) -> Any:
+    try:
+        return store.head(path)
+    except FileNotFoundError:
+        return None
+
+
+def _without_markers(found: list[Any]) -> list[Any]:
+    """Leaves out what consoles and Hadoop make to show a folder: empty objects named like one."""
+    folders = {meta["path"][:place] for meta in found for place in _slashes(meta["path"])}
+
+    def marker(meta: Any) -> bool:
+        last = meta["path"].rpartition("/")[2]
+        return meta["size"] == 0 and (meta["path"] in folders or "." not in last)
+
+    return [meta for meta in found if not marker(meta)]
+
+
+def _slashes(path: str) -> list[int]:
+    return [place for place, letter in enumerate(path) if letter == "/"]
+
+
+def _listing(
+    found: list[Any], prefix: str, store: Any, origin: str, credential: str, words: Any, *, single: bool
+) -> Listing:
+    def name(path: str) -> str:
+        if single:
+            return path.rpartition("/")[2]
+        return path[len(prefix) :].lstrip("/") if prefix else path
+
+    return Listing(
+        files=tuple(
+            RemoteFile(
+                safe_path(name(meta["path"])),
+                partial(_read, store, meta["path"], meta.get("e_tag"), words),
+                size=meta["size"],
+                version=meta.get("e_tag") or meta.get("version") or str(meta["last_modified"]),
+            )
+            for meta in found
+        ),
+        origin=origin,
+        credential=credential,
+    )
+
+
+def _read(
+    store: Any, path: str, etag: str | None, words: Any, start: int, stop: int | None
+) -> Iterator[memoryview]:
+    """Bytes of one object, as long as it is the one that was listed."""
+    options: Any = {}
+    if etag and not etag.startswith("W/"):
+        options["if_match"] = etag
+    if stop is not None:
+        options["range"] = (start, stop)
+    elif start:
+        options["range"] = {"offset": start}
+    try:
+        answer = obstore.get(store, path, options=options)
+        for chunk in answer.stream(min_chunk_size=CHUNK):
+            yield memoryview(chunk)
+    except (exceptions.PreconditionError, FileNotFoundError) as error:
+        raise Changed from error
+    except (exceptions.BaseError, OSError) as error:
+        raise words("read", error) from error
+
+
+CODES: dict[str, str] = {
+    "InvalidAccessKeyId": "the store does not know the access key",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
+    "ExpiredToken": "the credential has expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "this machine's clock is too far off",
+    "AccountProblem": "the account is suspended",
+    "AuthenticationFailed": "the store does not accept the key or signature",
+    "NoAuthenticationInformation": "the store wants to know who asks",
+}
+
+
+def trouble(
+    step: Step, error: Exception, *, kind: str, bucket: str, path: str, credential: str, origin: str
+) -> StorageError:
+    """What a store answered, in words."""
+    text = str(error)
+    head = text.partition("Debug source:")[0]
+    status = int(found[1]) if (found := re.search(r"status code: (\d{3})", text)) else 0
+    code = found[1] if (found := re.search(r"<Code>(\w+)</Code>", text)) else ""
+    place = f"{kind} {bucket}"
+    given = bool(credential)
+    if code in CODES or status == 401:
+        return StorageError(
+            "authenticate",
+            f"{place}: {CODES.get(code, 'the store wants to know who asks')} ({code or status})",
+            "Check the credential's values" if given else "Give a credential",
+            reason="Unauthenticated",
+        )
+    if code in ("NoSuchBucket", "ContainerNotFound") or (status == 404 and step == "list"):
+        return StorageError(
+            "list",
+            f"there is no {place} at {origin}",
+            "Check its name, the endpoint and the region",
+            reason="NotFound",
+        )
+    if status == 403 or isinstance(error, exceptions.PermissionDeniedError):
+        return StorageError(
+            "authenticate",
+            f"{place}: {path or 'it'} may not be read ({code or 'AccessDenied'})",
+            "Give the credential the right to list and read it"
+            if given
+            else "Give a credential: a Secret on the ServiceAccount, or variables of the environment",
+            reason="PermissionDenied",
+        )
+    if isinstance(error, exceptions.UnauthenticatedError):
+        return StorageError(
+            "authenticate",
+            f"{place}: the store does not accept the credential",
+            "Check its values",
+            reason="Unauthenticated",
+        )
+    if status in (301, 307) or "redirect" in head.lower() or "region" in code.lower():
+        return StorageError(
+            "list",
+            f"{place} lies in another region than the one that was asked",
+            "Name it: AWS_DEFAULT_REGION, or the annotation serving.kserve.io/s3-region on the Secret",
+            reason="NotFound",
+        )
+    if isinstance(error, exceptions.InvalidPathError):
+        return StorageError(
+            "list",
+            f"{place}: {head.strip().removeprefix('Encountered object with invalid path: ')}",
+            "Rename the object: a file's path has no empty parts",
+            reason="Unsupported",
+        )
+    if "UnknownIssuer" in text or "certificate" in text.lower():
+        return StorageError(
+            "authenticate",
+            f"the certificate of {origin} is not trusted",
+            "Name its authority's file in AWS_CA_BUNDLE, or set S3_VERIFY_SSL to 0 if you must",
+            reason="Refused",
+        )
+    if status and status < 500 and status not in (408, 425, 429):
+        return StorageError(step, f"{place}: the store answered {status} {code}".rstrip(), reason="Failed")
+    if status:
+        return transient(step, f"{place}: the store answered {status} {code}".rstrip(), "It may pass")
+    if "dns error" in text or "failed to lookup" in text:
+        return transient(
+            step, f"the name in {origin} is not known", "Check the endpoint, and this machine's DNS or proxy"
+        )
+    if "Connection refused" in text or "ConnectionRefused" in text:
+        return transient(
+            step, f"{origin} refuses connections", "Is the store running, and the endpoint right?"
+        )
+    if "timed out" in text or "TimedOut" in text:
+        return transient(
+            step, f"{origin} does not answer", "Check the network, its firewall and proxy settings"
+        )
+    if any(word in text for word in ("Connect", "error sending request", "connection", "body", "Http(")):
+        return transient(step, f"the connection to {origin} broke", "Check the network")
+    return StorageError(step, f"{place}: {head.strip()[:300]}", reason="Failed")

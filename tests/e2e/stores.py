@@ -1,0 +1,77 @@
+"""Real object stores, registries and hubs as processes on loopback, for the storage tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(os.environ.get("MODELPORT_STORAGE_TOOLS", ""))
+"""Where tests/storage.sh has put what is not Python."""
+
+
+def tool(*names: str) -> Path:
+    """A program or script of another toolchain; the test is skipped, by name, where it is not there."""
+    path = TOOLS.joinpath(*names)
+    if not os.environ.get("MODELPORT_STORAGE_TOOLS") or not path.exists():
+        pytest.skip(f"{names[-1]} is not installed: run tests/storage.sh")
+    return path.absolute()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Store:
+    """A server process; its output is shown where it does not come up."""
+
+    def __init__(
+        self, command: list, url: str, *, log: Path, ready: str = "/", environment=None, folder=None
+    ) -> None:
+        self.url = url
+        self.host = url.partition("://")[2]
+        self._log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                cwd=folder,
+            )
+        deadline = time.monotonic() + 60
+        while not self._answers(ready):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.close()
+                raise AssertionError(f"{command[0]} did not come up:\n{log.read_text(errors='replace')}")
+            threading.Event().wait(0.05)
+
+    def _answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5):
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def moto(log: Path) -> Store:
+    """moto's S3 (and STS), as a server."""
+    port = free_port()
+    code = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])"
+    return Store([sys.executable, "-c", code, port], f"http://127.0.0.1:{port}", log=log, ready="/moto-api/")
