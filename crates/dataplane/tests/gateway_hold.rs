@@ -41,7 +41,7 @@ impl Dying {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let mut buffer = [0; 65_536];
+                let mut buffer = [0; 4096];
                 if stream.read(&mut buffer).unwrap_or(0) > 0 {
                     count.fetch_add(1, Ordering::SeqCst);
                     let _ = stream.write_all(words);
@@ -123,7 +123,7 @@ fn waiting_ends_with_words() {
 fn a_client_that_goes_away_is_held_no_longer() {
     let running = Setup::new().start();
     running.route(&[], json!({}));
-    for body in [&b""[..], b"{}", &[b'x'; 60_000]] {
+    for body in [&b""[..], b"{}", &vec![b'x'; 60_000]] {
         let mut client = running.client();
         client.begin("POST", PREDICT, &[], body);
         wait_for("it to be held", || held(&running) == 1);

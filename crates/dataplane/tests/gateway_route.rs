@@ -164,7 +164,7 @@ fn a_table_is_swapped_under_load_without_a_failed_request() {
     let answered = under_load(&running, 4, PREDICT, || {
         for round in 0..200_usize {
             let some = [upstreams[round % 4].address, upstreams[(round + 1) % 4].address];
-            running.route(&some[..1 + round % 2], json!({}));
+            running.route(&some[..=round % 2], json!({}));
         }
     });
     assert!(answered > 0);
@@ -240,11 +240,14 @@ fn nobody_there_is_not_asked_twice_in_a_hurry() {
     let running = Setup::new().start();
     running.route(&[nobody(), upstream.address, nobody()], json!({}));
     let mut client = running.client();
-    for _ in 0..100 {
+    let begun = std::time::Instant::now();
+    for _ in 0..500 {
         assert_eq!(client.request("GET", "/", &[], b"").text(), "fine");
     }
     let failures = running.metric("modelport_gateway_upstream_connect_failures_total");
-    assert!(failures <= 2.0, "{failures}");
+    // After 10, 20, 40, 80 and 160 ms, then every 200 ms; each of two.
+    let most = 2.0 * (7.0 + begun.elapsed().as_secs_f64() * 5.0);
+    assert!((1.0..=most).contains(&failures), "{failures}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::Arc;
@@ -154,7 +154,7 @@ fn append(path: &Path) -> io::Result<File> {
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
-fn write(queue: &Receiver<Message>, path: &PathBuf, file: File, warn: &dyn Fn(String)) {
+fn write(queue: &Receiver<Message>, path: &Path, file: File, warn: &dyn Fn(String)) {
     let mut out = BufWriter::with_capacity(64 << 10, file);
     let mut failed = false;
     while let Ok(first) = queue.recv() {
@@ -189,7 +189,7 @@ fn say_once(failed: &mut bool, outcome: io::Result<()>, path: &Path, warn: &dyn 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use http::HeaderMap;
@@ -216,7 +216,7 @@ mod tests {
         })
     }
 
-    fn folder(name: &str) -> PathBuf {
+    fn folder(name: &str) -> std::path::PathBuf {
         let folder = std::env::temp_dir().join(format!("modelport-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         folder
@@ -226,7 +226,7 @@ mod tests {
     fn lines_are_json_and_a_moved_file_is_left_alone() {
         let folder = folder("access");
         let (path, moved) = (folder.join("log"), folder.join("log.1"));
-        let (log, ended) = AccessLog::open(&path, Arc::default(), |text| eprintln!("{text}")).unwrap();
+        let (log, ended) = AccessLog::open(&path, Arc::default(), |text| panic!("{text}")).unwrap();
         log.record(record("/a\"b"));
         while std::fs::read_to_string(&path).unwrap().is_empty() {
             std::thread::yield_now();

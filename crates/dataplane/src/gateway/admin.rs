@@ -55,38 +55,48 @@ pub(super) async fn serve(socket: Socket, gateway: Arc<Gateway>) {
 }
 
 async fn answer(gateway: &Arc<Gateway>, request: &Request<Incoming>) -> Answer {
-    let number = |name: &str| -> Result<Option<u64>, Answer> {
-        let pairs = request.uri().query().unwrap_or_default().split('&');
-        let found = pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
-        found
-            .map(|(_, value)| {
-                value.parse().map_err(|_| {
-                    let words = format!("{name}: must be a whole number from 0 on, got {value:?}.");
-                    json_answer(StatusCode::BAD_REQUEST, &json!({ "error": words }))
-                })
-            })
-            .transpose()
-    };
+    let query = Query(request.uri().query().unwrap_or_default());
     let answered = match (request.method(), request.uri().path()) {
         (&Method::POST, "/reload") => Ok(reload(gateway).await),
-        (&Method::GET, "/status") => match (number("at_least"), number("timeout_ms")) {
-            (Ok(at_least), Ok(timeout)) => Ok(status(gateway, at_least, timeout).await),
-            (Err(refused), _) | (_, Err(refused)) => Err(refused),
+        (&Method::GET, "/status") => match query.numbers(["at_least", "timeout_ms"]) {
+            Ok([at_least, timeout]) => Ok(status(gateway, at_least, timeout).await),
+            Err(words) => Err((StatusCode::BAD_REQUEST, words)),
         },
-        (&Method::GET, "/demand") => match (number("after"), number("timeout_ms")) {
-            (Ok(after), Ok(timeout)) => Ok(demand(gateway, after, timeout).await),
-            (Err(refused), _) | (_, Err(refused)) => Err(refused),
+        (&Method::GET, "/demand") => match query.numbers(["after", "timeout_ms"]) {
+            Ok([after, timeout]) => Ok(demand(gateway, after, timeout).await),
+            Err(words) => Err((StatusCode::BAD_REQUEST, words)),
         },
         (&Method::GET, "/metrics") => Ok(metrics(gateway)),
         (_, "/reload" | "/status" | "/demand" | "/metrics") => {
-            Err(json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "POST /reload, GET all else."})))
+            Err((StatusCode::METHOD_NOT_ALLOWED, "POST /reload, GET all else.".to_owned()))
         }
         (_, path) => {
             let words = format!("There is no {path}: only /reload, /status, /demand and /metrics.");
-            Err(json_answer(StatusCode::NOT_FOUND, &json!({ "error": words })))
+            Err((StatusCode::NOT_FOUND, words))
         }
     };
-    answered.unwrap_or_else(|refused| refused)
+    answered.unwrap_or_else(|(status, words)| json_answer(status, &json!({ "error": words })))
+}
+
+/// A request's query.
+struct Query<'a>(&'a str);
+
+impl Query<'_> {
+    /// The numbers with these names, where there are such; or what is wrong with them.
+    fn numbers<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], String> {
+        let mut numbers = [None; N];
+        for (number, name) in numbers.iter_mut().zip(names) {
+            let mut pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
+            if let Some((_, value)) = pairs.find(|(key, _)| *key == name) {
+                let parsed = value.parse();
+                *number = Some(
+                    parsed
+                        .map_err(|_| format!("{name}: must be a whole number from 0 on, got {value:?}."))?,
+                );
+            }
+        }
+        Ok(numbers)
+    }
 }
 
 async fn reload(gateway: &Arc<Gateway>) -> Answer {

@@ -53,9 +53,9 @@ impl Exchange {
         self.note(|record| record.sent_bytes += bytes as u64);
     }
 
-    /// It has waited for an endpoint.
+    /// So long it has waited for an endpoint, in all.
     pub(super) fn held(&mut self, time: Duration) {
-        self.note(|record| record.held += time);
+        self.note(|record| record.held = time);
     }
 
     /// The answer broke off.

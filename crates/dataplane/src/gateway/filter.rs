@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use serde_json::{json, Value};
 
-    fn compile(edit: Value) -> Result<Filters, String> {
+    fn compile(edit: &Value) -> Result<Filters, String> {
         let filters = serde_json::from_value(json!({"request_headers": edit})).map_err(|e| e.to_string())?;
         Filters::compile(filters, "rule")
     }
@@ -89,7 +89,7 @@ mod tests {
         for (name, value) in [("kserve-isvc-name", "forged"), ("x", "1"), ("y", "1")] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        compile(edit).unwrap().request.apply(&mut headers);
+        compile(&edit).unwrap().request.apply(&mut headers);
         assert_eq!(headers["kserve-isvc-name"], "iris");
         assert_eq!(headers.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert!(!headers.contains_key("y"));
@@ -98,9 +98,9 @@ mod tests {
     #[test]
     fn framing_is_not_a_rules_to_change() {
         for edit in [json!({"set": [["Content-Length", "5"]]}), json!({"remove": ["transfer-encoding"]})] {
-            assert!(compile(edit).unwrap_err().contains("cannot be changed"));
+            assert!(compile(&edit).unwrap_err().contains("cannot be changed"));
         }
-        assert!(compile(json!({"add": [["a b", "c"]]})).unwrap_err().contains("is no header's name"));
-        assert!(compile(json!({"add": [["a", "b\nc"]]})).unwrap_err().contains("no header may have"));
+        assert!(compile(&json!({"add": [["a b", "c"]]})).unwrap_err().contains("is no header's name"));
+        assert!(compile(&json!({"add": [["a", "b\nc"]]})).unwrap_err().contains("no header may have"));
     }
 }

@@ -285,12 +285,8 @@ impl Call<'_> {
         let mut avoid = None;
         let mut deaths = 0;
         for _ in 0..MOST_ATTEMPTS {
-            let before = self.patience.held;
             let endpoint = self.patience.endpoint(cluster, avoid, &gateway.news).await;
-            if self.patience.held > before {
-                let held = self.patience.held - before;
-                self.exchange.held(held);
-            }
+            self.exchange.held(self.patience.held);
             let endpoint = endpoint?;
             if message.repeatable && rule.retry {
                 self.read(message, rule, gateway.limits.retry_body_bytes).await?;
@@ -454,18 +450,14 @@ impl Call<'_> {
 
     async fn connect(&self, cluster: &Cluster, endpoint: &Endpoint) -> Result<TcpStream, Failed> {
         let connecting = TcpStream::connect(endpoint.address);
-        match timeout(self.gateway.limits.connect_timeout, connecting).await {
-            Ok(Ok(stream)) => {
-                // Without it a request may wait 40 ms for an acknowledgement.
-                let _ = stream.set_nodelay(true);
-                cluster.connected(endpoint);
-                Ok(stream)
-            }
-            Ok(Err(_)) | Err(_) => {
-                cluster.refused(endpoint);
-                Err(Failed::NotSent)
-            }
-        }
+        let Ok(Ok(stream)) = timeout(self.gateway.limits.connect_timeout, connecting).await else {
+            cluster.refused(endpoint);
+            return Err(Failed::NotSent);
+        };
+        // Without it a request may wait 40 ms for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        cluster.connected(endpoint);
+        Ok(stream)
     }
 
     /// Makes the client's answer of the endpoint's.

@@ -76,22 +76,19 @@ pub(super) fn forward(headers: &mut HeaderMap, from: &From, host: &Host) {
             named
         }
     };
-    match headers.get(FORWARDED_FOR) {
-        None => {
-            headers.insert(FORWARDED_FOR, from.client.clone());
+    if headers.contains_key(FORWARDED_FOR) {
+        // Whoever asks may claim anything; the last entry is what we saw.
+        let mut list = Vec::new();
+        for value in headers.get_all(FORWARDED_FOR) {
+            list.extend_from_slice(value.as_bytes());
+            list.extend_from_slice(b", ");
         }
-        Some(_) => {
-            // Whoever asks may claim anything; the last entry is what we saw.
-            let mut list = Vec::new();
-            for value in headers.get_all(FORWARDED_FOR) {
-                list.extend_from_slice(value.as_bytes());
-                list.extend_from_slice(b", ");
-            }
-            list.extend_from_slice(from.client.as_bytes());
-            if let Ok(list) = HeaderValue::from_bytes(&list) {
-                headers.insert(FORWARDED_FOR, list);
-            }
+        list.extend_from_slice(from.client.as_bytes());
+        if let Ok(list) = HeaderValue::from_bytes(&list) {
+            headers.insert(FORWARDED_FOR, list);
         }
+    } else {
+        headers.insert(FORWARDED_FOR, from.client.clone());
     }
     if !(from.trusted && headers.contains_key(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, from.scheme.clone());

@@ -45,9 +45,9 @@ impl Service {
     pub(super) fn ended(&self, protocol: Protocol, status: u16, nanos: u64) {
         let class = match status {
             499 => 3,
-            ..=299 => 0,
-            ..=399 => 1,
-            ..=499 => 2,
+            0..300 => 0,
+            300..400 => 1,
+            400..500 => 2,
             _ => 4,
         };
         if let Some(counter) = self.requests.get(protocol as usize).and_then(|codes| codes.get(class)) {

@@ -144,16 +144,12 @@ impl Passed {
     }
 
     fn count(&mut self, part: Bytes) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match self.room.checked_sub(part.len() as u64) {
-            Some(room) => {
-                self.room = room;
-                Poll::Ready(Some(Ok(Frame::data(part))))
-            }
-            None => {
-                self.fate.mark(TOO_LARGE);
-                Poll::Ready(Some(Err(TooLarge.into())))
-            }
-        }
+        let Some(room) = self.room.checked_sub(part.len() as u64) else {
+            self.fate.mark(TOO_LARGE);
+            return Poll::Ready(Some(Err(TooLarge.into())));
+        };
+        self.room = room;
+        Poll::Ready(Some(Ok(Frame::data(part))))
     }
 }
 

@@ -216,7 +216,8 @@ pub(super) struct ApiKey {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Issuer {
-    pub(super) issuer: String,
+    #[serde(rename = "issuer")]
+    pub(super) name: String,
     #[serde(default)]
     pub(super) audience: Option<String>,
     pub(super) keys: Map<String, Value>,

@@ -1,5 +1,14 @@
 //! A real gateway in a thread, upstream servers that do as they are told, and plain clients.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::format_push_string,
+    clippy::needless_pass_by_value
+)]
 
 use bytes::Bytes;
 use http::{Request, Response};

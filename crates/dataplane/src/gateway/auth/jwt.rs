@@ -58,7 +58,7 @@ impl Issuer {
     pub(super) fn compile(issuer: table::Issuer, at: &str) -> Result<Self, String> {
         Ok(Self {
             keys: Key::set(&issuer.keys, &format!("{at}.keys"))?,
-            name: issuer.issuer,
+            name: issuer.name,
             audience: issuer.audience,
             scopes_claim: issuer.scopes_claim,
         })
@@ -67,7 +67,7 @@ impl Issuer {
 
 /// Whether these credentials look like a token.
 pub(super) fn is_one(shown: &[u8]) -> bool {
-    shown.starts_with(b"ey") && shown.iter().filter(|byte| **byte == b'.').count() == 2
+    shown.starts_with(b"ey") && memchr::memchr_iter(b'.', shown).count() == 2
 }
 
 /// Whom a token speaks for, and until when (seconds since 1970).

@@ -20,7 +20,11 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    hash(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hash(bytes)
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 fn compile(auth: &Value) -> Result<Auth, String> {
@@ -96,10 +100,12 @@ fn who_shows_nothing_gets_what_is_open_to_all() {
     assert_eq!(auth.admit(key.as_deref(), "a/m", Verb::Predict, at(NOW)).unwrap().unwrap().id, "team-a");
 }
 
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
 struct Signer {
     jwk: Value,
     algorithm: &'static str,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Sign,
 }
 
 fn ed25519() -> Signer {
