@@ -47,7 +47,12 @@ def page(name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    for name in ("MODELPORT_HOST", "PREDICT_PROBA", "MODELPORT_DIR", "MODELPORT_KEY"):  # they are defaults of flags
+    for name in (
+        "MODELPORT_HOST",
+        "PREDICT_PROBA",
+        "MODELPORT_DIR",
+        "MODELPORT_KEY",
+    ):  # they are defaults of flags
         monkeypatch.delenv(name, raising=False)
 
 
