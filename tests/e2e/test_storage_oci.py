@@ -248,7 +248,9 @@ def private(tmp_path_factory):
     """The CNCF's registry, with a user."""
     folder = tmp_path_factory.mktemp("private")
     port = stores.free_port()
-    (folder / "htpasswd").write_text("team:$2b$05$3S9McNgOMWc9iXqkwyxMt.l8MlwTXflIOucCvX5zstPac//FnBgXO\n")  # bcrypt of `hidden`
+    (folder / "htpasswd").write_text(
+        "team:$2b$05$3S9McNgOMWc9iXqkwyxMt.l8MlwTXflIOucCvX5zstPac//FnBgXO\n"
+    )  # bcrypt of `hidden`
     program = stores.tool("bin", "distribution")
     (folder / "config.yml").write_text(
         f"version: 0.1\nstorage: {{inmemory: {{}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\nlog: {{level: error}}\n"
