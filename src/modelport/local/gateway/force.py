@@ -93,11 +93,11 @@ class Force:
                 log.warning("the gateway, asked to take over table version %d: %s", wanted, problem)
             self.problem = problem
             on_change(refused)
-            if not problem:
+            if not problem or self.table.version > wanted:  # a newer one may be the remedy
                 back_off_s = FIRST_BACK_OFF_S
                 continue
             self._written.clear()
-            try:  # a new table may be the remedy
+            try:
                 await asyncio.wait_for(self._written.wait(), back_off_s)
             except TimeoutError:
                 back_off_s = min(back_off_s * 2, LONGEST_BACK_OFF_S)
