@@ -38,4 +38,13 @@ print(urllib.request.urlopen('$address/v1/models/iris:predict', body, timeout=60
 test "$answer" = '{"predictions":[1]}' || { echo "error: got $answer"; cat out.txt err.txt; exit 1; }
 kill $server
 wait $server
+# The same, on the platform.
+export MODELPORT_DIR=$folder/platform
+port=$("$folder/env/bin/python" -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])")
+trap '"$folder/env/bin/modelport" down 2>/dev/null || true; rm -rf "$folder"' EXIT
+"$folder/env/bin/modelport" up --detach --port "$port"
+"$folder/env/bin/modelport" deploy ./iris.joblib
+answer=$("$folder/env/bin/modelport" predict iris -d '{"instances": [[6.8, 2.8, 4.8, 1.4]]}')
+test "$answer" = '{"predictions":[1]}' || { echo "error: got $answer"; "$folder/env/bin/modelport" describe iris; exit 1; }
+"$folder/env/bin/modelport" down
 echo "wheel: ok ($(du -h "$wheel" | cut -f1) $(basename "$wheel"))"

@@ -6,6 +6,7 @@ It composes all other rooms and may import them all; heavy ones inside the comma
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -36,60 +37,45 @@ def _complain(message: str, hint: str) -> None:
         print(f"\nhint: {hint}", file=sys.stderr)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    from modelport.cli import (
-        apply,
-        bench,
-        delete,
-        deploy,
-        describe,
-        doctor,
-        down,
-        events,
-        gateway,
-        get,
-        kubeconfig,
-        logs,
-        predict,
-        rollout,
-        serve,
-        status,
-        up,
-        wait,
-    )
+COMMANDS = (
+    "serve",
+    "bench",
+    "up",
+    "down",
+    "status",
+    "kubeconfig",
+    "deploy",
+    "apply",
+    "get",
+    "describe",
+    "delete",
+    "logs",
+    "events",
+    "wait",
+    "predict",
+    "rollout",
+    "doctor",
+    "gateway",
+)
+"""Modules of commands, in the order of the help. `predict` is `explain` too."""
 
+
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, or as much of it as one command needs."""
     root = _Parser(prog="modelport", description="Serve machine-learning models behind KServe's protocols.")
     root.add_argument("--version", action="version", version=f"modelport {version('modelport')}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for command in (
-        serve,
-        bench,
-        up,
-        down,
-        status,
-        kubeconfig,
-        deploy,
-        apply,
-        get,
-        describe,
-        delete,
-        logs,
-        events,
-        wait,
-        predict,
-        rollout,
-        doctor,
-        gateway,
-    ):
-        command.register(commands)
+    name = "predict" if only == "explain" else only
+    for module in (name,) if name in COMMANDS else COMMANDS:
+        importlib.import_module(f"modelport.cli.{module}").register(commands)
     return root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
-    root = parser()
-    options = root.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    root = parser(given[0] if given else None)
+    options = root.parse_args(given)
     if not hasattr(options, "command"):
         root.print_help()
         return 0

@@ -147,6 +147,8 @@ class Supervisor:
                 stderr=log,
                 pass_fds=keep,
                 start_new_session=True,  # Ctrl-C is the supervisor's to pass on
+                # An arena a thread costs memory that programs which wait have no use for.
+                env=os.environ | {"MALLOC_ARENA_MAX": "2"},
             )
         except OSError as error:
             program.failures += 1

@@ -22,7 +22,7 @@ COMPONENT: Final = (
     "storageContainerName",
 )
 """Of every component."""
-PREDICTOR: Final = ("workerSpec", "name", "model.storage.schemaPath", "model.confidential")
+PREDICTOR: Final = ("workerSpec", "name", "model.name", "model.storage.schemaPath", "model.confidential")
 POD: Final = (
     "ephemeralContainers",
     "affinity",

@@ -88,7 +88,7 @@ def pod_annotations(
 
 def set_env(target: Object, name: str, value: str) -> None:
     """Adds a variable, unless it is set already."""
-    env = objects(target.setdefault("env", []))
+    env = cast("list[Object]", target.setdefault("env", []))
     if all(variable.get("name") != name for variable in env):
         env.append({"name": name, "value": value})
 

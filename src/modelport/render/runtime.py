@@ -10,6 +10,7 @@ import msgspec
 from modelport.kinds.inferenceservice.spec import Container, InferenceService, Model, Predictor
 from modelport.kinds.problem import Problem
 from modelport.kinds.servingruntime import Runtime
+from modelport.kube.errors import ApiError
 from modelport.kube.resource import Object
 from modelport.render.pod import MODEL, container, merge, pod_fields
 from modelport.render.template import TemplateError, expand_all
@@ -48,7 +49,10 @@ def pod(service: InferenceService, predictor: Predictor, model: Model, runtime: 
             f"Name the container that serves the model {MODEL}.",
             "InvalidPredictorSpec",
         )
-    merged = merge(below, above | {"containers": [mine, *others]})
+    try:
+        merged = merge(below, above | {"containers": [mine, *others]})
+    except ApiError as error:
+        return Problem("spec.predictor", error.message, "Mend that field.", "InvalidPredictorSpec")
     main = container(merged, MODEL) or {}
     if arguments:
         main["args"] = [*(main.get("args") or []), *arguments]

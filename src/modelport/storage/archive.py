@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+from modelport.storage import clone
 from modelport.storage.failure import Cancelled, StorageError
 from modelport.storage.space import writing
 
@@ -98,7 +99,7 @@ def unpack(archive: Path, name: str, folder: Path, limits: Limits, cancel: threa
     """Unpacks a tar or zip file, told apart by its name, into an empty folder. Raises StorageError."""
     budget = Budget(limits, archive.stat().st_size, cancel)
     writer = Writer(folder, budget)
-    try:
+    with telling(name):
         if name.lower().endswith(ZIP_ENDINGS):
             with zipfile.ZipFile(archive) as zipped:
                 _unzip(zipped, writer)
@@ -106,6 +107,13 @@ def unpack(archive: Path, name: str, folder: Path, limits: Limits, cancel: threa
             with archive.open("rb") as file:
                 untar(file, writer)
         writer.finish()
+
+
+@contextmanager
+def telling(name: str) -> Generator[None]:
+    """Turns what the libraries say about a damaged archive into words."""
+    try:
+        yield
     except (
         tarfile.TarError,
         zipfile.BadZipFile,
@@ -193,6 +201,19 @@ class Writer:
             raise refused(name, "is a link where a file of the same name is")
         self._links[path] = target
 
+    def remove(self, name: str, *, children: bool = False) -> None:
+        """Takes back what came before under this name: an image's later layer says that it is gone."""
+        path = self.path(name)
+        if path is None and not children:
+            return
+        place = self._folder / path if path is not None else self._folder
+        inside = "" if path is None else f"{path}/"
+        for link in [link for link in self._links if link == path or link.startswith(inside)]:
+            del self._links[link]
+        for each in list(place.iterdir()) if children and place.is_dir() else [place]:
+            clone.remove(each)
+        self._made = {made for made in self._made if made != path and not made.startswith(inside)}
+
     def finish(self) -> None:
         """Makes the links, and refuses those that lead out, also by way of others."""
         for path, target in self._links.items():
@@ -227,8 +248,16 @@ class Writer:
             self._made.add(above)
 
 
-def untar(file: IO[bytes], writer: Writer, rename: Callable[[str], str | None] = lambda name: name) -> None:
-    """Members of a tar stream, compressed or not. `rename` gives each its path, or None to leave it out."""
+def untar(
+    file: IO[bytes],
+    writer: Writer,
+    rename: Callable[[str], str | None] = lambda name: name,
+    retarget: Callable[[str, str], str] = lambda path, target: target,
+) -> None:
+    """Members of a tar file, compressed or not.
+
+    `rename` gives each its path, or None to leave it out; `retarget` a symbolic link of some path its target.
+    """
     with decompressed(file) as plain, tarfile.open(fileobj=cast("Any", plain), mode="r|") as archive:
         for member in archive:
             name = rename(member.name)
@@ -238,7 +267,7 @@ def untar(file: IO[bytes], writer: Writer, rename: Callable[[str], str | None] =
                 writer.budget.file()
                 writer.folder(name)
             elif member.issym():
-                writer.symbolic_link(name, member.linkname)
+                writer.symbolic_link(name, retarget(name, member.linkname))
             elif member.islnk():
                 target = rename(member.linkname)
                 writer.hard_link(name, target if target is not None else member.linkname)

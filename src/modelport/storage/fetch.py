@@ -93,6 +93,7 @@ def fetch(
             credentials=credentials or Credentials(),
             patterns=patterns or Patterns(),
             claims=claims,
+            limits=limits or Limits(),
             cancel=cancel or threading.Event(),
         ),
         policy=policy or Policy(),

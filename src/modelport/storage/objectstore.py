@@ -171,13 +171,17 @@ CODES: dict[str, str] = {
 def trouble(
     step: Step, error: Exception, *, kind: str, bucket: str, path: str, credential: str, origin: str
 ) -> StorageError:
-    """What a store answered, in words."""
+    """What a store answered, in words, and with whose credential."""
+    told = _told(step, error, place=f"{kind} {bucket}", path=path, given=bool(credential), origin=origin)
+    told.credential = credential
+    return told
+
+
+def _told(step: Step, error: Exception, *, place: str, path: str, given: bool, origin: str) -> StorageError:
     text = str(error)
     head = text.partition("Debug source:")[0]
     status = int(found[1]) if (found := re.search(r"status code: (\d{3})", text)) else 0
     code = found[1] if (found := re.search(r"<Code>(\w+)</Code>", text)) else ""
-    place = f"{kind} {bucket}"
-    given = bool(credential)
     if code in CODES or status == 401:
         return StorageError(
             "authenticate",

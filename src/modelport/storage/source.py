@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelport.storage.archive import Limits
 from modelport.storage.credentials import Credentials
 from modelport.storage.pattern import Patterns
 
@@ -94,6 +95,7 @@ class Context:
     patterns: Patterns = field(default_factory=Patterns)
     known: Known | None = None
     claims: Claims | None = None
+    limits: Limits = field(default_factory=Limits)
     cancel: threading.Event = field(default_factory=threading.Event)
     connect_timeout_s: float = 15.0
     read_timeout_s: float = 30.0

@@ -47,7 +47,12 @@ def page(name: str) -> str:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    for name in ("MODELPORT_HOST", "PREDICT_PROBA"):  # they are defaults of flags
+    for name in (
+        "MODELPORT_HOST",
+        "PREDICT_PROBA",
+        "MODELPORT_DIR",
+        "MODELPORT_KEY",
+    ):  # they are defaults of flags
         monkeypatch.delenv(name, raising=False)
 
 
@@ -65,8 +70,9 @@ def test_every_flag_is_in_the_reference(command):
 
 
 def test_every_command_is_in_the_reference():
+    text = page("serve.md") + page("platform.md")
     for command in reference.commands():
-        assert f"## modelport {command}" in page("serve.md")
+        assert f"## modelport {command}" in text
 
 
 @pytest.mark.parametrize("command", ["serve", "bench"])

@@ -22,6 +22,8 @@ FORMAT = 1
 """Version of the tables. A file with a higher one is refused."""
 APPLICATION_ID = 0x4D50_4F52
 """Says in the file's header that it is ours."""
+JOURNAL_LIMIT_BYTES = 16 << 20
+"""What the write-ahead log is cut back to after a burst."""
 TABLES = """
 CREATE TABLE log (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -149,15 +151,21 @@ class Ledger:
 
     def _open(self) -> sqlite3.Connection:
         path = self.path
-        new = not path.exists() or path.stat().st_size == 0
         # Only its owner may read it: Secrets lie in it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise StoreError(
+                f"{path}: cannot be opened: {error.strerror}. Check that it may be read and written."
+            ) from error
+        new = path.stat().st_size == 0
         connection = connect(path)
         try:
             if not new:
                 _check(connection, path)
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
             # macOS: fsync alone does not reach the disk.
             connection.execute("PRAGMA fullfsync = ON")
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
@@ -366,8 +374,19 @@ class Reader:
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection in autocommit mode; whoever uses it takes care that one thread at a time does."""
     address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
-    connection.execute("PRAGMA cache_size = -4000")
+    try:
+        connection = sqlite3.connect(
+            address, uri=True, isolation_level=None, check_same_thread=False, timeout=30
+        )
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{path}: cannot be opened: {error}. Check that it may be read and written."
+        ) from error
+    try:
+        connection.execute("PRAGMA cache_size = -4000")
+    except sqlite3.Error as error:
+        connection.close()
+        raise _damaged(path, error) from error
     return connection
 
 
@@ -391,7 +410,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             )
         problems = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
         if problems != ["ok"]:
-            raise _damaged(path, "; ".join(problems))
+            raise _damaged(path, "; ".join(problems).replace("\n", " "))
         lost = connection.execute(
             "SELECT count(*) FROM current LEFT JOIN log ON log.id = current.id WHERE log.id IS NULL"
         ).fetchone()[0]

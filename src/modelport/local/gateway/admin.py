@@ -22,13 +22,14 @@ class Refused(Exception):
     """The gateway does not take the table. The message is its words."""
 
 
-async def reload(socket: Path) -> dict[str, str]:
-    """Has the table read again. Returns what of it is left out, by the route's name. Raises NoGateway, Refused."""
+async def reload(socket: Path) -> tuple[int, dict[str, str]]:
+    """Has the table read again. Returns the version that is in force now, and what of it is left out, by the route's
+    name. Raises NoGateway, Refused."""
     status, answer = await _ask(socket, "POST", "/reload", ANSWER_S)
     if status >= 300:
         raise Refused(str(mapping(answer).get("error") or answer))
     problems = objects(mapping(answer).get("problems"))
-    return {str(one.get("route")): str(one.get("message")) for one in problems}
+    return _version(answer), {str(one.get("route")): str(one.get("message")) for one in problems}
 
 
 async def acknowledged(socket: Path, version: int, timeout_s: float) -> int:
@@ -37,6 +38,10 @@ async def acknowledged(socket: Path, version: int, timeout_s: float) -> int:
     wait_ms = int(timeout_s * 1000)
     path = f"/status?at_least={version}&timeout_ms={wait_ms}"
     _, answer = await _ask(socket, "GET", path, timeout_s + ANSWER_S)
+    return _version(answer)
+
+
+def _version(answer: Any) -> int:
     found = mapping(answer).get("version")
     if not isinstance(found, int):
         raise NoGateway(f"it says no version: {answer}")

@@ -18,7 +18,8 @@ from modelport.wire.table import Route, Table
 log = logging.getLogger(__name__)
 PATIENCE_S = 5.0
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.05, 1.0
-_ROUTE = re.compile(r"routes\[(\d+)\]")
+_ROUTE = re.compile(r"routes\[\d+\] \(([^():]+/[^():]+)\)")
+"""As in `routes[3] (default/iris).rules[0]: …`."""
 
 
 class Force:
@@ -35,7 +36,6 @@ class Force:
         self._changed_in: dict[str, int] = {}
         self._endpoints = {self.table.version: _addresses(self.table)}
         self._written = asyncio.Event()
-        self._written.set()
 
     @property
     def is_current(self) -> bool:
@@ -74,29 +74,30 @@ class Force:
         force, or when one cannot, with what is wrong with which routes."""
         back_off_s = FIRST_BACK_OFF_S
         while True:
-            if self.is_current:
+            while self.is_current or not self._on_disk:
                 self._written.clear()
                 await self._written.wait()
-            refused: dict[str, str] = {}
-            problem = ""
+            wanted, refused, problem = self.table.version, dict[str, str](), ""
             try:
-                refused = await admin.reload(self._socket)
-                self._is_now(await admin.acknowledged(self._socket, self.table.version, PATIENCE_S))
-                if not self.is_current:
-                    problem = f"it has not taken over version {self.table.version} in {PATIENCE_S:.0f} s"
+                version, refused = await admin.reload(self._socket)
+                if version >= wanted:
+                    version = await admin.acknowledged(self._socket, wanted, PATIENCE_S)
+                self._is_now(version)
+                if version < wanted:
+                    problem = f"it still goes by version {version}"
             except admin.Refused as error:
-                problem, refused = str(error), self._who(str(error))
+                problem, refused = str(error), _who(str(error))
             except admin.NoGateway as error:
                 problem = f"it does not answer: {error}"
             if problem and problem != self.problem:
-                log.warning("the gateway, table version %d: %s", self.table.version, problem)
+                log.warning("the gateway, asked to take over table version %d: %s", wanted, problem)
             self.problem = problem
             on_change(refused)
-            if self.is_current:
+            if not problem or self.table.version > wanted:  # a newer one may be the remedy
                 back_off_s = FIRST_BACK_OFF_S
                 continue
             self._written.clear()
-            try:  # a new table may be the remedy
+            try:
                 await asyncio.wait_for(self._written.wait(), back_off_s)
             except TimeoutError:
                 back_off_s = min(back_off_s * 2, LONGEST_BACK_OFF_S)
@@ -116,12 +117,11 @@ class Force:
         for old in [one for one in self._endpoints if one < min(self.acknowledged, self.table.version)]:
             del self._endpoints[old]
 
-    def _who(self, words: str) -> dict[str, str]:
-        """The route that a refusal names, as in `routes[3] (default/iris).rules[0]: …`: it alone is to be left out."""
-        found = _ROUTE.search(words)
-        index = int(found.group(1)) if found else len(self.table.routes)
-        route = self.table.routes[index] if index < len(self.table.routes) else None
-        return {route.name: words} if route is not None and not route.internal else {}
+
+def _who(words: str) -> dict[str, str]:
+    """The HTTPRoute that a refusal names: it alone is to be left out. (Internal routes, `default/iris:80`, are ours.)"""
+    found = _ROUTE.search(words)
+    return {found.group(1): words} if found else {}
 
 
 def _read(path: Path) -> tuple[Table, bool]:

@@ -9,7 +9,7 @@ import pytest
 
 from modelport.kube.client import Unreachable
 from modelport.kube.errors import ApiError
-from modelport.kube.resource import POD, REPLICA_SET
+from modelport.kube.resource import EVENT, POD, REPLICA_SET
 from modelport.local.workloads import view as views
 from modelport.local.workloads.claim import INDEXES
 from modelport.local.workloads.replicaset.loop import ReplicaSets
@@ -170,7 +170,11 @@ def test_a_refused_pod_is_tried_alone_and_said_once(embedded: Any) -> None:
             await filled(pods)
             tries: list[str] = []
 
-            async def refuse(_: Any, body: dict[str, Any]) -> Any:
+            real = api.client.create
+
+            async def refuse(resource: Any, body: dict[str, Any]) -> Any:
+                if resource is not POD:
+                    return await real(resource, body)
                 tries.append(body["metadata"]["name"])
                 raise ApiError(403, "Forbidden", f'pods "{tries[-1]}" is forbidden: no')
 
@@ -187,5 +191,7 @@ def test_a_refused_pod_is_tried_alone_and_said_once(embedded: Any) -> None:
                 "FailedCreate",
             )
             assert condition["message"] == 'pods "web-…" is forbidden: no'
+            (event,) = await api.all(EVENT)
+            assert (event["type"], event["reason"], event["count"]) == ("Warning", "FailedCreate", 3)
 
     asyncio.run(scene())

@@ -13,6 +13,7 @@ from modelport.kube.errors import ApiError
 from modelport.kube.resource import (
     DEPLOYMENT,
     ENDPOINT_SLICE,
+    EVENT,
     NAMESPACE,
     PERSISTENT_VOLUME_CLAIM,
     POD,
@@ -71,6 +72,14 @@ def test_a_deployment_becomes_ready_pods_rolls_and_goes(embedded: Any, node: Any
             await set_image(api, "v2")
             await api.until(lambda: is_rolled_out(api, 3, "v2"))
             assert kubelet.most == 4
+            said = {
+                (one["involvedObject"]["kind"], one["reason"], one["message"]) for one in await api.all(EVENT)
+            }
+            (first, _) = sorted(await api.all(REPLICA_SET), key=lambda one: one["spec"]["replicas"])
+            name = first["metadata"]["name"]
+            message = f"Scaled up replica set {name} from 0 to 3"
+            assert ("Deployment", "ScalingReplicaSet", message) in said
+            assert sum(reason == "SuccessfulCreate" for _, reason, _ in said) == 6
             await api.client.delete(DEPLOYMENT, "default", "web")
 
             async def nothing_left() -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from modelport.control.cache import Change, Key, key_of
+from modelport.control.events import record
 from modelport.control.queue import Queue
 from modelport.kube.client import Client
 from modelport.kube.errors import ApiError
@@ -26,6 +27,7 @@ from modelport.local.workloads.view import View
 
 log = logging.getLogger(__name__)
 WORKERS = 4
+COMPONENT = "deployment-controller"
 
 
 class Deployments:
@@ -104,7 +106,22 @@ class Deployments:
         if plan.revision is not None:
             deployment = await self._deployments.patch(deployment, {"annotations": {REVISION: plan.revision}})
         await self._tell(deployment, plan.status)
+        await self._record(deployment, mine, plan)
         return soonest(plan.again_s, self._replica_sets.check_in_s)
+
+    async def _record(self, deployment: Object, before: list[Object], plan: Plan) -> None:
+        """Events, as `kubectl describe deployment` shows them."""
+        known = {item["metadata"]["uid"]: number(item["spec"].get("replicas"), 1) for item in before}
+        for item in [*([plan.create] if plan.create else []), *plan.write]:
+            meta, now_wanted = item["metadata"], number(item["spec"].get("replicas"), 1)
+            was_wanted = known.get(meta.get("uid", ""), 0)
+            if was_wanted == now_wanted:
+                continue
+            way = "up" if now_wanted > was_wanted else "down"
+            message = f"Scaled {way} replica set {meta['name']} from {was_wanted} to {now_wanted}"
+            await record(
+                self._client, deployment, "Normal", "ScalingReplicaSet", message, self._now(), COMPONENT
+            )
 
     async def _not_created(self, deployment: Object, plan: Plan, error: ApiError) -> float:
         """The name is taken, by ourselves or by a stranger; or the API server refuses."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from modelport.control.cache import Change, Key, key_of
+from modelport.control.events import record
 from modelport.control.queue import Queue
 from modelport.kube.client import Client
 from modelport.kube.errors import ApiError
@@ -24,6 +25,7 @@ from modelport.local.workloads.view import View
 
 log = logging.getLogger(__name__)
 WORKERS = 4
+COMPONENT = "replicaset-controller"
 AT_ONCE = 16
 """Most pods created at the same time. The first try is one alone: what is refused is refused once, not often."""
 
@@ -68,21 +70,32 @@ class ReplicaSets:
         found = claim(replica_set, selector, candidates(self._pods, replica_set))
         pods = await carry_out(self._client, REPLICA_SET, replica_set, found, self._pods)
         plan = decide(replica_set, pods)
-        refused = await self._carry_out(replica_set, plan)
+        done: list[tuple[str, str]] = []
+        refused = await self._carry_out(replica_set, plan, done)
         if plan.create or plan.delete:
             pods = self._pods.by("controller", replica_set["metadata"]["uid"])
         await self._tell(replica_set, pods, plan, refused)
+        for reason, message in done:
+            await self._record(replica_set, "Normal", reason, message)
         if refused is not None:
+            reason = "FailedCreate" if plan.create else "FailedDelete"
+            await self._record(replica_set, "Warning", reason, refused.message)
             raise refused
         return soonest(again_s(replica_set, pods, self._now()), self._pods.check_in_s)
 
-    async def _carry_out(self, replica_set: Object, plan: Plan) -> ApiError | None:
-        """Creates and deletes. Returns the first refusal."""
+    async def _record(self, replica_set: Object, kind: str, reason: str, message: str) -> None:
+        await record(self._client, replica_set, kind, reason, message, self._now(), COMPONENT)
+
+    async def _carry_out(
+        self, replica_set: Object, plan: Plan, done: list[tuple[str, str]]
+    ) -> ApiError | None:
+        """Creates and deletes; adds to `done` what events are to say. Returns the first refusal."""
         left, batch = plan.create, 1
         while left > 0:
             answers = await asyncio.gather(
                 *(self._create(replica_set) for _ in range(min(batch, left))), return_exceptions=True
             )
+            done += [("SuccessfulCreate", f"Created pod: {one}") for one in answers if isinstance(one, str)]
             refused = _first_error(answers)
             if refused is not None:
                 return refused
@@ -93,9 +106,11 @@ class ReplicaSets:
                 await self._pods.delete(pod)
             except ApiError as error:
                 return error
+            done.append(("SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}"))
         return None
 
-    async def _create(self, replica_set: Object) -> None:
+    async def _create(self, replica_set: Object) -> str:
+        """Creates one pod. Returns its name."""
         prefix = f"{replica_set['metadata']['name']}-"
         while True:
             name = generated_name(prefix, self._random)
@@ -107,7 +122,7 @@ class ReplicaSets:
                 # The condition's words must not change with every try, or each would cause the next.
                 error.message = error.message.replace(name, f"{prefix}…")
                 raise
-            return
+            return name
 
     async def _tell(
         self, replica_set: Object, pods: Sequence[Object], plan: Plan, refused: ApiError | None
@@ -124,10 +139,11 @@ class ReplicaSets:
                 raise
 
 
-def _first_error(answers: Sequence[BaseException | None]) -> ApiError | None:
+def _first_error(answers: Sequence[str | BaseException]) -> ApiError | None:
+    """The first refusal; errors of other kinds are raised."""
     for answer in answers:
         if isinstance(answer, ApiError):
             return answer
-        if answer is not None:
+        if isinstance(answer, BaseException):
             raise answer
     return None

@@ -1,0 +1,255 @@
+"""Specs to objects: KServe's names, shapes and order; nothing that is set is passed over in silence."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from modelport.kinds import builtin, servingruntime
+from modelport.kinds.config import EMBEDDED, decode
+from modelport.kinds.inferenceservice import KIND
+from modelport.kinds.inferenceservice import decode as typed
+from modelport.kinds.inferenceservice.defaulting import fill
+from modelport.kube.resource import DEPLOYMENT, HTTP_ROUTE, SERVICE
+from modelport.kube.schema import schema_of, validate
+from modelport.render.render import render
+from modelport.render.rendered import Around
+
+RUNTIMES = [servingruntime.decode(item, cluster=True) for item in builtin.runtimes("1.0")]
+SCHEMAS = {"Deployment": DEPLOYMENT, "Service": SERVICE, "HTTPRoute": HTTP_ROUTE}
+CUSTOM = {"containers": [{"name": "mine", "image": "i", "command": ["serve"]}]}
+
+
+def config(**ingress):
+    data = {key: json.dumps(value | (ingress if key == "ingress" else {})) for key, value in EMBEDDED.items()}
+    return decode({"data": data})[0]
+
+
+def plan(predictor=None, *, settings=None, runtimes=RUNTIMES, **more):
+    meta = {"name": "iris", "namespace": "default", "generation": 1} | more.pop("metadata", {})
+    item = {
+        "metadata": meta,
+        "spec": {"predictor": predictor or {"sklearn": {"storageUri": "s3://b/m"}}} | more,
+    }
+    settings = settings or config()
+    return render(
+        typed(fill(copy.deepcopy(item), settings)), Around(config=settings, runtimes=runtimes), "1.0"
+    )
+
+
+def named(rendered, kind, name="iris-predictor"):
+    return next(o for o in rendered.objects if o["kind"] == kind and o["metadata"]["name"] == name)
+
+
+def pod(rendered, name="iris-predictor"):
+    return named(rendered, "Deployment", name)["spec"]["template"]["spec"]
+
+
+def test_a_model_becomes_a_deployment_a_service_and_two_routes():
+    rendered = plan()
+    assert rendered.problems == []
+    assert [(o["kind"], o["metadata"]["name"]) for o in rendered.objects] == [
+        ("Deployment", "iris-predictor"),
+        ("Service", "iris-predictor"),
+        ("HTTPRoute", "iris-predictor"),
+        ("HTTPRoute", "iris"),
+    ]
+    assert rendered.url == "http://iris-default.example.com"
+    assert rendered.address == "http://iris-predictor.default.svc.cluster.local"
+    container = pod(rendered)["containers"][0]
+    assert container["args"][:2] == ["--model_name=iris", "--model_dir=/mnt/models"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
+    assert {"name": "INFERENCE_SERVICE_NAME", "value": "iris"} in container["env"]
+    assert pod(rendered)["initContainers"][0]["args"] == ["s3://b/m", "/mnt/models"]
+    assert named(rendered, "HTTPRoute", "iris")["spec"]["hostnames"] == [
+        "iris-default.example.com",
+        "iris-default.localhost",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"predictor": CUSTOM},
+        {"transformer": CUSTOM, "explainer": CUSTOM},
+        {"predictor": {"sklearn": {"storageUri": "pvc://claim/path"}}},
+        {
+            "predictor": {
+                **CUSTOM,
+                "storageUris": [
+                    {"uri": "s3://a", "mountPath": "/m/a"},
+                    {"uri": "s3://b", "mountPath": "/m/b"},
+                ],
+            }
+        },
+        {"predictor": {"model": {"modelFormat": {"name": "sklearn"}, "storage": {"key": "k", "path": "p"}}}},
+    ],
+    ids=["model", "custom", "all", "claim", "several", "storage key"],
+)
+def test_what_is_rendered_fits_kubernetes_schemas_and_selectors(arguments):
+    rendered = plan(**arguments)
+    assert rendered.problems == []
+    for item in rendered.objects:
+        schema = schema_of(SCHEMAS[item["kind"]])
+        assert schema is not None
+        assert validate(schema, item) == []
+        if item["kind"] == "Deployment":
+            labels = item["spec"]["template"]["metadata"]["labels"]
+            assert item["spec"]["selector"]["matchLabels"].items() <= labels.items()
+            spec = item["spec"]["template"]["spec"]
+            volumes = {volume["name"] for volume in spec.get("volumes", [])}
+            for container in spec["containers"] + spec.get("initContainers", []):
+                assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
+        if item["kind"] == "HTTPRoute":
+            services = {o["metadata"]["name"] for o in rendered.objects if o["kind"] == "Service"}
+            for rule in item["spec"]["rules"]:
+                assert {ref["name"] for ref in rule["backendRefs"]} <= services
+
+
+def test_a_transformer_is_the_way_in_and_knows_its_predictor():
+    rendered = plan(transformer=CUSTOM, explainer=CUSTOM)
+    arguments = pod(rendered, "iris-transformer")["containers"][0]["args"]
+    assert arguments == [
+        "--model_name",
+        "iris",
+        "--predictor_host",
+        "iris-predictor.default",
+        "--http_port",
+        "8080",
+    ]
+    rules = named(rendered, "HTTPRoute", "iris")["spec"]["rules"]
+    assert [rule["backendRefs"][0]["name"] for rule in rules] == ["iris-explainer", "iris-transformer"]
+    assert rules[0]["matches"][0]["path"]["value"] == r"^/v1/models/[\w-]+:explain$"
+
+
+def test_grpc_has_a_rule_of_its_own_where_it_has_a_port():
+    ports = [{"containerPort": 8080, "name": "http1"}, {"containerPort": 9000, "name": "h2c"}]
+    rendered = plan({"containers": [{"name": "c", "image": "i", "command": ["x"], "ports": ports}]})
+    assert [p["port"] for p in named(rendered, "Service")["spec"]["ports"]] == [80, 9000]
+    grpc, rest = named(rendered, "HTTPRoute", "iris")["spec"]["rules"]
+    assert (grpc["backendRefs"][0]["port"], rest["backendRefs"][0]["port"]) == (9000, 80)
+    assert grpc["matches"][0]["headers"][0]["name"] == "content-type"
+
+
+def test_the_models_settings_go_over_the_runtimes():
+    rendered = plan(
+        {
+            "model": {
+                "modelFormat": {"name": "sklearn"},
+                "storageUri": "s3://b/m",
+                "args": ["--workers=2"],
+                "env": [{"name": "A", "value": "b"}],
+                "resources": {"limits": {"memory": "1Gi"}},
+                "runtimeVersion": "2.0",
+            }
+        }
+    )
+    container = pod(rendered)["containers"][0]
+    assert container["args"][-1] == "--workers=2"
+    assert container["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
+    assert container["image"] == "modelport/server:2.0"
+    assert {"name": "A", "value": "b"} in container["env"]
+
+
+def test_a_batcher_becomes_flags_of_our_own_server():
+    rendered = plan({"sklearn": {"storageUri": "s3://b/m"}, "batcher": {"maxBatchSize": 64, "maxLatency": 5}})
+    assert pod(rendered)["containers"][0]["args"][-2:] == ["--max-batch-size=64", "--batch-delay=5"]
+
+
+def test_stopping_leaves_nothing():
+    rendered = plan(metadata={"annotations": {"serving.kserve.io/stop": "TRUE"}})
+    assert rendered.stopped
+    assert rendered.objects == []
+
+
+def test_cluster_local_services_have_no_routes():
+    rendered = plan(metadata={"labels": {"networking.kserve.io/visibility": "cluster-local"}})
+    assert [o["kind"] for o in rendered.objects] == ["Deployment", "Service"]
+    assert rendered.url == rendered.address
+
+
+def test_paths_instead_of_hosts():
+    rendered = plan(settings=config(pathTemplate="/serving/{{ .Namespace }}/{{ .Name }}"))
+    assert rendered.url == "http://example.com/serving/default/iris"
+    route = named(rendered, "HTTPRoute", "iris")["spec"]
+    assert "example.com" in route["hostnames"]
+    assert route["rules"][0]["matches"][0]["path"]["value"] == "^/serving/default/iris/.*$"
+
+
+def test_a_template_that_is_not_understood_is_named():
+    rendered = plan(settings=config(domainTemplate="{{ .Nam }}.x"))
+    assert "'.Nam' is not known" in str(rendered.problems[0])
+    assert rendered.objects == []
+
+
+def test_a_missing_runtime_is_a_problem_and_nothing_is_rendered():
+    rendered = plan(runtimes=[])
+    assert rendered.problems[0].reason == "NoSupportingRuntime"
+    assert rendered.objects == []
+
+
+def test_the_same_spec_gives_the_same_objects():
+    assert json.dumps(plan().objects) == json.dumps(plan().objects)
+
+
+def _value(schema):
+    if schema.get("enum"):
+        return schema["enum"][-1]
+    kind = schema.get("type")
+    if kind == "integer":
+        return 7
+    if kind == "boolean":
+        return True
+    if kind == "array":
+        items = schema.get("items", {})
+        return ["x"] if items.get("type") == "string" else [{"name": "x", "uri": "s3://x", "image": "i"}]
+    if kind == "object":
+        properties = schema.get("properties")
+        return {name: _value(below) for name, below in properties.items()} if properties else {"x": "y"}
+    return "s3://x/y" if "storage" in str(schema.get("description", "")).lower() else "x"
+
+
+PREDICTOR = KIND.schema["properties"]["spec"]["properties"]["predictor"]["properties"]
+FRAMEWORKS = {
+    "sklearn",
+    "xgboost",
+    "tensorflow",
+    "pytorch",
+    "triton",
+    "onnx",
+    "huggingface",
+    "pmml",
+    "lightgbm",
+    "paddle",
+}
+
+
+@pytest.mark.parametrize("name", sorted(PREDICTOR.keys() - FRAMEWORKS - {"model"}))
+def test_every_field_of_a_predictor_is_carried_out_or_named(name):
+    bare = {"model": {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m"}}
+    if name == "storageUris":
+        del bare["model"]["storageUri"]
+    value = {"batcher": {"maxBatchSize": 3}}.get(name, _value(PREDICTOR[name]))
+    changed = plan(bare | {name: value})
+    said = any(
+        path == f"spec.predictor.{name}" or path.startswith(f"spec.predictor.{name}.")
+        for path in changed.ignored
+    )
+    assert said or json.dumps(changed.objects) != json.dumps(plan(bare).objects) or changed.problems, name
+
+
+@pytest.mark.parametrize("name", sorted(PREDICTOR["model"]["properties"].keys() - {"modelFormat"}))
+def test_every_field_of_a_model_is_carried_out_or_named(name):
+    bare = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m"}
+    value = {"protocolVersion": "v2", "storage": {"path": "p", "key": "k"}}.get(
+        name, _value(PREDICTOR["model"]["properties"][name])
+    )
+    if name == "storage":
+        del bare["storageUri"]
+    changed, before = plan({"model": bare | {name: value}}), plan({"model": bare})
+    said = any(path.startswith(f"spec.predictor.model.{name}") for path in changed.ignored)
+    differs = json.dumps(changed.objects) != json.dumps(before.objects) or changed.protocol != before.protocol
+    assert said or differs or changed.problems, name
