@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -387,11 +386,3 @@ def _release(held: Lock, lingering: list[threading.Thread]) -> None:
         held.release()
 
     threading.Thread(target=later, name="fetch-release", daemon=True).start()
-
-
-def default_folder() -> Path:
-    """Where the cache is unless somebody says otherwise: MODELPORT_CACHE, else the user's cache directory."""
-    if given := os.environ.get("MODELPORT_CACHE"):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "modelport"
