@@ -250,7 +250,7 @@ def plan_of(arguments: list[str]) -> Plan | None:
 
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            return _plan(parser().parse_args(["serve", *arguments]))
+            return _plan(parser("serve").parse_args(["serve", *arguments]))
     except (SystemExit, Mistake, OSError):
         return None
 
