@@ -358,8 +358,8 @@ def test_an_applier_owns_what_its_shorthand_became(api: Api) -> None:
     assert "short" not in after["spec"]
     same = api.patch("widgets", "one", widget(short="b"), "apply")
     assert same["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
-    gone = api.patch("widgets", "one", widget(colour="red"), "apply")
-    assert gone["spec"] == {"colour": "red", "size": 1}
+    gone = api.patch("widgets", "one", widget(parts=[{"name": "p"}]), "apply")
+    assert gone["spec"] == {"parts": [{"name": "p"}], "size": 1}
 
 
 def test_status_is_applied_by_its_own_managers(api: Api) -> None:
