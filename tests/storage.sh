@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 make setup
 python=.venv/bin/python
 .venv/bin/uv pip install --quiet --python $python -r requirements-test.txt
+.venv/bin/uv pip install --quiet --python $python 'model-signing>=1.1' 'pyopenssl>=24'  # modelport[signing]
 tools=${MODELPORT_STORAGE_TOOLS:-$PWD/.cache/storage}
 mkdir -p "$tools/bin"
 export MODELPORT_STORAGE_TOOLS=$tools

@@ -23,7 +23,7 @@ from modelport.storage.pattern import Patterns
 from modelport.storage.policy import Policy
 from modelport.storage.progress import Progress, Reporter
 from modelport.storage.retry import Budget, Retry
-from modelport.storage.signature import verify
+from modelport.storage.signature import verify, verify_once
 from modelport.storage.source import Claims, Context, InPlace, Known, Listing, Unchanged, identity
 from modelport.storage.uri import pin as pin_of
 from modelport.storage.uri import redact
@@ -281,7 +281,7 @@ class _Fetch:
             _check_pin(self.expected, entry)
         if self.policy.signer is not None:
             self.reporter.enter("verify")
-            verify(path, self.policy.signer)
+            verify_once(path, self.policy.signer)
         warnings = self.policy.check(self.target, path, paths)
         if filled is None:
             self.reporter.set(
