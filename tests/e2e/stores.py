@@ -49,7 +49,7 @@ class Store:
                 env={**os.environ, **(environment or {})},
                 cwd=folder,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not self._answers(ready):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.close()

@@ -54,6 +54,8 @@ COMMANDS = (
     "wait",
     "predict",
     "rollout",
+    "fetch",
+    "storage",
     "doctor",
     "gateway",
 )

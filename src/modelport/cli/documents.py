@@ -61,7 +61,7 @@ def _objects(name: str, text: str) -> Iterator[Object]:
     import yaml
 
     try:
-        documents: list[Any] = list(yaml.load_all(text, Loader=_Loader))
+        documents: list[Any] = list(yaml.load_all(text, Loader=_loader()))
     except yaml.YAMLError as error:
         raise Mistake(f"-f {name}: no YAML: {error}") from error
     for number, document in enumerate(documents, 1):
@@ -89,9 +89,6 @@ def _loader() -> Any:
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     return Loader
-
-
-_Loader = _loader()
 
 
 def encode(item: Any) -> str:

@@ -25,7 +25,8 @@ DESCRIPTION = """\
 Serves models over REST (V1, V2) and gRPC until interrupted.
 
 PATH is a model file (.joblib .pkl .skops .ubj .json .bst .txt .cbm .onnx .pt .pt2), a folder with one,
-a Python class (my_model.py:MyModel), or a model repository (a folder with a folder a model).
+a Python class (my_model.py:MyModel), or a model repository (a folder with a folder a model). A URI (s3://, hf://,
+https://, …) is fetched into the cache first; modelport fetch --help lists the schemes.
 """
 
 # Flags that KServe's servers take and that mean nothing here: its YAML must start anyway.
@@ -51,7 +52,9 @@ def register(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.set_defaults(command=run)
-    serve.add_argument("paths", nargs="*", metavar="PATH", help="model file, folder or my_model.py:Class")
+    serve.add_argument(
+        "paths", nargs="*", metavar="PATH", help="model file, folder, URI or my_model.py:Class"
+    )
 
     models = serve.add_argument_group("models")
     _flag(models, "--name", "--model_name", help="name to serve it under (default: the file's)")
@@ -247,7 +250,7 @@ def plan_of(arguments: list[str]) -> Plan | None:
 
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            return _plan(parser().parse_args(["serve", *arguments]))
+            return _plan(parser("serve").parse_args(["serve", *arguments]))
     except (SystemExit, Mistake, OSError):
         return None
 
@@ -263,6 +266,7 @@ def _serve(options: argparse.Namespace) -> int:
     )
     if options.ignored:
         print("note: KServe's logging, thread and keep-alive flags have no effect here", file=sys.stderr)
+    leases = _fetch(options)
     plan = _plan(options)
     _check_tracing(plan)
     work = source.worker(plan, version("modelport"))
@@ -272,7 +276,50 @@ def _serve(options: argparse.Namespace) -> int:
     except PortError as error:
         raise Mistake(str(error)) from error
     supervisor = Supervisor(plan, bound, work, Announcer(plan.server, bound).report)
-    return supervisor.run()
+    try:
+        return supervisor.run()
+    finally:
+        del leases  # until here the cache keeps what is served
+
+
+def _fetch(options: argparse.Namespace) -> list[Any]:
+    """Puts a local folder in the place of each URI; the model's name stays the URI's."""
+    from modelport.cli import fetch
+
+    given = [*options.paths, options.model_dir or "", *(pair.partition("=")[2] for pair in options.model)]
+    if not any(fetch.is_uri(path) for path in given):
+        return []
+    fetched: list[Any] = []
+
+    def place(path: str) -> str:
+        found, (local,) = fetch.local(options, [path])
+        fetched.extend(found)
+        return local
+
+    if options.model_dir:
+        options.paths, options.model_dir = [*options.paths, options.model_dir], None
+    alone = len(options.paths) == 1 and not options.model
+    paths: list[str] = []
+    for path in options.paths:
+        name = name_of_uri(path) if fetch.is_uri(path) else ""
+        if name and not alone:
+            options.model.append(f"{name}={path}")
+            continue
+        options.name = options.name or name or None
+        paths.append(place(path))
+    options.paths = paths
+    options.model = [
+        f"{name}={place(path)}" for name, _, path in (pair.partition("=") for pair in options.model)
+    ]
+    return fetched
+
+
+def name_of_uri(uri: str) -> str:
+    """A model's name out of a URI: hf://org/churn:v2 and s3://models/churn.joblib are `churn`."""
+    last = uri.partition("#")[0].partition("?")[0].rstrip("/").rpartition("/")[2]
+    name = last.partition("@")[0].partition(":")[0]
+    stem = name.partition(".")[0] if not name.startswith(".") else name.strip(".")
+    return stem or "model"
 
 
 def _check_tracing(plan: Plan) -> None:

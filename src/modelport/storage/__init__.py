@@ -9,8 +9,9 @@ from modelport.storage.archive import Limits
 from modelport.storage.cache import Cache
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import Cancelled, StorageError
-from modelport.storage.fetch import Fetched, default_folder, fetch
+from modelport.storage.fetch import Fetched, fetch
 from modelport.storage.lock import Lock as Lease
+from modelport.storage.look import Look, look
 from modelport.storage.mirror import Mirror
 from modelport.storage.pattern import Patterns
 from modelport.storage.policy import Policy
@@ -31,6 +32,7 @@ __all__ = [
     "Lease",
     "Limits",
     "Listing",
+    "Look",
     "Mirror",
     "Patterns",
     "Policy",
@@ -41,7 +43,7 @@ __all__ = [
     "Signer",
     "StorageError",
     "Unchanged",
-    "default_folder",
     "fetch",
+    "look",
     "redact",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from modelport.storage.pattern import Patterns
 from modelport.storage.policy import Policy
 from modelport.storage.progress import Progress, Reporter
 from modelport.storage.retry import Budget, Retry
-from modelport.storage.signature import verify
+from modelport.storage.signature import verify, verify_once
 from modelport.storage.source import Claims, Context, InPlace, Known, Listing, Unchanged, identity
 from modelport.storage.uri import pin as pin_of
 from modelport.storage.uri import redact
@@ -282,7 +281,7 @@ class _Fetch:
             _check_pin(self.expected, entry)
         if self.policy.signer is not None:
             self.reporter.enter("verify")
-            verify(path, self.policy.signer)
+            verify_once(path, self.policy.signer)
         warnings = self.policy.check(self.target, path, paths)
         if filled is None:
             self.reporter.set(
@@ -387,11 +386,3 @@ def _release(held: Lock, lingering: list[threading.Thread]) -> None:
         held.release()
 
     threading.Thread(target=later, name="fetch-release", daemon=True).start()
-
-
-def default_folder() -> Path:
-    """Where the cache is unless somebody says otherwise: MODELPORT_CACHE, else the user's cache directory."""
-    if given := os.environ.get("MODELPORT_CACHE"):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "modelport"

@@ -17,7 +17,7 @@ from modelport.storage.failure import Changed, Step, StorageError, transient
 from modelport.storage.source import Context, Listing, RemoteFile
 from modelport.storage.uri import safe_path
 
-CHUNK = 1 << 20
+CHUNK = 256 << 10
 """Bytes that a worker holds."""
 RETRY: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=60)}
 """None of its own: the fetch has a budget, and goes on where a read broke."""

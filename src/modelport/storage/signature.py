@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,28 @@ class Signer:
     """As in the certificate: an e-mail address, or a workflow's URL."""
     issuer: str = ""
     """Who vouches for the identity: `https://accounts.google.com`."""
+
+    def name(self) -> str:
+        """Tells signers apart, a key that was replaced under the same name included."""
+        key = self.public_key.read_bytes() if self.public_key is not None else b""
+        text = f"{self.identity}\0{self.issuer}\0".encode() + key
+        return hashlib.sha256(text).hexdigest()[:32]
+
+
+def verify_once(model: Path, signer: Signer) -> None:
+    """The same for a model in the cache, which cannot change unnoticed: verified once a signer."""
+    try:
+        marker = model.parent / f"signed-by-{signer.name()}"
+    except OSError as error:
+        raise StorageError(
+            "verify",
+            f"the signer's key {signer.public_key} cannot be read: {error.strerror}",
+            "Correct the settings' signature.public_key",
+            reason="Refused",
+        ) from error
+    if not marker.exists():
+        verify(model, signer)
+        marker.touch(mode=0o600)
 
 
 def verify(model: Path, signer: Signer) -> None:

@@ -92,7 +92,10 @@ def test_legacy_modes_are_renamed():
         (service({"sklearn": {}, "xgboost": {}}), "exactly one of"),
         (service({}), "got none"),
         (service({"sklearn": {"storageUri": "ftp://x/y"}}), "StorageUri [ftp://x/y] is not supported"),
-        (service({"sklearn": {"storageUri": "s3://x"}, "minReplicas": -1}), "minReplicas cannot be less than 0"),
+        (
+            service({"sklearn": {"storageUri": "s3://x"}, "minReplicas": -1}),
+            "minReplicas cannot be less than 0",
+        ),
         (
             service({"sklearn": {"storageUri": "s3://x"}, "minReplicas": 3, "maxReplicas": 2}),
             "must be at most maxReplicas (2), got 3. Lower it or raise maxReplicas.",
@@ -106,10 +109,15 @@ def test_legacy_modes_are_renamed():
             "the target utilization percentage should be a [1-100] integer",
         ),
         (
-            service({"containers": [{"name": "c", "image": "i", "env": [{"name": "PYTHONPATH", "value": "/x"}]}]}),
+            service(
+                {"containers": [{"name": "c", "image": "i", "env": [{"name": "PYTHONPATH", "value": "/x"}]}]}
+            ),
             "PYTHONPATH is not allowed",
         ),
-        (service({"sklearn": {"storageUri": "s3://x"}, "logger": {"url": "http://x"}}), "invalid logger type"),
+        (
+            service({"sklearn": {"storageUri": "s3://x"}, "logger": {"url": "http://x"}}),
+            "invalid logger type",
+        ),
         (
             service(metadata={"annotations": {"serving.kserve.io/autoscalerClass": "kpa"}}),
             "[kpa] is not a supported autoscaler class type",
@@ -119,7 +127,12 @@ def test_legacy_modes_are_renamed():
             "storageUri and storageUris cannot be given together",
         ),
         (
-            service({"containers": [{"name": "c", "image": "i"}], "storageUris": [{"uri": "s3://y", "mountPath": "/a/../b"}]}),
+            service(
+                {
+                    "containers": [{"name": "c", "image": "i"}],
+                    "storageUris": [{"uri": "s3://y", "mountPath": "/a/../b"}],
+                }
+            ),
             "must not contain '..'",
         ),
         (service({"onnx": {"storageUri": "s3://x/model.pkl"}}), "expected storageUri file extension: .onnx"),
@@ -132,20 +145,30 @@ def test_what_is_refused_is_named_with_the_next_step(item, words):
 
 
 def test_all_problems_are_told_at_once():
-    item = service({"sklearn": {"storageUri": "ftp://x"}, "minReplicas": 5, "maxReplicas": 2}, metadata={"name": "I"})
+    item = service(
+        {"sklearn": {"storageUri": "ftp://x"}, "minReplicas": 5, "maxReplicas": 2}, metadata={"name": "I"}
+    )
     assert len(problems(item)) == 3
 
 
 def test_the_mode_cannot_change():
     old = service() | {"status": {"deploymentMode": "Standard"}}
     new = service(metadata={"annotations": {"serving.kserve.io/deploymentMode": "Knative"}})
-    assert any("deploymentMode cannot be changed from 'Standard' to 'Knative'" in one for one in problems(new, old))
+    assert any(
+        "deploymentMode cannot be changed from 'Standard' to 'Knative'" in one for one in problems(new, old)
+    )
 
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["predictor", "model", "sklearn", "containers", "name", "env", "x"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["predictor", "model", "sklearn", "containers", "name", "env", "x"]),
+            inner,
+            max_size=4,
+        )
+    ),
     max_leaves=12,
 )
 

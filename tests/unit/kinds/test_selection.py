@@ -81,7 +81,12 @@ def test_a_named_runtime_needs_no_auto_select():
 @pytest.mark.parametrize(
     ("wanted", "runtimes", "reason", "words"),
     [
-        (model(runtime="none"), BUILTIN, "RuntimeNotRecognized", "no ServingRuntime or ClusterServingRuntime is called 'none'"),
+        (
+            model(runtime="none"),
+            BUILTIN,
+            "RuntimeNotRecognized",
+            "no ServingRuntime or ClusterServingRuntime is called 'none'",
+        ),
         (model(runtime="off"), [runtime("off", disabled=True)], "RuntimeDisabled", "disabled"),
         (model("onnx", runtime="a"), [runtime("a")], "NoSupportingRuntime", "does not serve onnx"),
         (model("tensorflow"), BUILTIN, "NoSupportingRuntime", "tf2onnx"),

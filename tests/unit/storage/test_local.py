@@ -49,9 +49,7 @@ def test_patterns_choose_among_local_files(fetch, model, contents):
 
 
 def test_a_missing_path_says_what_of_it_exists(fetch, model):
-    with pytest.raises(
-        StorageError, match=f"no such folder or file.*{model} is the part of it"
-    ):
+    with pytest.raises(StorageError, match=f"no such folder or file.*{model} is the part of it"):
         fetch(model / "v3")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable
 from typing import Any, Literal, cast
 
@@ -126,5 +127,22 @@ def _yaml(body: bytes) -> Any:
     events: Iterable[object] = cast("Any", yaml).parse(text, Loader=_Loader) if "*" in text else ()
     if any(isinstance(event, yaml.AliasEvent) for event in events):
         raise ValueError("aliases are not allowed. Write out what they stand for.")
-    # Only what JSON can say: the round trip refuses binary, sets and keys that are no texts.
-    return msgspec.json.decode(msgspec.json.encode(yaml.load(text, Loader=_Loader)))  # noqa: S506
+    loaded: Any = cast("Any", yaml).load(text, Loader=_Loader)
+    _check_sayable(loaded)
+    return loaded
+
+
+def _check_sayable(value: Any) -> None:
+    """ValueError for what JSON cannot say: bytes, sets, keys that are no texts, numbers without end."""
+    if isinstance(value, dict):
+        for key, child in cast("dict[Any, Any]", value).items():
+            if not isinstance(key, str):
+                raise ValueError(f"a key must be a text, got {key!r}. Put it in quotes.")
+            _check_sayable(child)
+    elif isinstance(value, list):
+        for child in cast("list[Any]", value):
+            _check_sayable(child)
+    elif not isinstance(value, str | int | float | None) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
+        raise ValueError(f"{value!r} cannot be said in JSON. Put it in quotes.")

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from modelport.kube.errors import conflict, not_found
 from modelport.kube.meta import timestamp
-from modelport.kube.part import mapping, texts
+from modelport.kube.part import texts
 from modelport.kube.resource import Object
 from modelport.local.apiserver.accept import parse
 from modelport.local.apiserver.answer import one, plain, success
@@ -18,6 +18,7 @@ from modelport.local.apiserver.body import read_body
 from modelport.local.apiserver.call import Call
 from modelport.local.apiserver.ledger import Change, Changed, Missing, Occupied, Row
 from modelport.local.apiserver.options import DeleteOptions, delete_options
+from modelport.local.apiserver.part import part
 from modelport.local.apiserver.registry import Served
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
@@ -87,7 +88,7 @@ def finished(obj: Object) -> bool:
         and not meta.get("finalizers")
         and not meta.get("deletionGracePeriodSeconds")
         # A namespace's content goes first.
-        and not (obj["kind"] == "Namespace" and mapping(obj.get("spec")).get("finalizers"))
+        and not (obj["kind"] == "Namespace" and part(obj, "spec").get("finalizers"))
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any, Literal, cast
 import msgspec
 
 from modelport.kube.errors import ApiError, bad_request
-from modelport.kube.part import mapping, texts
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -106,8 +105,10 @@ def delete_options(query: Mapping[str, str], body: Any) -> DeleteOptions:
         policy = "Orphan" if str(orphan).lower() == "true" else "Background"
     if policy not in (None, "Background", "Foreground", "Orphan"):
         raise bad_request(f"propagationPolicy: must be Background, Foreground or Orphan, got {policy!r}")
-    conditions: dict[str, Any] = mapping(given.get("preconditions"))
-    dry = texts(given.get("dryRun")) or [query.get("dryRun", "")]
+    found, dry = given.get("preconditions"), given.get("dryRun") or [query.get("dryRun", "")]
+    if not isinstance(found, dict | None) or not isinstance(dry, list):
+        raise bad_request("preconditions must be an object, dryRun a list")
+    conditions = cast("dict[str, Any]", found or {})
     return DeleteOptions(
         dry_run=any(_dry_run(str(word)) for word in cast("list[Any]", dry)),
         grace_s=grace,

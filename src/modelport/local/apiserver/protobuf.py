@@ -23,6 +23,7 @@ from modelport.kube.resource import Object
 MAGIC = b"k8s\x00"
 DEEPEST = 64
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_NUMBERS = ("int32", "int64", "uint32", "uint64", "bool")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -103,7 +104,7 @@ def _message(name: str, data: bytes, depth: int) -> Object:
 
 
 def _entry(kind: str, value: int | bytes, depth: int) -> tuple[str, Any]:
-    key, item = "", _value(kind, b"" if kind in ("string", "bytes") or "." in kind else 0, depth)
+    key, item = "", _value(kind, 0 if kind in _NUMBERS else b"", depth)
     for number, part in _split(_as_bytes(value)):
         if number == 1:
             key = _as_bytes(part).decode()
@@ -113,7 +114,7 @@ def _entry(kind: str, value: int | bytes, depth: int) -> tuple[str, Any]:
 
 
 def _items(field: _Field, value: int | bytes, depth: int) -> Iterator[Any]:
-    if isinstance(value, bytes) and field.type in ("int32", "int64", "uint32", "uint64", "bool"):
+    if isinstance(value, bytes) and field.type in _NUMBERS:
         position = 0  # packed: one after the other
         while position < len(value):
             number, position = _varint(value, position)

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+import os
+import socket
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from starlette.applications import Starlette
-
-    from modelport.local.apiserver.store import Store
+from modelport.local.apiserver.store import Store
 
 DRAIN_S = 5
 """How long requests in flight may take once the server stops."""
+GOODBYE_S = 0.2
+"""How long a client may take to close its end."""
+
+
+class _Connection(HttpToolsProtocol):
+    """uvicorn's connection, which does not wait for idle clients to say goodbye (TLS close_notify) as it ends."""
+
+    def shutdown(self) -> None:
+        """The server stops."""
+        super().shutdown()
+        self.loop.call_later(GOODBYE_S, self._leave)
+
+    def _leave(self) -> None:
+        if self not in self.connections:
+            return
+        if self.transport.is_closing():
+            self.transport.abort()
+        else:
+            self.loop.call_later(GOODBYE_S, self._leave)
 
 
 class _Server(uvicorn.Server):
@@ -39,35 +57,48 @@ async def serve(
     *,
     host: str = "127.0.0.1",
 ) -> None:
-    """Serves until cancelled; then watches end, and requests in flight are answered. OSError for a port in use."""
+    """Serves until cancelled; then watches end, and requests in flight are answered.
+
+    `ready` is set once it can be asked. OSError where the port or the certificate cannot be had.
+    """
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         ssl_certfile=certificate,
         ssl_keyfile=key,
-        http="httptools",
+        http=_Connection,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_S,
-        limit_concurrency=None,
     )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve())
+    with closing(_listen(host, port)) as listener:
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            while not server.started:
+                done, _ = await asyncio.wait({serving}, timeout=0.01)
+                if done:
+                    serving.result()
+                    raise RuntimeError("the API server did not start; what its log says last is why")
+            ready.set()
+            await asyncio.shield(serving)
+        finally:
+            store.end_watches()
+            server.should_exit = True
+            await asyncio.wait({serving}, timeout=DRAIN_S + 2)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # uvicorn ends the whole process where it cannot bind.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        while not server.started:
-            done, _ = await asyncio.wait({serving}, timeout=0.01)
-            if done:
-                serving.result()
-                raise OSError(f"the API server does not start on {host}:{port}; its log says why")
-        ready.set()
-        await asyncio.shield(serving)
-    finally:
-        store.end_watches()
-        server.should_exit = True
-        await asyncio.wait({serving}, timeout=DRAIN_S + 2)
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"the API server cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. End what uses that port, or start "
+            "another platform with --dir",
+        ) from error

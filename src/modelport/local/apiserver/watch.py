@@ -159,17 +159,18 @@ class _Stream(Response):
         try:
             async for event in past:
                 await self._tell(send, [event])
-            bookmark = loop.time() + BOOKMARK_EVERY_S
+            # The last one comes just before the end, for whoever goes on from there.
+            last_mark = end - min(BOOKMARK_BEFORE_END_S, self._timeout_s / 10)
+            mark = min(loop.time() + BOOKMARK_EVERY_S, last_mark)
             while (now := loop.time()) < end:
-                due = min(bookmark, end - BOOKMARK_BEFORE_END_S if end - BOOKMARK_BEFORE_END_S > now else end)
-                events = await watcher.take(max(0.0, (due if self._bookmarks else end) - now))
+                events = await watcher.take(max(0.0, (mark if self._bookmarks else end) - now))
                 if events:
                     await self._tell(send, events)
-                elif self._bookmarks and loop.time() < end:
+                elif self._bookmarks and mark <= (now := loop.time()) < end:
                     # Nothing waits, so that all until this version has been told.
                     self._last = max(self._last, self._call.api.store.version)
                     await _chunk(send, self._bookmark({}))
-                    bookmark = loop.time() + BOOKMARK_EVERY_S
+                    mark = end if now >= last_mark else min(now + BOOKMARK_EVERY_S, last_mark)
         except CutOff:
             log.warning(
                 "%s: a watcher that did not keep up was cut off", self._call.served.resource.qualified

@@ -16,12 +16,13 @@ from modelport.kube.client import Client, Unreachable
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import timestamp
 from modelport.kube.part import mapping, objects
-from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE_ACCOUNT, Object, Resource
+from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, Object, Resource
 from modelport.local.folder import Folder, Settings
 from modelport.local.node.address import Addresses
 from modelport.local.node.fetching import mirrors_of
 from modelport.local.node.forks import Forks
 from modelport.local.node.launch import Launch
+from modelport.local.node.surroundings import Surroundings
 from modelport.local.node.worker import Worker
 from modelport.storage import Cache as StorageCache
 from modelport.storage import Mirror
@@ -45,10 +46,14 @@ class Node:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._pods = Cache(client, POD, fields=f"spec.nodeName={NAME}")
         self._pods.subscribe(self._changed)
+        self._services = Cache(client, SERVICE)
+        self._services.subscribe(lambda change: self._surroundings.rename(self._services.all()))
+        self._surroundings = Surroundings(folder, settings, self.forks)
 
     async def run(self) -> None:
         """Until cancelled; the pods' processes live on."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._services.run())
             group.create_task(self._pods.run())
             group.create_task(self._register())
             group.create_task(self._warm())
@@ -120,12 +125,12 @@ class Node:
 
     async def furnish(self, pod: Object, container: Object, launch: Launch, ip: str) -> Launch:
         """Gives a process that believes itself alone the surroundings that it expects."""
-        del pod, container, ip
-        return launch
+        del container
+        return await self._surroundings.furnish(pod, launch, ip, self._services.all())
 
     async def vacate(self, pod: Object) -> None:
         """Takes away what a pod's surroundings needed."""
-        del pod
+        await self._surroundings.vacate(pod)
 
     async def _register(self) -> None:
         """Keeps the Node object true."""

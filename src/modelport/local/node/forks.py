@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.metadata
 import logging
 import os
 import socket
@@ -113,15 +114,21 @@ class Forks:
         overlay.mkdir(parents=True, exist_ok=True)
         for name in PACKAGES:
             module = sys.modules.get(name) or __import__(name)
-            link, place = overlay / name, Path(str(module.__file__)).parent
-            if not link.is_symlink() or link.readlink() != place:
-                link.unlink(missing_ok=True)
-                link.symlink_to(place)
+            _link(overlay / name, Path(str(module.__file__)).parent)
+            known = importlib.metadata.distribution(name)
+            about = f"{name}-{known.version}.dist-info"
+            _link(overlay / about, Path(str(known.locate_file(about))))
         code = (
             f"import sys; sys.path.append({str(overlay)!r}); import runpy; "
             "runpy.run_module('modelport.forkserver', run_name='__main__', alter_sys=True)"
         )
         return ["-c", code]
+
+
+def _link(link: Path, place: Path) -> None:
+    if not link.is_symlink() or link.readlink() != place:
+        link.unlink(missing_ok=True)
+        link.symlink_to(place)
 
 
 def _key(python: str) -> str:

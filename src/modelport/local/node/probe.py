@@ -8,6 +8,8 @@ import contextlib
 from modelport.kube.part import objects, texts
 from modelport.kube.resource import Object
 
+HANGS_UP_S = 0.05
+
 
 async def ask(probe: Object, container: Object, address: str, environment: dict[str, str]) -> str | None:
     """One attempt, within the probe's timeout."""
@@ -71,10 +73,18 @@ async def http(get: Object, container: Object, address: str) -> str | None:
 
 async def _tcp(socket: Object, container: Object, address: str) -> str | None:
     port = port_of(socket.get("port"), container)
-    _, writer = await asyncio.open_connection(socket.get("host") or address, port)
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    reader, writer = await asyncio.open_connection(socket.get("host") or address, port)
+    try:
+        # A relay accepts before it knows whether somebody listens behind it, and hangs up where nobody does.
+        async with asyncio.timeout(HANGS_UP_S):
+            if not await reader.read(1):
+                return f"port {port} hangs up"
+    except TimeoutError:
+        return None
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
     return None
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from modelport.kube.client import Unreachable
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import timestamp
 from modelport.kube.part import mapping, objects, texts
@@ -171,7 +172,11 @@ class Worker:
         return [*objects(spec.get("initContainers")), *objects(spec["containers"])]
 
     async def _finder(self) -> Callable[..., Object | None]:
-        return await self._node.finder(self.pod)
+        while True:
+            try:
+                return await self._node.finder(self.pod)
+            except Unreachable:  # the control program is being restarted: the pod's life goes on after it
+                await asyncio.sleep(AGAIN_S)
 
     def _state(self, name: str) -> State:
         return self._kept.containers.setdefault(name, State())

@@ -133,7 +133,7 @@ class Api:
         return good(self.http.put(self.path(plural, name), json=body, params=params))
 
     def patch(self, plural: str, name: str, body: Any, kind: str = "merge", **params: Any) -> Json:
-        return good(self.patched(plural, name, body, kind, **params))
+        return good(self.patched(plural, name, body, kind, **params), 201)
 
     def patched(
         self, plural: str, name: str, body: Any, kind: str = "merge", **params: Any

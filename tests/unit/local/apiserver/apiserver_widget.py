@@ -83,9 +83,10 @@ def _default(obj: Object, related: Related) -> Object:
 
 def _validate(obj: Object, old: Object | None, related: Related) -> list[Problem]:
     del related
-    if obj["spec"].get("size") == 13:
+    spec, before = obj.get("spec") or {}, (old or {}).get("spec") or {}
+    if spec.get("size") == 13:
         return [Problem("spec.size", "must not be 13.", "Choose 12 or 14.")]
-    if old is not None and old["spec"].get("colour", "") != obj["spec"].get("colour", ""):
+    if old is not None and before.get("colour", "") != spec.get("colour", ""):
         return [Problem("spec.colour", "cannot change.", reason="FieldValueForbidden")]
     return []
 

@@ -1,0 +1,159 @@
+"""A pod's network: a namespace of its own, and connections carried in and out. A program, one a pod that needs it.
+
+Commands that were made for containers listen on 0.0.0.0:8080 and ask `iris-predictor.default` on port 80. In here they
+are alone, so both work: what comes to the pod's address outside is carried in, and what goes to any Service's name is
+carried to the gateway, which knows them all. A socket belongs to the namespace of the thread that made it, so one
+thread that has left for the new namespace makes the inner sockets, and one event loop serves them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+SERVICES = "127.0.0.2"
+"""Where names of Services lead, inside."""
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
+CHUNK = 256 << 10
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Identity(msgspec.Struct):
+    """What a relay writes down once it carries."""
+
+    pid: int
+    start: int
+    network: str
+    """File of the network namespace."""
+
+
+def _leave() -> None:
+    """This thread gets a network of its own, with a loopback in it."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "a network namespace")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(1024)
+    listener.setblocking(False)
+    return listener
+
+
+def _connect(hosts: tuple[str, ...], port: int) -> socket.socket:
+    error: OSError = ConnectionRefusedError()
+    for host in hosts:
+        try:
+            found = socket.create_connection((host, port), timeout=5.0)
+        except OSError as refused:
+            error = refused
+            continue
+        found.setblocking(False)
+        return found
+    raise error
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, other: socket.socket) -> None:
+    there, back = await asyncio.open_connection(sock=other)
+    try:
+        await asyncio.gather(_pump(reader, back), _pump(there, writer))
+    finally:
+        for end in (writer, back):
+            end.close()
+
+
+def _sign(identity: Path, tid: int) -> None:
+    start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    text = msgspec.json.encode(Identity(os.getpid(), start, f"/proc/{os.getpid()}/task/{tid}/ns/net"))
+    temporary = identity.with_name(f".{identity.name}")
+    temporary.write_bytes(text)
+    temporary.replace(identity)
+
+
+async def run(ip: str, ports: list[int], gateway: tuple[str, int], identity: Path) -> None:
+    """Carries until SIGTERM."""
+    loop = asyncio.get_running_loop()
+    inside = ThreadPoolExecutor(1, "inside", _leave)
+    tid = await loop.run_in_executor(inside, threading.get_native_id)
+    outer = [(port, _listen(ip, port)) for port in ports]
+    inner = await loop.run_in_executor(inside, _listen, SERVICES, 80)
+
+    def into(port: int) -> Handler:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                other = await loop.run_in_executor(inside, _connect, ("127.0.0.1", ip), port)
+            except OSError:
+                writer.transport.abort()  # nobody listens inside: as if nobody listened here
+                return
+            await _carry(reader, writer, other)
+
+        return handle
+
+    async def out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            other = await asyncio.to_thread(_connect, (gateway[0],), gateway[1])
+        except OSError:
+            writer.transport.abort()
+            return
+        await _carry(reader, writer, other)
+
+    for port, listener in outer:
+        await asyncio.start_server(into(port), sock=listener, limit=CHUNK)
+    await asyncio.start_server(out, sock=inner, limit=CHUNK)
+    _sign(identity, tid)
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+
+
+def main() -> int:
+    """`python -m modelport.local.node.relay --ip IP --ports N,M --gateway HOST:PORT --identity FILE`."""
+    parser = argparse.ArgumentParser(prog="modelport.local.node.relay")
+    parser.add_argument("--ip", required=True)
+    parser.add_argument("--ports", required=True)
+    parser.add_argument("--gateway", required=True)
+    parser.add_argument("--identity", type=Path, required=True)
+    options = parser.parse_args()
+    host, _, port = options.gateway.rpartition(":")
+    try:
+        asyncio.run(
+            run(options.ip, [int(p) for p in options.ports.split(",")], (host, int(port)), options.identity)
+        )
+    except OSError as error:
+        sys.stderr.write(f"the pod's network: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What a command that believes itself alone in a container needs: a network and mounts of its own, and names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from modelport.kube.part import objects
+from modelport.kube.resource import Object
+from modelport.local.folder import Folder, Settings
+from modelport.local.node.forks import ForkFailed, Forks
+from modelport.local.node.launch import Launch, NotPossible
+from modelport.local.node.relay import SERVICES, Identity
+from modelport.local.process import Process
+from modelport.wire.fork import Mount, Room, Start
+
+READY_LIMIT_S = 20.0
+DEFAULT_PORT = 8080
+
+
+class Surroundings:
+    """Those of all pods of this node. Without the rights for namespaces, commands run on the machine itself."""
+
+    def __init__(self, folder: Folder, settings: Settings, forks: Forks) -> None:
+        self._folder, self._settings, self._forks = folder, settings, forks
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    @property
+    def possible(self) -> bool:
+        """Whether this user may make namespaces."""
+        return sys.platform == "linux" and os.geteuid() == 0
+
+    async def furnish(self, pod: Object, launch: Launch, ip: str, services: Iterable[Object]) -> Launch:
+        """The process with its surroundings. Raises NotPossible."""
+        if launch.own or not self.possible:
+            return launch
+        meta = pod["metadata"]
+        home = self._folder.pod(meta["namespace"], meta["name"], meta["uid"])
+        lock = self._locks.setdefault(meta["uid"], asyncio.Lock())
+        async with lock:
+            network = await self._network(pod, home, ip)
+        hosts = home / "hosts"
+        hosts.write_text(names(services))
+        mounts = [Mount(source=str(hosts), target="/etc/hosts")]
+        for number, (target, place, read_only) in enumerate(reversed(launch.mounted)):
+            mounts.append(
+                Mount(source=str(_folder_of(place, home, number)), target=target, read_only=read_only)
+            )
+        room = Room(network=network, mounts=tuple(mounts))
+        return msgspec.structs.replace(launch, start=msgspec.structs.replace(launch.start, room=room))
+
+    async def _network(self, pod: Object, home: Path, ip: str) -> str:
+        """The pod's network namespace, kept by its relay."""
+        path = home / "relay.json"
+        known = _identity(path)
+        if known is not None:
+            return known.network
+        path.unlink(missing_ok=True)
+        gateway = f"{self._settings.pod_network}.0.1:{self._settings.gateway_port}"
+        ports = ",".join(str(port) for port in ports_of(pod))
+        arguments = [sys.executable, "-m", "modelport.local.node.relay", "--ip", ip, "--ports", ports]
+        start = Start(
+            arguments=[*arguments, "--gateway", gateway, "--identity", str(path)],
+            title="relay",
+            environment={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            folder=str(home),
+        )
+        try:
+            started = await self._forks.start(sys.executable, start, home / "relay.log")
+        except ForkFailed as error:
+            raise NotPossible("CreateContainerError", f"the pod's network: {error}") from error
+        process = Process(started.pid, started.start)
+        until = asyncio.get_running_loop().time() + READY_LIMIT_S
+        while (found := _identity(path)) is None:
+            if not process.alive or asyncio.get_running_loop().time() > until:
+                said = (home / "relay.log").read_text(errors="replace").strip()
+                raise NotPossible(
+                    "CreateContainerError", f"the pod's network cannot be made: {said or 'no answer'}"
+                )
+            await asyncio.sleep(0.01)
+        return found.network
+
+    async def vacate(self, pod: Object) -> None:
+        """Ends a pod's relay."""
+        meta = pod["metadata"]
+        self._locks.pop(meta["uid"], None)
+        found = _identity(self._folder.pod(meta["namespace"], meta["name"], meta["uid"]) / "relay.json")
+        if found is not None:
+            Process(found.pid, found.start).signal(9)
+
+    def rename(self, services: Iterable[Object]) -> None:
+        """Services have come or gone: their names are told to all pods that have a hosts file of their own."""
+        text = names(services)
+        for hosts in self._folder.pods.glob("*/hosts"):
+            if hosts.read_text() != text:
+                hosts.write_text(text)  # in place: it is mounted
+
+
+def names(services: Iterable[Object]) -> str:
+    """/etc/hosts: every Service by the names that it has in a cluster."""
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
+    for service in services:
+        meta = service["metadata"]
+        short = f"{meta['name']}.{meta['namespace']}"
+        lines.append(f"{SERVICES} {short} {short}.svc {short}.svc.cluster.local")
+    return "\n".join(lines) + "\n"
+
+
+def ports_of(pod: Object) -> list[int]:
+    """Where the pod's containers listen."""
+    found = {
+        int(port["containerPort"])
+        for container in pod["spec"]["containers"]
+        for port in objects(container.get("ports"))
+        if port.get("containerPort")
+    }
+    return sorted(found | {DEFAULT_PORT})
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Identity)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if Process(found.pid, found.start).alive else None
+
+
+def _folder_of(place: Path, home: Path, number: int) -> Path:
+    """A folder to mount: a model that is one file gets one around it."""
+    if not place.is_file():
+        return place
+    around = home / "around" / str(number)
+    around.mkdir(parents=True, exist_ok=True)
+    link = around / place.name
+    if not link.is_symlink():
+        link.symlink_to(place)
+    return around

@@ -1,0 +1,87 @@
+"""The storage settings of a user of this machine: a YAML file. The platform has its own, in its configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import yaml
+
+from modelport.kube.quantity import Quantity
+from modelport.storage.mirror import Mirror
+from modelport.storage.policy import Policy
+from modelport.storage.signature import Signer
+
+
+class Signature(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Who must have signed every model."""
+
+    public_key: str = ""
+    """PEM file of an elliptic-curve key."""
+    identity: str = ""
+    """With `issuer`: whom Sigstore vouches for."""
+    issuer: str = ""
+
+
+class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the file may say."""
+
+    cache: str = ""
+    """Folder of the cache; empty: `cache` in the platform's folder, which it then shares."""
+    limit: str = ""
+    """Most that the cache holds, as in `200Gi`; empty: no limit."""
+    mirrors: dict[str, str] = {}
+    """Prefixes of URIs, and what they begin with instead."""
+    unsafe: Literal["allow", "warn", "deny"] = "warn"
+    """What to do about pickles from sources that are not trusted."""
+    trusted: tuple[str, ...] = ()
+    """Prefixes of URIs that are."""
+    signature: Signature | None = None
+    """Refuse models without this signature."""
+
+    @property
+    def table(self) -> list[Mirror]:
+        """The mirrors as `fetch` takes them."""
+        return [Mirror(prefix, target) for prefix, target in self.mirrors.items()]
+
+    @property
+    def policy(self) -> Policy:
+        """What may be loaded, as `fetch` takes it."""
+        signed = self.signature
+        signer = signed and Signer(
+            Path(signed.public_key).expanduser() if signed.public_key else None,
+            signed.identity,
+            signed.issuer,
+        )
+        return Policy(unsafe=self.unsafe, trusted=self.trusted, signer=signer)
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """The limit in bytes. Raises ValueError."""
+        return Quantity.parse(self.limit).whole() if self.limit else None
+
+
+def default_file(environment: Mapping[str, str]) -> Path:
+    """MODELPORT_STORAGE_SETTINGS, else modelport/storage.yaml in the user's folder of configuration."""
+    if given := environment.get("MODELPORT_STORAGE_SETTINGS"):
+        return Path(given).expanduser()
+    base = environment.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "modelport" / "storage.yaml"
+
+
+def load(path: Path | None = None) -> Settings:
+    """Reads the file; a default one that is not there says nothing. Raises ValueError with words."""
+    place = path or default_file(os.environ)
+    try:
+        found = msgspec.convert(yaml.safe_load(place.read_text()) or {}, Settings)
+        _ = found.limit_bytes
+    except FileNotFoundError:
+        if path is not None or os.environ.get("MODELPORT_STORAGE_SETTINGS"):
+            raise ValueError(f"{place}: there is no such file") from None
+        return Settings()
+    except (msgspec.ValidationError, yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{place}: {error}") from error
+    return found
