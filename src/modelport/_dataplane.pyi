@@ -167,6 +167,7 @@ def gateway(
     body_bytes: int = 1073741824,
     retry_body_bytes: int = 1048576,
     header_timeout_s: float = 30.0,
+    idle_timeout_s: float = 600.0,
     body_timeout_s: float = 60.0,
     connect_timeout_s: float = 2.0,
     drain_delay_s: float = 0.3,

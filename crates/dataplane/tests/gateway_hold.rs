@@ -337,6 +337,21 @@ fn a_drain_loses_no_request() {
 }
 
 #[test]
+fn who_waits_for_an_endpoint_in_a_gateway_that_ends_is_told() {
+    let mut setup = Setup::new();
+    setup.config.drain_timeout = Duration::from_millis(1500);
+    let running = setup.start();
+    running.route(&[], json!({}));
+    let mut client = running.client();
+    client.begin("POST", PREDICT, &[], b"{}");
+    wait_for("it to be held", || held(&running) == 1);
+    running.handle.stop();
+    let reply = client.read("POST").unwrap();
+    assert_eq!(reply.error(503), "No endpoint of n/c:80 is ready, and the gateway ends.");
+    assert_eq!(running.ended(), modelport_dataplane::gateway::Ended::Drained);
+}
+
+#[test]
 fn who_connects_while_it_drains_is_served_by_its_successor() {
     let upstream = Upstream::saying("fine");
     let mut setup = Setup::new();

@@ -13,7 +13,7 @@ use std::time::Duration;
 #[pyfunction]
 #[pyo3(signature = (*, listen_fds, table, admin, internal_fds=Vec::new(), handover=None, tls=None, access_log=None,
     trust_forwarded=false, threads=1, max_connections=10_000, header_bytes=65_536, body_bytes=1_073_741_824,
-    retry_body_bytes=1_048_576, header_timeout_s=30.0, body_timeout_s=60.0, connect_timeout_s=2.0,
+    retry_body_bytes=1_048_576, header_timeout_s=30.0, idle_timeout_s=600.0, body_timeout_s=60.0, connect_timeout_s=2.0,
     drain_delay_s=0.3, drain_timeout_s=30.0))]
 #[allow(clippy::too_many_arguments)] // keyword arguments of one function
 pub(crate) fn gateway(
@@ -32,6 +32,7 @@ pub(crate) fn gateway(
     body_bytes: u64,
     retry_body_bytes: usize,
     header_timeout_s: f64,
+    idle_timeout_s: f64,
     body_timeout_s: f64,
     connect_timeout_s: f64,
     drain_delay_s: f64,
@@ -45,6 +46,7 @@ pub(crate) fn gateway(
         body_bytes,
         retry_body_bytes,
         header_timeout: waiting("header_timeout_s", header_timeout_s)?,
+        idle_timeout: waiting("idle_timeout_s", idle_timeout_s)?,
         body_timeout: waiting("body_timeout_s", body_timeout_s)?,
         connect_timeout: waiting("connect_timeout_s", connect_timeout_s)?,
     };

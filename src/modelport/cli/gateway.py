@@ -76,6 +76,13 @@ def register(commands: Commands) -> None:
         help="bodies up to this size are kept, to be sent again when their endpoint dies (default 1 MiB)",
     )
     flag("--header-timeout", type=float, default=30.0, metavar="S", help="for a head to come (default 30)")
+    flag(
+        "--idle-timeout",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="close a connection that has been silent for so long (default 600)",
+    )
     flag("--body-timeout", type=float, default=60.0, metavar="S", help="for a kept body to come (default 60)")
     flag("--connect-timeout", type=float, default=2.0, metavar="S", help="to an endpoint (default 2)")
     flag(
@@ -124,6 +131,7 @@ def run(options: argparse.Namespace) -> int:
             body_bytes=options.max_body_size,
             retry_body_bytes=options.retry_body_size,
             header_timeout_s=options.header_timeout,
+            idle_timeout_s=options.idle_timeout,
             body_timeout_s=options.body_timeout,
             connect_timeout_s=options.connect_timeout,
             drain_delay_s=options.drain_delay,

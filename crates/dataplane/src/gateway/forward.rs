@@ -19,6 +19,7 @@ use super::route::{Asked, Backend, Rule, Side};
 use super::run::Gateway;
 use super::table::Speech;
 use super::target::{self, Host};
+use super::watch::Waiting;
 use super::{access, request_id};
 use bytes::Bytes;
 use http::header::{HeaderValue, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING};
@@ -27,6 +28,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use socket2::{SockRef, TcpKeepalive};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -55,6 +57,9 @@ const MOST_ATTEMPTS: u32 = 100;
 /// So long a request that its only endpoint dropped waits before it goes there again.
 const SETTLE: Duration = Duration::from_millis(150);
 
+/// Endpoints are looked after when they have been silent for so long.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
 /// The connection that a request came by.
 #[derive(Debug)]
 pub(super) struct Origin {
@@ -67,6 +72,7 @@ pub(super) async fn answer(
     gateway: Arc<Gateway>,
     origin: Arc<Origin>,
     request: Request<Incoming>,
+    waiting: Waiting,
 ) -> Result<Response<Reply>, Infallible> {
     let begun = Instant::now();
     let (head, body) = request.into_parts();
@@ -89,7 +95,7 @@ pub(super) async fn answer(
         patience: Patience::default(),
     };
     let mut response = match call.respond(head, body).await {
-        Ok(answered) => call.finish(answered),
+        Ok(answered) => call.finish(answered, waiting),
         Err(refusal) => {
             call.exchange.answered(refusal.status.as_u16());
             call.exchange.end();
@@ -285,7 +291,7 @@ impl Call<'_> {
         let mut avoid = None;
         let mut deaths = 0;
         for _ in 0..MOST_ATTEMPTS {
-            let endpoint = self.patience.endpoint(cluster, avoid, &gateway.news).await;
+            let endpoint = self.patience.endpoint(cluster, avoid, gateway).await;
             self.exchange.held(self.patience.held);
             let endpoint = endpoint?;
             if message.repeatable && rule.retry {
@@ -456,12 +462,16 @@ impl Call<'_> {
         };
         // Without it a request may wait 40 ms for an acknowledgement.
         let _ = stream.set_nodelay(true);
+        // A machine that is gone without a word would hold its requests for ever.
+        let keepalive =
+            TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4).with_retries(4);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         cluster.connected(endpoint);
         Ok(stream)
     }
 
     /// Makes the client's answer of the endpoint's.
-    fn finish(mut self, answered: Answered) -> Response<Reply> {
+    fn finish(mut self, answered: Answered, waiting: Waiting) -> Response<Reply> {
         let Answered { response, source, load, under_way, limit, first } = answered;
         let (mut parts, body) = response.into_parts();
         self.exchange.answered(parts.status.as_u16());
@@ -481,7 +491,10 @@ impl Call<'_> {
             return Response::from_parts(parts, Reply::whole(bytes));
         }
         let first = first.map(http_body::Frame::data);
-        Response::from_parts(parts, Reply::passed(first, body, source, load, self.exchange, limit, under_way))
+        Response::from_parts(
+            parts,
+            Reply::passed(first, body, source, load, self.exchange, limit, under_way, waiting),
+        )
     }
 }
 

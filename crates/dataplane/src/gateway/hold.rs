@@ -2,12 +2,13 @@
 
 use super::cluster::{Choice, Cluster, Endpoint};
 use super::refusal::Refusal;
+use super::run::{Gateway, Stage};
 use http::StatusCode;
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::{timeout_at, Instant};
+use tokio::time::{sleep_until, Instant};
 
 /// How waiting ended without an endpoint.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,25 +27,21 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// An endpoint, waited for if need be. `news` rings when the cluster's demand should be looked at.
+    /// An endpoint, waited for if need be.
     pub(super) async fn endpoint(
         &mut self,
         cluster: &Arc<Cluster>,
         avoid: Option<std::net::SocketAddr>,
-        news: &watch::Sender<u64>,
+        gateway: &Gateway,
     ) -> Result<Arc<Endpoint>, NoEndpoint> {
         match cluster.choose(avoid) {
             Choice::Endpoint(endpoint) => Ok(endpoint),
             Choice::Gone => Err(NoEndpoint::Gone),
-            Choice::Nobody(_) => self.wait(cluster, news).await,
+            Choice::Nobody(_) => self.wait(cluster, gateway).await,
         }
     }
 
-    async fn wait(
-        &mut self,
-        cluster: &Arc<Cluster>,
-        news: &watch::Sender<u64>,
-    ) -> Result<Arc<Endpoint>, NoEndpoint> {
+    async fn wait(&mut self, cluster: &Arc<Cluster>, gateway: &Gateway) -> Result<Arc<Endpoint>, NoEndpoint> {
         let settings = cluster.settings();
         let refuse = |words: String| {
             cluster.counts.refused.fetch_add(1, Relaxed);
@@ -58,8 +55,10 @@ impl Patience {
         };
         // Only the first of those who wait is news to whoever starts endpoints.
         if cluster.counts.held.load(Relaxed) == 1 {
-            news.send_modify(|count| *count += 1);
+            gateway.news.send_modify(|count| *count += 1);
         }
+        let mut stages = gateway.stages();
+        let mut closing = pin!(stages.wait_for(|stage| *stage == Stage::Closing));
         let since = Instant::now();
         let deadline = since + settings.hold.saturating_sub(self.held);
         let outcome = loop {
@@ -75,7 +74,13 @@ impl Patience {
                 break refuse(format!("No endpoint of {name} became ready within {hold} s."));
             }
             let until = again.map_or(deadline, |again| again.min(deadline));
-            let _ = timeout_at(until, changed).await;
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(until) => {}
+                _ = closing.as_mut() => {
+                    break refuse(format!("No endpoint of {} is ready, and the gateway ends.", cluster.name));
+                }
+            }
         };
         self.held += since.elapsed();
         outcome

@@ -34,6 +34,7 @@ mod serve;
 mod socket;
 mod table;
 mod target;
+mod watch;
 
 pub use live::Checked;
 pub use metrics::{Family, FAMILIES};

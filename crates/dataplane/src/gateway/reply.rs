@@ -5,12 +5,14 @@ use super::exchange::Exchange;
 use super::http1::Http1;
 use super::http2::Stream;
 use super::refusal;
+use super::watch::{Activity, Waiting};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{sleep_until, Instant, Sleep};
@@ -65,6 +67,9 @@ pub(super) struct Passed {
     limit: Limit,
     alarm: Option<Pin<Box<Sleep>>>,
     ended: bool,
+    activity: Arc<Activity>,
+    /// The endpoint owes us the next part. Otherwise the client has to take the last one first.
+    waiting: Option<Waiting>,
     _under_way: UnderWay,
 }
 
@@ -77,6 +82,7 @@ impl Reply {
         Self::Whole(bytes)
     }
 
+    #[allow(clippy::too_many_arguments)] // everything that lives as long as the body
     pub(super) fn passed(
         first: Option<Frame<Bytes>>,
         body: Incoming,
@@ -85,6 +91,7 @@ impl Reply {
         exchange: Exchange,
         limit: Limit,
         under_way: UnderWay,
+        waiting: Waiting,
     ) -> Self {
         Self::Passed(Box::new(Passed {
             first,
@@ -95,6 +102,8 @@ impl Reply {
             limit,
             alarm: None,
             ended: false,
+            activity: Arc::clone(waiting.activity()),
+            waiting: Some(waiting),
             _under_way: under_way,
         }))
     }
@@ -119,6 +128,11 @@ impl Passed {
                 Source::Http2(_) => Pin::new(&mut self.body).poll_frame(task),
             },
         };
+        if polled.is_ready() {
+            self.waiting = None;
+        } else if self.waiting.is_none() {
+            self.waiting = Some(Waiting::new(&self.activity));
+        }
         match polled {
             Poll::Pending => self.watch(task),
             Poll::Ready(None) => {

@@ -29,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often idle connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
+/// So long before a drain is cut off, requests that still wait for an endpoint are told so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// A larger table is a mistake.
 const TABLE_BYTES: u64 = 256 << 20;
 
@@ -76,6 +79,8 @@ pub struct Limits {
     pub retry_body_bytes: usize,
     /// How long a head may take to come.
     pub header_timeout: Duration,
+    /// How long a connection may be without a byte either way, while no endpoint is waited for.
+    pub idle_timeout: Duration,
     /// How long a body may take to come, where it is kept.
     pub body_timeout: Duration,
     /// How long an endpoint may take to take a connection.
@@ -90,6 +95,7 @@ impl Default for Limits {
             body_bytes: 1 << 30,
             retry_body_bytes: 1 << 20,
             header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(600),
             body_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(2),
         }
@@ -105,6 +111,8 @@ pub(super) enum Stage {
     LameDuck,
     /// Connections end with their current requests.
     Finishing,
+    /// Whoever waits for an endpoint waits in vain.
+    Closing,
 }
 
 /// How it ended.
@@ -171,6 +179,11 @@ impl Gateway {
     /// Whether clients should go elsewhere with their next request.
     pub(super) fn is_finishing(&self) -> bool {
         *self.stage.borrow() > Stage::Serving
+    }
+
+    /// How far it has come with stopping, from now on.
+    pub(super) fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
     }
 
     /// Why the last table was not taken, if it was not.
@@ -376,6 +389,8 @@ async fn drain(
         gateway.stage.send_replace(Stage::LameDuck);
         tokio::time::sleep(delay).await;
         gateway.stage.send_replace(Stage::Finishing);
+        tokio::time::sleep(most.saturating_sub(LAST_WORDS).saturating_sub(delay)).await;
+        gateway.stage.send_replace(Stage::Closing);
         pending::<()>().await;
     };
     tokio::select! {

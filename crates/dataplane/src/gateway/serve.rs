@@ -4,26 +4,23 @@ use super::forward::{self, Origin};
 use super::headers::From;
 use super::route::Side;
 use super::run::{Gateway, Stage};
+use super::watch::{Activity, Bounds, Counted, Spoken, Watch};
 use crate::listen::tls::Tls;
 use http::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::future::Future;
+use std::future::{pending, Future};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{pin, Pin};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
-
-/// What is known of how a connection's client speaks.
-const UNKNOWN: u8 = 0;
-const HTTP1: u8 = 1;
-const HTTP2: u8 = 2;
+use tokio::time::{sleep, Instant};
 
 /// A listener with everything that its accept loop needs.
 #[derive(Clone)]
@@ -42,8 +39,8 @@ pub(super) fn builder(gateway: &Gateway) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        // hyper's own would cost each request a timer; `watch` sees to it.
+        .header_read_timeout(None)
         .max_buf_size(limits.header_bytes)
         .keep_alive(true);
     builder
@@ -125,62 +122,46 @@ impl Door {
         metrics.connections.fetch_add(1, Relaxed);
         metrics.connections_open.fetch_add(1, Relaxed);
         let _closed = Closed(&self.gateway);
-        let spoken = Arc::new(AtomicU8::new(UNKNOWN));
+        let activity = Arc::new(Activity::default());
+        let stream = TokioIo::new(Counted::new(stream, &activity));
         let origin = Arc::new(Origin { side: self.side, from: self.from(peer) });
         let service = {
-            let (gateway, spoken) = (Arc::clone(&self.gateway), Arc::clone(&spoken));
+            let (gateway, activity) = (Arc::clone(&self.gateway), Arc::clone(&activity));
             service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                let version = if request.version() >= http::Version::HTTP_2 { HTTP2 } else { HTTP1 };
-                spoken.store(version, Relaxed);
-                forward::answer(Arc::clone(&gateway), Arc::clone(&origin), request)
+                let waiting = activity.asked(request.version() >= http::Version::HTTP_2);
+                forward::answer(Arc::clone(&gateway), Arc::clone(&origin), request, waiting)
             })
         };
-        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        if !self.until_finishing(connection.as_mut(), &spoken).await {
+        let limits = &self.gateway.limits;
+        let mut watch = Watch::new(Bounds { head: limits.header_timeout, idle: limits.idle_timeout });
+        let mut connection = pin!(self.builder.serve_connection(stream, service));
+        let next = self.until_finishing(connection.as_mut(), &activity, &mut watch).await;
+        if next == Next::ShutDown {
             connection.as_mut().graceful_shutdown();
             // A broken connection is the client's to notice.
-            let _ = connection.await;
+            let _ = watched(connection.as_mut(), pending::<()>(), &activity, &mut watch).await;
         }
         drop(permit);
     }
 
-    /// Runs the connection; true when it is over, false when it should be shut down.
-    async fn until_finishing<C: Future>(&self, mut connection: Pin<&mut C>, spoken: &AtomicU8) -> bool {
+    /// Runs the connection until it is over or should be shut down.
+    async fn until_finishing<C: Future>(
+        &self,
+        mut connection: Pin<&mut C>,
+        activity: &Activity,
+        watch: &mut Watch,
+    ) -> Next {
         let mut stage = self.stage.clone();
-        // hyper waits for ever for the bytes that tell HTTP/1.1 from HTTP/2.
-        let silence = tokio::time::sleep(self.gateway.limits.header_timeout);
-        {
-            let mut lame = pin!(stage.wait_for(|stage| *stage >= Stage::LameDuck));
-            let mut over = false;
-            tokio::select! {
-                biased;
-                _ = connection.as_mut() => return true,
-                _ = lame.as_mut() => over = true,
-                () = silence => {}
-            }
-            if !over {
-                if spoken.load(Relaxed) == UNKNOWN {
-                    return false;
-                }
-                tokio::select! {
-                    biased;
-                    _ = connection.as_mut() => return true,
-                    _ = lame.as_mut() => {}
-                }
-            }
-        }
-        // HTTP/2 has a word for it (GOAWAY); HTTP/1.1 can only say it in its next answer, so it gets the time
-        // for one.
-        if spoken.load(Relaxed) == HTTP2 {
-            return false;
+        let lame = stage.wait_for(|stage| *stage >= Stage::LameDuck);
+        let next = watched(connection.as_mut(), lame, activity, watch).await;
+        // HTTP/2 has a word for it (GOAWAY); HTTP/1.1 can only say it in its next answer, so it gets the time for
+        // one.
+        if next == Next::Over || activity.spoken() == Spoken::Http2 {
+            return next;
         }
         let mut stage = self.stage.clone();
         let finishing = stage.wait_for(|stage| *stage >= Stage::Finishing);
-        tokio::select! {
-            biased;
-            _ = connection => true,
-            _ = finishing => false,
-        }
+        watched(connection, finishing, activity, watch).await
     }
 
     fn from(&self, peer: SocketAddr) -> From {
@@ -189,6 +170,39 @@ impl Door {
             client: HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("unknown")),
             scheme: HeaderValue::from_static(if self.tls.is_some() { "https" } else { "http" }),
             trusted: self.gateway.trust_forwarded,
+        }
+    }
+}
+
+/// What to do with a connection now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// It has ended, or should be dropped.
+    Over,
+    /// It may finish what it has begun.
+    ShutDown,
+}
+
+/// Runs the connection until it ends, has had its time, or `until` comes.
+async fn watched<C: Future>(
+    mut connection: Pin<&mut C>,
+    until: impl Future,
+    activity: &Activity,
+    watch: &mut Watch,
+) -> Next {
+    let mut until = pin!(until);
+    let mut tick = pin!(sleep(watch.tick()));
+    loop {
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return Next::Over,
+            _ = until.as_mut() => return Next::ShutDown,
+            () = tick.as_mut() => {
+                if watch.is_over(activity) {
+                    return Next::Over;
+                }
+                tick.as_mut().reset(Instant::now() + watch.tick());
+            }
         }
     }
 }
