@@ -1,5 +1,6 @@
 //! An HTTP/1.1 connection to an endpoint, driven by the request that uses it.
 
+use super::bell::Driver;
 use super::outgoing::Outgoing;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming};
@@ -8,15 +9,16 @@ use hyper::client::conn::TrySendError;
 use hyper_util::rt::TokioIo;
 use std::future::{poll_fn, Future};
 use std::pin::{pin, Pin};
-use std::task::{ready, Context, Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use tokio::net::TcpStream;
 
 /// One connection.
 pub(super) struct Http1 {
     sender: SendRequest<Outgoing>,
-    driver: Pin<Box<Connection<TokioIo<TcpStream>, Outgoing>>>,
-    /// The driver has ended and must not be polled again.
+    connection: Pin<Box<Connection<TokioIo<TcpStream>, Outgoing>>>,
+    /// The connection has ended and must not be polled again.
     over: bool,
+    driver: Driver,
 }
 
 impl std::fmt::Debug for Http1 {
@@ -40,27 +42,22 @@ impl From<TrySendError<Request<Outgoing>>> for NotSent {
 
 impl Http1 {
     pub(super) async fn open(stream: TcpStream) -> Result<Self, hyper::Error> {
-        let (sender, driver) = http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream)).await?;
-        let mut connection = Self { sender, driver: Box::pin(driver), over: false };
+        let (sender, connection) =
+            http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream)).await?;
+        let mut connection =
+            Self { sender, connection: Box::pin(connection), over: false, driver: Driver::new() };
         // The first look at the socket tells hyper that it may send.
-        poll_fn(|task| {
-            connection.drive(task);
-            Poll::Ready(())
-        })
-        .await;
+        poll_fn(|task| Poll::Ready(connection.is_usable(task))).await;
         Ok(connection)
-    }
-
-    /// Moves bytes; whatever ends it shows in the request's or the body's own result.
-    fn drive(&mut self, task: &mut Context<'_>) {
-        if !self.over {
-            self.over = self.driver.as_mut().poll(task).is_ready();
-        }
     }
 
     /// Whether the peer still takes requests, as far as this end knows.
     pub(super) fn is_usable(&mut self, task: &mut Context<'_>) -> bool {
-        self.drive(task);
+        let (connection, over) = (&mut self.connection, &mut self.over);
+        let _ = self.driver.drive(task, |own| {
+            turn(connection, over, own);
+            Poll::Ready(())
+        });
         !self.over && self.sender.is_ready()
     }
 
@@ -68,19 +65,16 @@ impl Http1 {
     pub(super) async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Incoming>, NotSent> {
         // Without tokio's budget: out of it, the answer would ring a bell that nobody hears.
         let mut answer = pin!(tokio::task::unconstrained(self.sender.try_send_request(request)));
-        let (driver, over) = (&mut self.driver, &mut self.over);
+        let (connection, over, driver) = (&mut self.connection, &mut self.over, &self.driver);
         poll_fn(|task| {
-            if !*over {
-                *over = driver.as_mut().poll(task).is_ready();
-            }
-            // Only the driver can bring it, and the driver wakes this task.
-            let mut asleep = Context::from_waker(Waker::noop());
-            match answer.as_mut().poll(&mut asleep) {
-                Poll::Ready(answer) => Poll::Ready(answer.map_err(Into::into)),
-                Poll::Pending => Poll::Pending,
-            }
+            driver.drive(task, |own| {
+                turn(connection, over, own);
+                // Only the connection can bring it, and that rings.
+                answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            })
         })
         .await
+        .map_err(Into::into)
     }
 
     /// The next part of an answer's body.
@@ -89,17 +83,31 @@ impl Http1 {
         body: &mut Incoming,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<bytes::Bytes>, hyper::Error>>> {
-        let mut asleep = Context::from_waker(Waker::noop());
-        // Asking first tells the driver that somebody wants it.
-        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut asleep) {
-            return Poll::Ready(frame);
-        }
-        self.drive(task);
-        Poll::Ready(ready!(Pin::new(body).poll_frame(&mut asleep)))
+        let (connection, over) = (&mut self.connection, &mut self.over);
+        self.driver.drive(task, |own| {
+            let mut asleep = Context::from_waker(Waker::noop());
+            // Asking first tells the connection that somebody wants it.
+            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut asleep) {
+                return Poll::Ready(frame);
+            }
+            turn(connection, over, own);
+            Pin::new(&mut *body).poll_frame(&mut asleep)
+        })
     }
 
-    /// After an answer's end: whether another request may follow.
-    pub(super) fn is_reusable(&mut self, task: &mut Context<'_>) -> bool {
-        self.is_usable(task)
+    /// Nobody uses it for now.
+    pub(super) fn rest(&self) {
+        self.driver.leave();
+    }
+}
+
+/// Moves bytes; whatever ends the connection shows in the request's or the body's own result.
+fn turn(
+    connection: &mut Pin<Box<Connection<TokioIo<TcpStream>, Outgoing>>>,
+    over: &mut bool,
+    own: &mut Context<'_>,
+) {
+    if !*over {
+        *over = connection.as_mut().poll(own).is_ready();
     }
 }

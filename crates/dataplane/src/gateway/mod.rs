@@ -11,6 +11,7 @@
 mod access;
 mod admin;
 mod auth;
+mod bell;
 mod budget;
 mod cluster;
 mod exchange;

@@ -178,7 +178,7 @@ impl Passed {
         self.ended = true;
         if let Source::Http1(connection) = &mut self.source {
             if let Some(mut connection) = connection.take() {
-                if connection.is_reusable(task) {
+                if connection.is_usable(task) {
                     self.load.0.pool.put(connection);
                 }
             }

@@ -1,0 +1,162 @@
+//! A waker for a future that a task drives itself: what the future rings while it is being polled is heard at once,
+//! without another turn of the task.
+
+use futures_util::task::AtomicWaker;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Rings go to the task.
+const OPEN: u8 = 0;
+/// Rings are noted.
+const MUTED: u8 = 1;
+/// One was noted.
+const RUNG: u8 = 2;
+
+/// So often is polled again at once; a future that only wants others to have their turn rings for ever.
+const MOST_TURNS: usize = 3;
+
+#[derive(Debug)]
+struct Bell {
+    state: AtomicU8,
+    task: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Exactly one of two: whoever mutes sees RUNG when it opens again, or the task is woken.
+        if let Err(OPEN) = self.state.compare_exchange(MUTED, RUNG, SeqCst, SeqCst) {
+            self.task.wake();
+        }
+    }
+}
+
+/// Drives one future.
+#[derive(Debug)]
+pub(super) struct Driver {
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+impl Driver {
+    pub(super) fn new() -> Self {
+        let bell = Arc::new(Bell { state: AtomicU8::new(OPEN), task: AtomicWaker::new() });
+        Self { waker: Waker::from(Arc::clone(&bell)), bell }
+    }
+
+    /// Calls `work` with the context for its future until nothing rings any more, or it is ready.
+    pub(super) fn drive<T>(
+        &self,
+        task: &mut Context<'_>,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.bell.task.register(task.waker());
+        let mut own = Context::from_waker(&self.waker);
+        for _ in 0..MOST_TURNS {
+            self.bell.state.store(MUTED, SeqCst);
+            let polled = work(&mut own);
+            let rung = self.bell.state.swap(OPEN, SeqCst) == RUNG;
+            if polled.is_ready() || !rung {
+                return polled;
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn leave(&self) {
+        drop(self.bell.task.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn task() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    #[test]
+    fn what_rings_inside_is_polled_again_and_wakes_nobody() {
+        let (count, waker) = task();
+        let driver = Driver::new();
+        let mut turns = 0;
+        let polled = driver.drive(&mut Context::from_waker(&waker), |own| {
+            turns += 1;
+            if turns < 3 {
+                own.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(turns)
+        });
+        assert_eq!((polled, count.0.load(SeqCst)), (Poll::Ready(3), 0));
+    }
+
+    #[test]
+    fn who_rings_for_ever_gives_others_their_turn() {
+        let (count, waker) = task();
+        let mut turns = 0;
+        let polled: Poll<()> = Driver::new().drive(&mut Context::from_waker(&waker), |own| {
+            turns += 1;
+            own.waker().wake_by_ref();
+            Poll::Pending
+        });
+        assert_eq!((polled, turns, count.0.load(SeqCst)), (Poll::Pending, MOST_TURNS, 1));
+    }
+
+    #[test]
+    fn what_rings_later_wakes_the_task_that_waits_now() {
+        let ((first, one), (second, two)) = (task(), task());
+        let driver = Driver::new();
+        let mut kept = None;
+        let mut wait = |own: &mut Context<'_>| -> Poll<()> {
+            kept = Some(own.waker().clone());
+            Poll::Pending
+        };
+        assert!(driver.drive(&mut Context::from_waker(&one), &mut wait).is_pending());
+        assert!(driver.drive(&mut Context::from_waker(&two), &mut wait).is_pending());
+        let Some(bell) = kept else { return };
+        bell.wake_by_ref();
+        assert_eq!((first.0.load(SeqCst), second.0.load(SeqCst)), (0, 1));
+        driver.leave();
+        bell.wake_by_ref();
+        assert_eq!(second.0.load(SeqCst), 1);
+    }
+
+    #[test]
+    fn no_ring_is_lost_between_threads() {
+        for _ in 0..500 {
+            let (count, waker) = task();
+            let driver = Driver::new();
+            let bell = driver.waker.clone();
+            let mut seen = 0;
+            let polled: Poll<()> = std::thread::scope(|scope| {
+                scope.spawn(move || bell.wake_by_ref());
+                driver.drive(&mut Context::from_waker(&waker), |_| {
+                    seen += 1;
+                    Poll::Pending
+                })
+            });
+            // Before the first turn it rings for nobody: whoever polls then looks anyway.
+            assert!(polled.is_pending());
+            assert!(seen >= 1 && count.0.load(SeqCst) <= 1);
+        }
+    }
+}
