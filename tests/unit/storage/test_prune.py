@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
