@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 KUBECTL=$(scripts/kubectl)
 export KUBECTL KUBECTL_NEEDED=1
+.venv/bin/python scripts/kubernetes-protobuf --check
 .venv/bin/python -m pytest -q tests/conformance/test_kubectl.py "$@"
