@@ -97,7 +97,17 @@ def gateway(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         port = probe.getsockname()[1]
     access = ["--access", KEYS["AWS_ACCESS_KEY_ID"], "--secret", KEYS["AWS_SECRET_ACCESS_KEY"]]
     server = subprocess.Popen(
-        [program, "--port", f"127.0.0.1:{port}", *access, "--keep-alive", "--quiet", "posix", "--nometa", folder],
+        [
+            program,
+            "--port",
+            f"127.0.0.1:{port}",
+            *access,
+            "--keep-alive",
+            "--quiet",
+            "posix",
+            "--nometa",
+            folder,
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

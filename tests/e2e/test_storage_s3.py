@@ -5,15 +5,19 @@ from __future__ import annotations
 import http.client
 import http.server
 import os
+import ssl
+import subprocess
 import threading
 from urllib.parse import urlsplit
 
 import pytest
 import stores
+from faulty import Proxy, sometimes
 
 from modelport import storage
-from modelport.storage import Credentials, StorageError
+from modelport.storage import Context, Credentials, StorageError
 from modelport.storage.credentials import of
+from modelport.storage.scheme import s3 as scheme_s3
 
 boto3 = pytest.importorskip("boto3")
 BIG = os.urandom(1 << 20) * 20
@@ -274,3 +278,104 @@ def test_many_files_many_at_once(fetch, bucket):
         thread.join()
     assert len(files(found[0].path)) == 300
     assert sorted(one.from_cache for one in found) == [False, True, True]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_connections_that_are_cut_at_random_bytes(fetch, given, s3, seed):
+    proxy = Proxy(s3.url, limit=sometimes(seed, 0.6, 6 << 20))
+    try:
+        broken = of({"AWS_ENDPOINT_URL": proxy.url}, "Secret a/b")
+        retry = storage.Retry(budget_s=30.0, first_s=0.01, longest_s=0.05)
+        fetched = fetch("s3://models/big/model.bin", broken.over(given), retry=retry)
+        assert (fetched.path / "model.bin").read_bytes() == BIG
+        assert proxy.cut > 0
+    finally:
+        proxy.close()
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """A certificate of 127.0.0.1 by an authority that nobody knows."""
+    for command in (
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ours",
+        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem -out request.pem -subj /CN=store",
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -out cert.pem -days 2 -extfile names",
+    ):
+        (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        subprocess.run(["openssl", *command.split()], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    return context, tmp_path / "ca.pem"
+
+
+def test_an_authority_of_ones_own(fetch, given, s3, authority):
+    context, certificate = authority
+    proxy = Proxy(s3.url, context=context)
+    try:
+        plain = of({"AWS_ENDPOINT_URL": proxy.url}, "Secret a/b").over(given)
+        with pytest.raises(
+            StorageError,
+            match=r"the certificate of .* is not trusted .*Name its authority's file in AWS_CA_BUNDLE",
+        ) as failed:
+            fetch("s3://models/churn/3", plain)
+        assert not failed.value.transient
+        trusting = of({"AWS_CA_BUNDLE": str(certificate)}, "Secret a/b").over(plain)
+        assert (fetch("s3://models/churn/3", trusting).path / "model.joblib").read_bytes() == b"weights"
+        blind = of({"S3_VERIFY_SSL": "0"}, "Secret a/b").over(plain)
+        assert (fetch("s3://models/churn/3", blind).path / "model.joblib").read_bytes() == b"weights"
+    finally:
+        proxy.close()
+
+
+def test_the_containers_role(fetch, s3):
+    """As ECS and EKS Pod Identity hand it out."""
+
+    class Agent(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_GET(self):
+            body = b'{"AccessKeyId": "key", "SecretAccessKey": "hidden", "Token": "t", "Expiration": "2100-01-01T00:00:00Z"}'
+            self.send_response(200 if self.headers.get("Authorization") == "tok" else 403)
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    values = {
+        "AWS_ENDPOINT_URL": s3.url,
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{server.server_port}/creds",
+    }
+    try:
+        fetched = fetch(
+            "s3://models/churn/3", of({**values, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "tok"}, "env")
+        )
+        assert fetched.credential == "the container's role"
+        with pytest.raises(StorageError, match="which gives out the role, answered 403"):
+            fetch("s3://models/churn/3", of(values, "env"))
+        elsewhere = {**values, "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://evil.example/creds"}
+        with pytest.raises(StorageError, match=r"names evil.example over plain http"):
+            fetch("s3://models/churn/3", of(elsewhere, "env"))
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_aws_tells_where_a_bucket_lies(monkeypatch):
+    class Aws(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_HEAD(self):
+            self.send_response(301)
+            self.send_header("x-amz-bucket-region", "eu-west-1")
+            self.end_headers()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Aws)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        monkeypatch.setattr(scheme_s3, "LEGACY", f"http://127.0.0.1:{server.server_port}")
+        assert scheme_s3.region_of("models", Context()) == "eu-west-1"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -5,6 +5,7 @@ mod gateway_support;
 
 use gateway_support::{echo, read_reply, wait_for, Client, Reply, Running, Setup, Upstream};
 use serde_json::json;
+use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
@@ -311,7 +312,7 @@ fn requests_that_come_together_are_answered_in_order() {
     let mut client = running.client();
     let mut bytes = String::new();
     for number in 0..10 {
-        bytes.push_str(&format!("POST /{number} HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\n\r\n{number}"));
+        let _ = write!(bytes, "POST /{number} HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\n\r\n{number}");
     }
     client.send(bytes.as_bytes());
     for number in 0..10 {

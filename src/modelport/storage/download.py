@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from modelport.storage import cache as disk
-from modelport.storage.failure import Cancelled, NoRange, StorageError, transient
+from modelport.storage.failure import Cancelled, Changed, NoRange, StorageError, transient
 from modelport.storage.partial import BLOCK, Partial
 from modelport.storage.progress import Reporter
 from modelport.storage.retry import Budget
@@ -131,6 +131,10 @@ class Download:
         except BaseException as error:  # noqa: BLE001 (told to the caller's thread)
             if isinstance(error, OSError):
                 error = disk_error(error, self._partials[0].path.parent)
+            elif isinstance(error, Exception) and not isinstance(error, StorageError | Changed | Cancelled):
+                told = StorageError("read", f"{type(error).__name__}: {error}")
+                told.__cause__ = error
+                error = told
             with self._condition:
                 self._error = self._error or error
                 self._stop.set()

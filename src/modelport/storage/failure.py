@@ -47,6 +47,8 @@ class StorageError(Exception):
         self.transient = transient
         self.uri = uri
         self.credential = credential
+        self.exhausted = False
+        """Transient, and tried again for as long as the budget allows."""
 
     def about(self, uri: str, credential: str) -> StorageError:
         """Adds what only the caller of a scheme knows, where it is missing."""

@@ -25,8 +25,9 @@ from modelport.storage.progress import Progress, Reporter
 from modelport.storage.retry import Budget, Retry
 from modelport.storage.signature import verify, verify_once
 from modelport.storage.source import Claims, Context, InPlace, Known, Listing, Unchanged, identity
+from modelport.storage.space import disk as disk_error
 from modelport.storage.uri import pin as pin_of
-from modelport.storage.uri import redact
+from modelport.storage.uri import redact, safe_path
 
 CHANGES = 5
 """So often a model may change while it is fetched."""
@@ -111,6 +112,8 @@ def fetch(
             cache.pin(fetched.digest, pin)
     except StorageError as error:
         raise error.about(shown, one.credential) from error.__cause__
+    except OSError as error:
+        raise disk_error(error, cache.folder).about(shown, one.credential) from error
     one.reporter.enter("done")
     return fetched
 
@@ -346,7 +349,9 @@ def _same(entry: Entry, listing: Listing) -> bool:
 def _wanted(listing: Listing, patterns: Patterns) -> Listing:
     if listing.checkout is not None:
         return listing
-    files = tuple(file for file in listing.files if patterns.wants(file.path))
+    named = (replace(file, path=safe_path(file.path)) for file in listing.files)
+    files = tuple(file for file in named if patterns.wants(file.path))
+    _distinct([file.path for file in files])
     if not files:
         left = len(listing.files)
         raise StorageError(
@@ -360,6 +365,25 @@ def _wanted(listing: Listing, patterns: Patterns) -> Listing:
             reason="NotFound",
         )
     return replace(listing, files=files)
+
+
+def _distinct(paths: list[str]) -> None:
+    """A store may have an object `a` and another `a/b`; a folder cannot."""
+    known = set(paths)
+    twice = next((path for path in paths if any(above in known for above in _parents(path))), None)
+    if twice is None and len(known) == len(paths):
+        return
+    what = f"{twice}, and a file of the name of its folder" if twice else "two files of the same path"
+    raise StorageError(
+        "list",
+        f"the store has {what}, which no folder can hold",
+        "Rename one, or leave it out with STORAGE_IGNORE_PATTERNS",
+        reason="Unsupported",
+    )
+
+
+def _parents(path: str) -> list[str]:
+    return [path[:place] for place, letter in enumerate(path) if letter == "/"]
 
 
 def _check_pin(expected: str, entry: Entry) -> None:

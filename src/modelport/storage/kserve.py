@@ -159,10 +159,12 @@ def of_secret(secret: Object, settings: Settings = DEFAULTS) -> Credentials:
         values = {f"{data['https-host'].strip()}-headers": data["headers"]}
     elif "HDFS_NAMENODE" in data:
         values = {name: data.get(name, "") for name in HDFS}
-    elif "HF_TOKEN" in data:
-        values = {"HF_TOKEN": data["HF_TOKEN"].strip()}
-    elif "MODELSCOPE_API_TOKEN" in data:
-        values = {"MODELSCOPE_API_TOKEN": data["MODELSCOPE_API_TOKEN"].strip()}
+    elif "HF_TOKEN" in data or "HF_ENDPOINT" in data:
+        values = {name: data.get(name, "").strip() for name in ("HF_TOKEN", "HF_ENDPOINT")}
+    elif "MODELSCOPE_API_TOKEN" in data or "MODELSCOPE_ENDPOINT" in data:
+        values = {
+            name: data.get(name, "").strip() for name in ("MODELSCOPE_API_TOKEN", "MODELSCOPE_ENDPOINT")
+        }
     elif "GIT_PASSWORD" in data or "GIT_USERNAME" in data:
         values = {name: data.get(name, "") for name in ("GIT_USERNAME", "GIT_PASSWORD")}
     elif ".dockerconfigjson" in data:

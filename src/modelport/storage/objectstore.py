@@ -65,9 +65,7 @@ def client_options(context: Context, endpoint: str, *, verify: bool = True, ca: 
     return options
 
 
-def listing(
-    store: Any, bucket: str, path: str, *, kind: str, origin: str, credential: str, region: str = ""
-) -> Listing:
+def listing(store: Any, bucket: str, path: str, *, kind: str, origin: str, credential: str) -> Listing:
     """The object of that name, or all below it as a folder. Raises StorageError.
 
     One request in the usual case: a name with an ending is asked for as an object first, any other as a folder.

@@ -54,7 +54,7 @@ class Budget:
 
         `stop` ends the wait early, beside the caller's event.
         """
-        if not error.transient:
+        if not error.transient or error.exhausted:
             raise error
         now = time.monotonic()
         with self._lock:
@@ -66,6 +66,7 @@ class Budget:
             pause = self._pause * random.uniform(0.7, 1.3)  # noqa: S311 (jitter, not a secret)
             self._pause = min(self._pause * 2, self._retry.longest_s)
         if spent + pause > self._retry.budget_s:
+            error.exhausted = True
             error.problem = f"{error.problem}, and again for {spent:.0f} s, which is the budget for retries"
             raise error
         self._reporter.note(f"{error.problem}; trying again")

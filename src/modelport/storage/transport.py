@@ -185,6 +185,8 @@ class Transport:
 
     def _manager(self, scheme: str, host: str) -> urllib3.PoolManager:
         proxy = "" if proxy_bypass(host) else getproxies().get(scheme, "")
+        if proxy:
+            refuse_metadata(f"//{host}")  # the proxy connects, so the connection tells nothing
         if proxy not in self._managers:
             manager: urllib3.PoolManager
             if proxy:

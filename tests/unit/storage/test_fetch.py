@@ -348,3 +348,55 @@ def test_secrets_print_redacted():
     assert "topsecret" not in repr(credentials)
     assert "topsecret" not in f"{credentials} {replace(credentials)}"
     assert credentials.get("AWS_SECRET_ACCESS_KEY") == "topsecret"
+
+
+def test_a_name_in_an_address_cannot_lead_out(web, fetch, tmp_path):
+    def anything(handler):
+        handler.path = "/evil.joblib"
+
+    web.put("/evil.joblib", b"x")
+    web.before = anything
+    uri = f"{web.url}/..%2f..%2fevil.joblib"
+    with pytest.raises(StorageError, match="outside the model's folder"):
+        fetch(uri)
+
+
+def test_an_exhausted_budget_is_named_once(web, fetch):
+    uri = web.put("/model.bin", BIG, ranges=False)
+    web.cut = lambda path, length: 10
+    with pytest.raises(StorageError) as failed:
+        fetch(uri)
+    assert str(failed.value).count("and again for") == 1
+    assert failed.value.transient
+
+
+def test_what_a_store_says_and_nobody_understands_is_an_error_and_no_crash(fetch, web):
+    web.put("/api/models/a/b/revision/main", b"<html>no hub</html>")
+    with pytest.raises(StorageError, match="the store's answer is not understood"):
+        fetch("hf://a/b", credentials=of({"HF_ENDPOINT": web.url}, "test"))
+
+
+def test_a_file_and_a_folder_of_one_name_are_told(fetch, monkeypatch):
+    from modelport.storage import Listing, RemoteFile, scheme
+
+    def resolve(uri, context):
+        def read(start, stop):
+            yield b""
+
+        return Listing(
+            files=tuple(RemoteFile(path, read, size=0, version="1") for path in ("a", "a/b")), origin="x"
+        )
+
+    class Point:
+        def load(self):
+            return resolve
+
+    monkeypatch.setattr(scheme, "added", lambda: {"dvc": Point()})
+    with pytest.raises(StorageError, match="a/b, and a file of the name of its folder"):
+        fetch("dvc://x")
+
+
+def test_a_cache_that_cannot_be_written_is_told(web, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"write: .*Not a directory"):
+        storage.fetch(web.put("/m.onnx", b"x"), cache=storage.Cache(tmp_path / "file" / "cache"))

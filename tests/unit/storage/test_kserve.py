@@ -48,6 +48,7 @@ S3 = {"awsAccessKeyID": "key", "awsSecretAccessKey": "hidden"}
             {"HDFS_NAMENODE": "http://nn:9870", "TLS_CA": "pem"},
         ),
         ({"HF_TOKEN": "hf_x\n"}, {"HF_TOKEN": "hf_x"}),
+        ({"HF_ENDPOINT": "http://hub"}, {"HF_ENDPOINT": "http://hub"}),
         ({"MODELSCOPE_API_TOKEN": "ms"}, {"MODELSCOPE_API_TOKEN": "ms"}),
         ({"GIT_USERNAME": "u", "GIT_PASSWORD": "p"}, {"GIT_USERNAME": "u", "GIT_PASSWORD": "p"}),
     ],

@@ -78,10 +78,10 @@ class Web:
         return len(self.requests)
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        path = handler.path.partition("?")[0]
-        sent = {name.lower(): value for name, value in handler.headers.items()}
         if self.before(handler):
             return
+        path = handler.path.partition("?")[0]
+        sent = {name.lower(): value for name, value in handler.headers.items()}
         file = self.files.get(path)
         status = 404 if file is None else 200
         body = file.content if file is not None else b"nothing here"

@@ -30,6 +30,7 @@ from modelport.local.apiserver.body import read_body
 from modelport.local.apiserver.call import Address, Call, parse_address
 from modelport.local.apiserver.definitions import publish_definitions
 from modelport.local.apiserver.dispatch import dispatch, verb_of
+from modelport.local.apiserver.expiry import expire_events
 from modelport.local.apiserver.ledger import StoreError
 from modelport.local.apiserver.metrics import Metrics
 from modelport.local.apiserver.openapi import OpenApi
@@ -175,13 +176,18 @@ def build(
         try:
             await namespaces.make(api)
             await publish_definitions(api)
-            emptying = asyncio.create_task(namespaces.empty_those_going(api))
+            tasks = [
+                asyncio.create_task(namespaces.empty_those_going(api)),
+                asyncio.create_task(expire_events(api)),
+            ]
             try:
                 yield
             finally:
-                emptying.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await emptying
+                for task in tasks:
+                    task.cancel()
+                for task in tasks:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await task
         finally:
             await store.close()
 

@@ -17,12 +17,38 @@ from modelport.local.apiserver.store import Store
 
 DRAIN_S = 5
 """How long requests in flight may take once the server stops."""
+HEAD_LIMIT_BYTES = 1 << 20
+"""What a request's head may have, roughly: it is counted by packets."""
+BACKLOG = 1024
 GOODBYE_S = 0.2
 """How long a client may take to close its end."""
 
 
 class _Connection(HttpToolsProtocol):
-    """uvicorn's connection, which does not wait for idle clients to say goodbye (TLS close_notify) as it ends."""
+    """uvicorn's connection, but with a limit for heads, and without waiting as the server stops for the goodbye
+    (TLS close_notify) of clients that sleep."""
+
+    _head = 0
+    """Bytes of the head that is being read; -1 once it is whole."""
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Its head is whole."""
+        self._head = -1
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """More of it. A head without end would fill the memory."""
+        if self._head >= 0:
+            self._head += len(data)
+            if self._head > HEAD_LIMIT_BYTES:
+                self.send_400_response("The request's head is too large.")
+                return
+        super().data_received(data)
 
     def shutdown(self) -> None:
         """The server stops."""
@@ -39,7 +65,16 @@ class _Connection(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, but signals are the program's own."""
+    """uvicorn, but signals are the program's own, and it sleeps until it is told to stop instead of looking often."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.told = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Until told to stop."""
+        await self.on_tick(0)
+        await self.told.wait()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -71,7 +106,9 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,
         timeout_keep_alive=75,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=DRAIN_S,
     )
     with closing(_listen(host, port)) as listener:
@@ -87,18 +124,26 @@ async def serve(
             await asyncio.shield(serving)
         finally:
             store.end_watches()
-            server.should_exit = True
+            server.told.set()
             await asyncio.wait({serving}, timeout=DRAIN_S + 2)
 
 
 def _listen(host: str, port: int) -> socket.socket:
     # uvicorn ends the whole process where it cannot bind.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(
+        socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )
     try:
-        return socket.create_server((host, port), family=family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # For every connection accepted: else the end of each answer waits 40 ms for an acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise OSError(
             error.errno,
             f"the API server cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. End what uses that port, or start "
             "another platform with --dir",
         ) from error
+    return listener

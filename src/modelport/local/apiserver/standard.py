@@ -22,7 +22,7 @@ def standard(network: str) -> list[Served]:
         kinds.SERVICE: service.Service(network),
         kinds.SECRET: core.Secret(),
         kinds.CONFIG_MAP: core.ConfigMap(),
-        kinds.SERVICE_ACCOUNT: core.Plain(),
+        kinds.SERVICE_ACCOUNT: core.Account(),
         kinds.EVENT: core.Event(),
         kinds.PERSISTENT_VOLUME_CLAIM: core.Claim(),
         kinds.DEPLOYMENT: apps.Deployment(),

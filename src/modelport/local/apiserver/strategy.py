@@ -31,6 +31,8 @@ class Strategy:
 
     generation = True
     """Whether `metadata.generation` counts changes of the spec."""
+    returns_deleted = False
+    """Whether a deletion answers with the object itself, as clients' models of some kinds expect, or with a Status."""
     update_creates = False
     """Whether PUT creates what is not there, as for Leases and Events on a cluster."""
 

@@ -8,6 +8,7 @@ import msgspec
 
 from modelport.kube.errors import conflict, invalid, invalid_value, not_found
 from modelport.kube.resource import Object
+from modelport.kube.value import same
 from modelport.local.apiserver.api import Api, decode, key
 from modelport.local.apiserver.conform import check, complete, copied
 from modelport.local.apiserver.delete import finished, remove
@@ -100,7 +101,7 @@ async def _write(
     if not applied:
         own(served, old, new, options.field_manager, api.clock(), subresource)
     check(api, served, new, old, subresource)
-    if _without_times(new) == _without_times(old):
+    if same(_without_times(new), _without_times(old)):
         return row.value
     if options.dry_run:
         return msgspec.json.encode(new)
@@ -142,7 +143,7 @@ def _all_but_status(served: Served, new: Object, old: Object) -> Object:
 
 def _count(served: Served, new: Object, old: Object) -> None:
     """A changed spec is a new generation."""
-    if served.strategy.generation and _spec(new) != _spec(old):
+    if served.strategy.generation and not same(_spec(new), _spec(old)):
         new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from modelport.kube.part import mapping, objects, texts
 from modelport.kube.resource import SECRET, SERVICE_ACCOUNT, Object, Resource
-from modelport.storage import Cache, Credentials, Mirror, Progress, StorageError, fetch
-from modelport.storage import credentials as storage_credentials
+from modelport.storage import Cache, Credentials, Mirror, Patterns, Progress, StorageError, fetch, kserve
+from modelport.storage.credentials import merge, of
 
 Find = Callable[[Resource, str], Object | None]
 
@@ -46,17 +46,18 @@ async def initialize(
             transient=False,
         )
     found: dict[str, Path] = {}
-    given = credentials(environment, pod, find)
+    given = credentials(container, environment, pod, find, say)
     for uri, target in zip(arguments[::2], arguments[1::2], strict=True):
         cancel = threading.Event()
-        real = _resolve(uri, environment, pod, find)
+        real, own = _resolve(uri, environment, find)
         try:
             fetched = await asyncio.to_thread(
                 fetch,
                 real,
                 cache=cache,
-                credentials=given,
+                credentials=own.over(given),
                 mirrors=mirrors,
+                patterns=Patterns.from_environment(environment),
                 claims=lambda claim: claims(claim),
                 progress=tell,
                 cancel=cancel,
@@ -76,85 +77,44 @@ async def initialize(
     return found
 
 
-def credentials(environment: dict[str, str], pod: Object, find: Find) -> Credentials:
-    """From the initializer's environment and the Secrets of the pod's ServiceAccount, later ones over earlier."""
-    parts = [storage_credentials.of(environment, "the container's environment")]
-    named = environment.get("STORAGE_SECRET_NAME")
-    names = [named] if named else _secrets_of(pod, find)
-    for name in names:
-        secret = find(SECRET, name)
-        if secret is None:
-            continue
-        values = {
-            key: base64.b64decode(value or "").decode(errors="replace")
-            for key, value in mapping(secret.get("data")).items()
-        }
-        parts.append(storage_credentials.of(values, f"Secret {pod['metadata']['namespace']}/{name}"))
-    return storage_credentials.merge(parts)
-
-
-def _secrets_of(pod: Object, find: Find) -> list[str]:
+def credentials(
+    container: Object, environment: dict[str, str], pod: Object, find: Find, say: Callable[[str], None]
+) -> Credentials:
+    """What the initializer may use: its declared environment, pull secrets, and over them the Secrets of the pod's
+    ServiceAccount. Two that disagree, and Secrets that give nothing, are told."""
+    declared = {str(one.get("name")) for one in objects(container.get("env"))}
+    own = {name: value for name, value in environment.items() if name in declared}
     account = find(SERVICE_ACCOUNT, pod["spec"].get("serviceAccountName") or "default")
-    return [one["name"] for one in objects((account or {}).get("secrets"))]
+    named = environment.get("STORAGE_SECRET_NAME")
+    names = [named] if named else [str(one.get("name")) for one in objects((account or {}).get("secrets"))]
+    secrets = {name: secret for name in names if (secret := find(SECRET, name)) is not None}
+    chosen = {kserve.DEFAULTS.secret_annotation: named} if named else None
+    given = kserve.from_objects(account, secrets, annotations=chosen)
+    for sentence in (*given.conflicts, *(kserve.unusable(account, secrets) if not named else ())):
+        say(f"warning: {sentence}")
+    wanted = [str(one.get("name")) for one in objects(pod["spec"].get("imagePullSecrets"))]
+    pulls = [secret for name in wanted if (secret := find(SECRET, name)) is not None]
+    return merge([of(own, "the container's environment"), kserve.of_pull_secrets(pulls), given])
 
 
-def _resolve(uri: str, environment: dict[str, str], pod: Object, find: Find) -> str:
-    """`<scheme-placeholder>://path` by the JSON of the `storage-config` Secret. Raises FetchFailed."""
+def _resolve(uri: str, environment: dict[str, str], find: Find) -> tuple[str, Credentials]:
+    """`<scheme-placeholder>://path` by the JSON of the `storage-config` Secret, with its credentials. Raises FetchFailed."""
     if "STORAGE_CONFIG_SECRET" not in environment:
-        return uri
-    secret_name = environment["STORAGE_CONFIG_SECRET"]
-    secret = find(SECRET, secret_name)
-    data = mapping((secret or {}).get("data"))
+        return uri, Credentials()
+    name = environment["STORAGE_CONFIG_SECRET"]
     keys = environment.get("STORAGE_CONFIG_KEYS", "default").split(",")
-    key = next((one for one in keys if one in data), None)
-    overrides = cast("dict[str, str]", json.loads(environment.get("STORAGE_OVERRIDE_CONFIG") or "{}"))
-    if key is None and secret is None:
-        raise FetchFailed(
-            f"Secret {pod['metadata']['namespace']}/{secret_name} does not exist. Create it with the key {keys[0]!r}.",
-            transient=True,
+    parameters = cast("dict[str, str]", json.loads(environment.get("STORAGE_OVERRIDE_CONFIG") or "{}"))
+    try:
+        stored = kserve.storage_spec(
+            uri.partition("://")[2],
+            find(SECRET, name),
+            key=keys[0] if keys != ["default"] and len(keys) == 1 else None,
+            parameters=parameters,
+            settings=replace(kserve.DEFAULTS, storage_secret=name),
         )
-    if key is None and not overrides:
-        raise FetchFailed(
-            f"specified storage key {keys[0]} not found in storage secret {secret_name}. Its keys: {', '.join(sorted(data)) or 'none'}.",
-            transient=True,
-        )
-    config: dict[str, str] = {}
-    if key is not None:
-        try:
-            config = json.loads(base64.b64decode(data[key]))
-        except ValueError as error:
-            raise FetchFailed(f"Secret {secret_name}, key {key}: no JSON: {error}", transient=True) from error
-    config |= overrides
-    kind = config.get("type", "")
-    if kind not in ("s3", "hdfs", "webhdfs"):
-        raise FetchFailed(
-            f"unable to determine storage type: key {key} of Secret {secret_name} has type {kind!r}; s3, hdfs and webhdfs are known.",
-            transient=True,
-        )
-    path = uri.partition("://")[2]
-    if kind != "s3":
-        return f"{kind}://{path}"
-    if not config.get("bucket"):
-        raise FetchFailed(
-            f"format [s3] requires a bucket: key {key} of Secret {secret_name} names none.", transient=True
-        )
-    environment.update(_s3(config))
-    return f"s3://{config['bucket']}/{path}"
-
-
-def _s3(config: dict[str, str]) -> dict[str, str]:
-    names = {
-        "access_key_id": "AWS_ACCESS_KEY_ID",
-        "secret_access_key": "AWS_SECRET_ACCESS_KEY",
-        "endpoint_url": "AWS_ENDPOINT_URL",
-        "region": "AWS_DEFAULT_REGION",
-        "verify_ssl": "S3_VERIFY_SSL",
-        "anonymous": "awsAnonymousCredential",
-        "ca_bundle": "AWS_CA_BUNDLE",
-    }
-    return {
-        variable: str(config[name]) for name, variable in names.items() if config.get(name) not in (None, "")
-    }
+    except StorageError as error:
+        raise FetchFailed(str(error), transient=True) from error  # the Secret may come, or be corrected
+    return stored.uri, stored.credentials
 
 
 def mirrors_of(find_config: Object | None) -> list[Mirror]:

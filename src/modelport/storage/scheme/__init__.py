@@ -47,7 +47,15 @@ TRUSTED_LOCAL: Final = ("local", "pvc")
 
 def resolve(uri: str, context: Context) -> Found:
     """Asks the store what a URI is now. Raises StorageError."""
-    return _function(uri)(uri, context)
+    function = _function(uri)
+    try:
+        return function(uri, context)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StorageError(
+            "resolve",
+            f"the store's answer is not understood ({type(error).__name__}: {error})",
+            "Does this address belong to a store of that kind?",
+        ) from error
 
 
 def in_place(uri: str, context: Context) -> InPlace | None:

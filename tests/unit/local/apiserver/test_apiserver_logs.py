@@ -149,6 +149,8 @@ def test_a_rotated_log_is_followed_on(api: Api, running: Path) -> None:
     wait_until(lambda: follower.text == "before\nafter\n")
     path.write_text("x\n")  # cut short and written anew
     wait_until(lambda: follower.text == "before\nafter\nx\n")
+    tell(api, terminated={"exitCode": 0})
+    assert follower.ended.wait(10)
 
 
 @pytest.mark.parametrize(

@@ -454,3 +454,12 @@ def test_a_scale_that_is_no_count_is_refused(api: Api, replicas: Any) -> None:
 def test_a_pod_has_no_scale(api: Api) -> None:
     api.create("pods", pod())
     refused(api.http.get(api.path("pods", "web/scale")), 404, "NotFound")
+
+
+def test_true_and_one_are_two_things(api: Api) -> None:
+    """To Python they are equal; a change from one to the other must not be taken for none."""
+    api.create("widgets", widget(free={"a": True}))
+    after = api.patch("widgets", "one", {"spec": {"free": {"a": 1}}})
+    assert after["spec"]["free"]["a"] == 1
+    assert after["spec"]["free"]["a"] is not True
+    assert after["metadata"]["generation"] == 2

@@ -180,8 +180,16 @@ class Lease(Plain):
     update_creates = True
 
 
+class Account(Plain):
+    """Who a pod is."""
+
+    returns_deleted = True
+
+
 class Claim(Plain):
     """A claim is pending until it is bound."""
+
+    returns_deleted = True
 
     def create(self, obj: Object, now: datetime) -> None:
         """Pending."""

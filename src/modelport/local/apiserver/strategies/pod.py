@@ -24,6 +24,7 @@ GRACE_S = 30
 class Pod(Strategy):
     """Given to the node at birth; deleted in grace."""
 
+    returns_deleted = True
     selectable = frozenset(
         {
             "spec.nodeName",

@@ -25,6 +25,7 @@ class Service(Strategy):
     """Defaults, an address, and the rules of ports."""
 
     generation = False
+    returns_deleted = True
     selectable = frozenset({"spec.clusterIP", "spec.type"})
 
     def __init__(self, network: str) -> None:
