@@ -168,7 +168,8 @@ fn bodies_have_bounds() {
             client.send(chunk.as_bytes());
         }
         client.send(b"1\r\nx\r\n0\r\n\r\n");
-        assert_eq!(client.read("POST").unwrap().status, 413);
+        let reply = client.read("POST").unwrap();
+        assert_eq!(reply.status, 413, "{path}: {}", &reply.text()[..reply.text().len().min(400)]);
     }
 }
 

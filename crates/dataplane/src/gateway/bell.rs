@@ -1,8 +1,8 @@
-//! A waker for a future that a task drives itself: what the future rings while it is being polled is heard at once,
-//! without another turn of the task.
+//! Wakers for futures that a task drives beside others. `Driver`: what a future rings while it is being polled is heard
+//! at once, without another turn of the task. `Flag`: a future is polled only when it has rung.
 
 use futures_util::task::AtomicWaker;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -20,6 +20,38 @@ const MOST_TURNS: usize = 3;
 struct Bell {
     state: AtomicU8,
     task: AtomicWaker,
+}
+
+/// Wakes its task, and remembers that it was it who did.
+#[derive(Debug)]
+pub(super) struct Flag {
+    up: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Flag {
+    /// One that is up: the first look is free.
+    pub(super) fn up() -> Arc<Self> {
+        Arc::new(Self { up: AtomicBool::new(true), task: AtomicWaker::new() })
+    }
+
+    /// Whether it has been up since the last time; it wakes this task from now on.
+    pub(super) fn taken(&self, task: &Context<'_>) -> bool {
+        // Registered first: what comes after the swap wakes.
+        self.task.register(task.waker());
+        self.up.swap(false, SeqCst)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.up.store(true, SeqCst);
+        self.task.wake();
+    }
 }
 
 impl Wake for Bell {

@@ -1,6 +1,7 @@
 //! A request's path through the gateway, a step a line in `respond`.
 
-use super::auth::{self};
+use super::alarm::Alarm;
+use super::auth;
 use super::cluster::{Cluster, Endpoint, Load, UnderWay};
 use super::exchange::Exchange;
 use super::headers::{self, From};
@@ -18,7 +19,7 @@ use super::request_id::RequestId;
 use super::route::{Asked, Backend, Rule, Side};
 use super::run::Gateway;
 use super::table::Speech;
-use super::target::{self, Host};
+use super::target::{self, Host, LastHost};
 use super::watch::Waiting;
 use super::{access, request_id};
 use bytes::Bytes;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
-use tokio::time::{timeout, timeout_at, Instant};
+use tokio::time::{timeout, Instant};
 
 /// A body of so many bytes is read before an endpoint is looked for: it mostly came with the head, and a client that
 /// goes away while it is held is noticed only when its body has been read.
@@ -65,6 +66,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 pub(super) struct Origin {
     pub(super) side: Side,
     pub(super) from: From,
+    /// For the deadlines of its requests.
+    pub(super) alarm: Alarm,
+    /// The host of its last request: mostly that of the next one too.
+    pub(super) host: LastHost,
 }
 
 /// Answers one request, whatever it is.
@@ -192,7 +197,7 @@ impl Call<'_> {
             return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2."));
         }
         let bad = |problem: target::BadTarget| Refusal::new(StatusCode::BAD_REQUEST, problem.to_string());
-        let host = target::host(&head).map_err(bad)?;
+        let host = self.origin.host.of(&head).map_err(bad)?;
         let target = target::path(&head).map_err(bad)?;
         if body.size_hint().lower() > gateway.limits.body_bytes {
             return Err(too_large(gateway));
@@ -303,7 +308,7 @@ impl Call<'_> {
             let until = earliest(self.deadline(rule), rule.attempt_timeout.map(|most| Instant::now() + most));
             let sent = match until {
                 None => attempt.await,
-                Some(until) => match timeout_at(until, attempt).await {
+                Some(until) => match self.origin.alarm.within(until, attempt).await {
                     Ok(sent) => sent,
                     Err(_) => return Err(too_slow(cluster).into()),
                 },
@@ -350,7 +355,7 @@ impl Call<'_> {
         let until = earliest(self.deadline(rule), Some(Instant::now() + gateway.limits.body_timeout));
         let taking = outgoing::take(body, limit);
         let taken = match until {
-            Some(until) => timeout_at(until, taking).await,
+            Some(until) => self.origin.alarm.within(until, taking).await,
             None => Ok(taking.await),
         };
         message.body = match taken {

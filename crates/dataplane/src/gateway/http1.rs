@@ -1,6 +1,7 @@
 //! An HTTP/1.1 connection to an endpoint, driven by the request that uses it.
 
 use super::bell::Driver;
+use super::joined::Joined;
 use super::outgoing::Outgoing;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming};
@@ -12,10 +13,13 @@ use std::pin::{pin, Pin};
 use std::task::{Context, Poll, Waker};
 use tokio::net::TcpStream;
 
+/// What hyper drives.
+type Wire = Connection<TokioIo<Joined<TcpStream>>, Outgoing>;
+
 /// One connection.
 pub(super) struct Http1 {
     sender: SendRequest<Outgoing>,
-    connection: Pin<Box<Connection<TokioIo<TcpStream>, Outgoing>>>,
+    connection: Pin<Box<Wire>>,
     /// The connection has ended and must not be polled again.
     over: bool,
     driver: Driver,
@@ -43,7 +47,7 @@ impl From<TrySendError<Request<Outgoing>>> for NotSent {
 impl Http1 {
     pub(super) async fn open(stream: TcpStream) -> Result<Self, hyper::Error> {
         let (sender, connection) =
-            http1::Builder::new().max_headers(256).handshake(TokioIo::new(stream)).await?;
+            http1::Builder::new().max_headers(256).handshake(TokioIo::new(Joined(stream))).await?;
         let mut connection =
             Self { sender, connection: Box::pin(connection), over: false, driver: Driver::new() };
         // The first look at the socket tells hyper that it may send.
@@ -102,11 +106,7 @@ impl Http1 {
 }
 
 /// Moves bytes; whatever ends the connection shows in the request's or the body's own result.
-fn turn(
-    connection: &mut Pin<Box<Connection<TokioIo<TcpStream>, Outgoing>>>,
-    over: &mut bool,
-    own: &mut Context<'_>,
-) {
+fn turn(connection: &mut Pin<Box<Wire>>, over: &mut bool, own: &mut Context<'_>) {
     if !*over {
         *over = connection.as_mut().poll(own).is_ready();
     }

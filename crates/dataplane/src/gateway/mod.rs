@@ -10,6 +10,7 @@
 
 mod access;
 mod admin;
+mod alarm;
 mod auth;
 mod bell;
 mod budget;
@@ -22,6 +23,7 @@ mod headers;
 mod hold;
 mod http1;
 mod http2;
+mod joined;
 mod live;
 mod metrics;
 mod outgoing;

@@ -77,33 +77,45 @@ pub(super) async fn take(mut body: Incoming, limit: usize) -> Taken {
     use http_body_util::BodyExt as _;
     let mut read: VecDeque<Bytes> = VecDeque::new();
     let mut length = 0;
-    loop {
+    // Mostly it came with the head, in one part.
+    match body.frame().await {
+        None => return Taken::Whole(Bytes::new()),
+        Some(Err(error)) => return Taken::Broken(error),
+        Some(Ok(frame)) => {
+            if let Ok(part) = frame.into_data() {
+                if body.is_end_stream() && part.len() <= limit {
+                    return Taken::Whole(part);
+                }
+                length = part.len();
+                read.push_back(part);
+            }
+        }
+    }
+    while length <= limit {
         match body.frame().await {
             // Trailers of requests are nobody's here.
             Some(Ok(frame)) => {
                 if let Ok(part) = frame.into_data() {
                     length += part.len();
                     read.push_back(part);
-                    if length > limit {
-                        return Taken::Part(read, body);
-                    }
                 }
             }
             Some(Err(error)) => return Taken::Broken(error),
-            None => break,
+            None => return Taken::Whole(join(read, length)),
         }
     }
-    Taken::Whole(match read.len() {
-        0 => Bytes::new(),
-        1 => read.pop_front().unwrap_or_default(),
-        _ => read
-            .iter()
-            .fold(Vec::with_capacity(length), |mut all, part| {
-                all.extend_from_slice(part);
-                all
-            })
-            .into(),
-    })
+    Taken::Part(read, body)
+}
+
+fn join(mut parts: VecDeque<Bytes>, length: usize) -> Bytes {
+    if parts.len() == 1 {
+        return parts.pop_front().unwrap_or_default();
+    }
+    let mut all = Vec::with_capacity(length);
+    for part in parts {
+        all.extend_from_slice(&part);
+    }
+    all.into()
 }
 
 impl Outgoing {

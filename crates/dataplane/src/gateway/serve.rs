@@ -1,21 +1,26 @@
 //! Connections of clients: accepted, bounded in number, closed without a lost answer.
 
+use super::alarm::Alarm;
+use super::bell::Flag;
 use super::forward::{self, Origin};
 use super::headers::From;
+use super::joined::Joined;
 use super::route::Side;
 use super::run::{Gateway, Stage};
+use super::target::LastHost;
 use super::watch::{Activity, Bounds, Counted, Spoken, Watch};
 use crate::listen::tls::Tls;
 use http::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::future::{pending, Future};
+use std::future::{pending, poll_fn, Future};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{pin, Pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -123,8 +128,13 @@ impl Door {
         metrics.connections_open.fetch_add(1, Relaxed);
         let _closed = Closed(&self.gateway);
         let activity = Arc::new(Activity::default());
-        let stream = TokioIo::new(Counted::new(stream, &activity));
-        let origin = Arc::new(Origin { side: self.side, from: self.from(peer) });
+        let stream = TokioIo::new(Counted::new(Joined(stream), &activity));
+        let origin = Arc::new(Origin {
+            side: self.side,
+            from: self.from(peer),
+            alarm: Alarm::default(),
+            host: LastHost::default(),
+        });
         let service = {
             let (gateway, activity) = (Arc::clone(&self.gateway), Arc::clone(&activity));
             service_fn(move |request: http::Request<hyper::body::Incoming>| {
@@ -192,19 +202,28 @@ async fn watched<C: Future>(
 ) -> Next {
     let mut until = pin!(until);
     let mut tick = pin!(sleep(watch.tick()));
-    loop {
-        tokio::select! {
-            biased;
-            _ = connection.as_mut() => return Next::Over,
-            _ = until.as_mut() => return Next::ShutDown,
-            () = tick.as_mut() => {
+    // The connection is polled for every request, all else when it rings.
+    let flag = Flag::up();
+    let waker = Waker::from(Arc::clone(&flag));
+    poll_fn(|task| {
+        if connection.as_mut().poll(task).is_ready() {
+            return Poll::Ready(Next::Over);
+        }
+        while flag.taken(task) {
+            let mut own = Context::from_waker(&waker);
+            if until.as_mut().poll(&mut own).is_ready() {
+                return Poll::Ready(Next::ShutDown);
+            }
+            while tick.as_mut().poll(&mut own).is_ready() {
                 if watch.is_over(activity) {
-                    return Next::Over;
+                    return Poll::Ready(Next::Over);
                 }
                 tick.as_mut().reset(Instant::now() + watch.tick());
             }
         }
-    }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Counts the end of a connection, also when the gateway ends around it.

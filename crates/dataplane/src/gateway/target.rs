@@ -1,11 +1,12 @@
 //! What a request asks for: its host and its path, cleaned so that what is matched is what is forwarded.
 
-use http::header::HOST;
+use http::header::{HeaderValue, HOST};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, Version};
 use percent::decoded_dots;
 use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The host that a request is for, in lower case, and its port where one was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(super) struct Host {
     /// As it goes into the upstream request.
     pub(super) authority: Authority,
     /// What routes are looked up by.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     /// What was behind the colon.
     pub(super) port: Option<u16>,
 }
@@ -31,6 +32,30 @@ pub(super) enum BadTarget {
     Tunnel,
     #[error("the request's target must be a path.")]
     NoPath,
+}
+
+/// The host that a connection asked for last, so that it is read once and not with every request.
+#[derive(Debug, Default)]
+pub(super) struct LastHost(Mutex<Option<(HeaderValue, Host)>>);
+
+impl LastHost {
+    /// The host of a request; see `host`.
+    pub(super) fn of(&self, head: &Parts) -> Result<Host, BadTarget> {
+        let mut headers = head.headers.get_all(HOST).iter();
+        let (Some(header), None, None) = (headers.next(), headers.next(), head.uri.authority()) else {
+            return host(head);
+        };
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((known, host)) if known == header => Ok(host.clone()),
+            _ => {
+                let host = host(head)?;
+                // A copy: the original holds the connection's read buffer.
+                *last = HeaderValue::from_bytes(header.as_bytes()).ok().map(|header| (header, host.clone()));
+                Ok(host)
+            }
+        }
+    }
 }
 
 /// The host of a request. An authority in the target outdoes the Host header (RFC 9112, 3.2.2); in HTTP/2 the
@@ -69,7 +94,7 @@ fn parse(text: &[u8]) -> Result<Host, BadTarget> {
         None if authority.as_str().len() > authority.host().len() => return Err(BadTarget::BadHost),
         None => None,
     };
-    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let name: Arc<str> = authority.host().trim_end_matches('.').to_ascii_lowercase().into();
     if name.is_empty() {
         return Err(BadTarget::BadHost);
     }
@@ -193,7 +218,7 @@ mod tests {
             ("[::1]:8080", "[::1]", Some(8080)),
         ] {
             let host = host(&head("/", &[given], Version::HTTP_11)).unwrap();
-            assert_eq!((host.name.as_str(), host.port), (name, port));
+            assert_eq!((&*host.name, host.port), (name, port));
         }
     }
 
@@ -210,10 +235,24 @@ mod tests {
     #[test]
     fn the_targets_own_host_outdoes_the_header() {
         let named = |version, header: &[&str]| host(&head("http://target/x", header, version));
-        assert_eq!(named(Version::HTTP_11, &["other"]).unwrap().name, "target");
-        assert_eq!(named(Version::HTTP_2, &["target"]).unwrap().name, "target");
-        assert_eq!(named(Version::HTTP_2, &[]).unwrap().name, "target");
+        assert_eq!(named(Version::HTTP_11, &["other"]).unwrap().name.as_ref(), "target");
+        assert_eq!(named(Version::HTTP_2, &["target"]).unwrap().name.as_ref(), "target");
+        assert_eq!(named(Version::HTTP_2, &[]).unwrap().name.as_ref(), "target");
         assert_eq!(named(Version::HTTP_2, &["other"]).unwrap_err(), BadTarget::TwoHosts);
+    }
+
+    #[test]
+    fn what_a_connection_asked_before_does_not_stand_for_what_it_asks_now() {
+        let last = LastHost::default();
+        let name =
+            |host: &str| last.of(&head("/", &[host], Version::HTTP_11)).map(|host| host.name.to_string());
+        for host in ["a", "a", "b", "a"] {
+            assert_eq!(name(host).unwrap(), host);
+        }
+        assert_eq!(name("a b").unwrap_err(), BadTarget::BadHost);
+        assert_eq!(name("a").unwrap(), "a");
+        assert!(last.of(&head("/", &["a", "b"], Version::HTTP_11)).is_err());
+        assert_eq!(last.of(&head("http://c/", &["a"], Version::HTTP_11)).unwrap().name.as_ref(), "c");
     }
 
     #[test]
