@@ -353,7 +353,9 @@ def test_describe(kubectl: Kubectl) -> None:
     assert re.search(r"Node: +local", words)
     assert re.search(r"Warning +FailedMount .* node +no such folder", words)
     assert "no such folder" in kubectl("events", "--for", "pod/web-1")
-    assert "no such folder" in kubectl("get", "events")
+    events = kubectl("get", "events").splitlines()
+    assert events[0].split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    assert "no such folder" in events[1]
     assert "2 desired" in kubectl("describe", "deployment", "web")
     assert re.search(r"IP: +127\.99\.", kubectl("describe", "service", "web"))
     assert re.search(r"Size: +3", kubectl("describe", "widget", "one"))

@@ -10,13 +10,20 @@ import threading
 
 
 class Proxy:
-    """Passes connections on to `target`. `limit()` says after how many bytes from the store one is cut; None: never."""
+    """Passes connections on to `target`. `limit()` says after how many bytes from the store one is cut; None: never.
 
-    def __init__(self, target: str, *, limit=lambda: None, context: ssl.SSLContext | None = None) -> None:
+    With `stall` nothing more comes instead, and the connection stays open.
+    """
+
+    def __init__(
+        self, target: str, *, limit=lambda: None, stall=False, context: ssl.SSLContext | None = None
+    ) -> None:
         host, _, port = target.partition("://")[2].partition(":")
         self._target = (host, int(port))
         self._limit = limit
         self._context = context
+        self._stall = stall
+        self._closed = threading.Event()
         self.connections = 0
         self.cut = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -25,6 +32,7 @@ class Proxy:
         self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def close(self) -> None:
+        self._closed.set()
         self._listener.close()
 
     def _accept(self) -> None:
@@ -51,6 +59,8 @@ class Proxy:
                 if limit is not None and passed + len(data) > limit:
                     target.sendall(data[: limit - passed])
                     self.cut += 1
+                    if self._stall:
+                        self._closed.wait()
                     break
                 passed += len(data)
                 target.sendall(data)

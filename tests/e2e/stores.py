@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +50,7 @@ class Store:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
                 cwd=folder,
+                start_new_session=True,
             )
         deadline = time.monotonic() + 180
         while not self._answers(ready):
@@ -66,7 +69,9 @@ class Store:
             return False
 
     def close(self) -> None:
-        self.process.kill()
+        """Ends the server and whatever it started: MLflow's has ten processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 

@@ -293,6 +293,18 @@ def test_connections_that_are_cut_at_random_bytes(fetch, given, s3, seed):
         proxy.close()
 
 
+def test_a_connection_on_which_nothing_comes_any_more(fetch, given, s3):
+    proxy = Proxy(s3.url, limit=sometimes(1, 0.5, 4 << 20), stall=True)
+    try:
+        slow = of({"AWS_ENDPOINT_URL": proxy.url, "S3_READ_TIMEOUT": "0.5"}, "Secret a/b")
+        retry = storage.Retry(budget_s=30.0, first_s=0.01, longest_s=0.05)
+        fetched = fetch("s3://models/big/model.bin", slow.over(given), retry=retry)
+        assert (fetched.path / "model.bin").read_bytes() == BIG
+        assert proxy.cut > 0
+    finally:
+        proxy.close()
+
+
 @pytest.fixture
 def authority(tmp_path):
     """A certificate of 127.0.0.1 by an authority that nobody knows."""

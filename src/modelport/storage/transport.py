@@ -15,6 +15,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -24,6 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from modelport.storage.failure import Step, StorageError, transient
+from modelport.storage.source import Context
 from modelport.storage.uri import redact
 
 BLOCK = 256 << 10
@@ -336,6 +338,20 @@ def retry_after(answer: Answer) -> float:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError):
         return 0.0
+
+
+def of(context: Context, **more: Any) -> Transport:
+    """A transport with a fetch's time-outs, and the authorities that its credentials or this machine name."""
+    file = context.credentials.get("CA_BUNDLE")
+    if file is None and (folder := context.credentials.get("CA_BUNDLE_VOLUME_MOUNT_POINT")):
+        mounted = Path(folder) / "cabundle.crt"  # where KServe mounts the platform's bundle
+        file = str(mounted) if mounted.exists() else None
+    settings: dict[str, Any] = {
+        "ca_file": file or trusted_file(),
+        "connect_timeout_s": context.connect_timeout_s,
+        "read_timeout_s": context.read_timeout_s,
+    }
+    return Transport(**{**settings, **more})
 
 
 def trusted_file() -> str | None:

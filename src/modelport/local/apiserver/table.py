@@ -38,9 +38,19 @@ AGE = Column(
 )
 
 
+NAME = Column(
+    name="Name", cell=lambda obj, now: obj["metadata"]["name"], format="name", description=NAME_HELP
+)
+
+
+def all_columns(columns: Sequence[Column]) -> list[Column]:
+    """With the name in front, unless the kind has it elsewhere, and the age behind where it has no columns."""
+    found = list(columns or (AGE,))
+    return found if any(column.name == NAME.name for column in found) else [NAME, *found]
+
+
 def definitions(columns: Sequence[Column]) -> list[Object]:
     """The columns' heads."""
-    name = Column(name="Name", cell="", format="name", description=NAME_HELP)
     return [
         {
             "name": column.name,
@@ -49,14 +59,13 @@ def definitions(columns: Sequence[Column]) -> list[Object]:
             "description": column.description,
             "priority": column.priority,
         }
-        for column in (name, *(columns or (AGE,)))
+        for column in all_columns(columns)
     ]
 
 
 def row(obj: Object, columns: Sequence[Column], include: IncludeObject, now: datetime) -> Object:
     """One object's row."""
-    cells = [obj["metadata"]["name"], *(cell(column, obj, now) for column in columns or (AGE,))]
-    result: Object = {"cells": cells}
+    result: Object = {"cells": [cell(column, obj, now) for column in all_columns(columns)]}
     if include == "Object":
         result["object"] = obj
     elif include == "Metadata":

@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from modelport.storage.failure import StorageError
 from modelport.storage.ranged import reader
 from modelport.storage.source import Context, Found, Listing, RemoteFile
-from modelport.storage.transport import Transport, bad_status, trusted_file
+from modelport.storage.transport import bad_status
+from modelport.storage.transport import of as transport_of
 from modelport.storage.uri import safe_path
 
 VERSION = "2022-11-02"
@@ -55,7 +56,7 @@ class _Client:
     ) -> None:
         self._service, self._account, self._key = service, account, key
         self._signature, self._credential = signature, credential
-        self._transport = Transport(ca_file=trusted_file(), read_timeout_s=context.read_timeout_s)
+        self._transport = transport_of(context)
 
     def below(self, share: str, path: str, name: str) -> list[RemoteFile] | None:
         """Files of a folder; None where there is no such folder."""

@@ -15,7 +15,8 @@ from modelport.kube.part import mapping, objects
 from modelport.storage.failure import StorageError
 from modelport.storage.ranged import reader
 from modelport.storage.source import Context, Found, Listing, RemoteFile
-from modelport.storage.transport import Answer, Transport, bad_status, trusted_file
+from modelport.storage.transport import Answer, bad_status
+from modelport.storage.transport import of as transport_of
 from modelport.storage.uri import safe_path
 
 HUB = "https://huggingface.co"
@@ -30,7 +31,7 @@ def resolve(uri: str, context: Context) -> Found:
     source = given.source("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
     credential = f"the token of {source}" if token else ""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    transport = Transport(ca_file=trusted_file(), read_timeout_s=context.read_timeout_s)
+    transport = transport_of(context)
 
     def told(answer: Answer) -> StorageError | None:
         return words(answer, repository, revision, credential)

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from modelport.storage import archive
 from modelport.storage.failure import Changed, NoRange, StorageError
 from modelport.storage.source import Context, Found, Listing, RemoteFile, Unchanged
-from modelport.storage.transport import Answer, Transport, bad_status, trusted_file
+from modelport.storage.transport import Answer, Transport, bad_status
+from modelport.storage.transport import of as transport_of
 from modelport.storage.uri import last_segment
 
 ZIP = ("application/zip", "application/x-zip-compressed", "application/zip-compressed")
@@ -40,11 +41,7 @@ def resolve(uri: str, context: Context) -> Found:
             "resolve", "the address names no file", "Give the model file's own address", reason="InvalidURI"
         )
     headers, credential = headers_for(uri, context)
-    transport = Transport(
-        ca_file=context.credentials.get("CA_BUNDLE") or trusted_file(),
-        connect_timeout_s=context.connect_timeout_s,
-        read_timeout_s=context.read_timeout_s,
-    )
+    transport = transport_of(context)
     asked = {"If-None-Match": context.known.validator} if context.known and context.known.validator else {}
     answer = transport.open("GET", uri, asked, secret_headers=headers)
     if answer.status == 304:

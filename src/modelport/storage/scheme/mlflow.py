@@ -12,7 +12,8 @@ from modelport.storage.credentials import Credentials
 from modelport.storage.failure import StorageError
 from modelport.storage.ranged import reader
 from modelport.storage.source import Context, Found, Listing, RemoteFile
-from modelport.storage.transport import Transport, bad_status, trusted_file
+from modelport.storage.transport import bad_status
+from modelport.storage.transport import of as transport_of
 from modelport.storage.uri import safe_path
 
 DEPTH = 20
@@ -47,11 +48,7 @@ class _Server:
                 "Set it in the environment, or in a Secret on the ServiceAccount",
                 reason="InvalidURI",
             )
-        self._transport = Transport(
-            ca_file=trusted_file(),
-            verify=not given.flag("MLFLOW_TRACKING_INSECURE_TLS"),
-            read_timeout_s=context.read_timeout_s,
-        )
+        self._transport = transport_of(context, verify=not given.flag("MLFLOW_TRACKING_INSECURE_TLS"))
         self._headers, self._credential = _login(given)
 
     def artifacts(self, name: str) -> str:

@@ -11,7 +11,8 @@ from modelport.storage.failure import StorageError
 from modelport.storage.ranged import reader
 from modelport.storage.scheme.hf import parse
 from modelport.storage.source import Context, Found, Listing, RemoteFile
-from modelport.storage.transport import Transport, bad_status, trusted_file
+from modelport.storage.transport import bad_status
+from modelport.storage.transport import of as transport_of
 from modelport.storage.uri import safe_path
 
 HUB = "https://www.modelscope.cn"
@@ -25,7 +26,7 @@ def resolve(uri: str, context: Context) -> Found:
     token = given.get("MODELSCOPE_API_TOKEN")
     credential = f"the token of {given.source('MODELSCOPE_API_TOKEN')}" if token else ""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    transport = Transport(ca_file=trusted_file(), read_timeout_s=context.read_timeout_s)
+    transport = transport_of(context)
     base = f"{hub}/api/v1/models/{quote(repository)}/repo"
     ask = f"{base}/files?{urlencode({'Revision': revision, 'Recursive': 'true'})}"
     with transport.request("GET", ask, secret_headers=headers) as answer:

@@ -18,7 +18,8 @@ from modelport.storage.ranged import reader
 from modelport.storage.registry import Registry
 from modelport.storage.scheme.s3 import certificates
 from modelport.storage.source import Context, Found, Listing, RemoteFile
-from modelport.storage.transport import Transport, trusted_file
+from modelport.storage.transport import Transport
+from modelport.storage.transport import of as transport_of
 from modelport.storage.uri import safe_path
 
 ROOT = "models/"
@@ -36,11 +37,7 @@ IMAGE_LAYERS = (
 def resolve(uri: str, context: Context) -> Found:
     """Asks for the manifest: one request, two for an image of several platforms."""
     reference = registry.parse(uri.partition("://")[2])
-    transport = Transport(
-        ca_file=trusted_file(),
-        ca_data=certificates(context.credentials),
-        read_timeout_s=context.read_timeout_s,
-    )
+    transport = transport_of(context, ca_data=certificates(context.credentials))
     store = Registry(reference, context.credentials, transport)
     manifest = store.manifest(reference.what)
     if "manifests" in manifest:

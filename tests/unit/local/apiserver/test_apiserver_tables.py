@@ -10,7 +10,7 @@ import pytest
 from modelport.kube import resource as kinds
 from modelport.kube.resource import Resource
 from modelport.local.apiserver.columns import COLUMNS
-from modelport.local.apiserver.table import Column, age, at, cell, duration, row
+from modelport.local.apiserver.table import Column, age, all_columns, at, cell, duration, row
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 CREATED = "2026-01-01T23:59:30Z"
@@ -19,8 +19,10 @@ CREATED = "2026-01-01T23:59:30Z"
 def shown(resource: Resource, wide: bool = False, **obj: Any) -> list[Any]:
     """The cells after the name; Age left out."""
     whole = {"metadata": {"name": "x", "creationTimestamp": CREATED}, "spec": {}} | obj
-    columns = COLUMNS[resource]
-    cells = row(whole, columns, "None", NOW)["cells"][1:]
+    columns = all_columns(COLUMNS[resource])
+    cells = row(whole, columns, "None", NOW)["cells"]
+    if columns[0].name == "Name":
+        columns, cells = columns[1:], cells[1:]
     return [
         text
         for text, column in zip(cells, columns, strict=True)
