@@ -251,12 +251,16 @@ fn quick(bytes: &[u8], start: usize) -> Option<Quick> {
         pos += 1;
         loop {
             let (value, more) = digits8(*bytes.get(pos..)?.first_chunk::<8>()?);
-            mantissa = mantissa.wrapping_mul(*SHIFTS.get(more)?).wrapping_add(value);
-            pos += more;
-            fraction += more;
             if more < 8 {
+                mantissa = mantissa.wrapping_mul(*SHIFTS.get(more)?).wrapping_add(value);
+                pos += more;
+                fraction += more;
                 break;
             }
+            // Constants here: the next step need not wait for this one's count.
+            mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(value);
+            pos += 8;
+            fraction += 8;
         }
         if fraction == 0 {
             return None;
