@@ -7,6 +7,7 @@ mod convert;
 mod executor;
 mod gateway;
 mod load;
+mod memory;
 mod reply;
 mod repository;
 mod server;

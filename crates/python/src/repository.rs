@@ -2,6 +2,7 @@
 //! waits for it, and an order of a sibling process goes on while one of our own waits for that sibling.
 
 use crate::convert;
+use crate::memory;
 use modelport_dataplane::error::{Error, Kind, Result as Served};
 use modelport_dataplane::model::{IndexEntry, Operation, Repository};
 use modelport_dataplane::tensor::Params;
@@ -27,6 +28,7 @@ impl PyRepository {
             let outcome = Python::try_attach(|py| carry_out(py, &callbacks, verb, &name, &parameters))
                 .unwrap_or_else(gone);
             let _ = done.send(outcome);
+            memory::give_back();
         });
         Box::pin(async move {
             begun.map_err(|error| {
