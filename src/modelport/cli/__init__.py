@@ -56,6 +56,8 @@ COMMANDS = (
     "rollout",
     "fetch",
     "storage",
+    "backup",
+    "restore",
     "doctor",
     "gateway",
 )

@@ -19,10 +19,10 @@ from modelport.kube.client import Client
 from modelport.kube.resource import Object
 from modelport.local.apiserver.app import build
 from modelport.local.apiserver.kinds import declared
-from modelport.local.apiserver.ledger import StoreError
 from modelport.local.apiserver.registry import Registry
 from modelport.local.apiserver.serve import serve
 from modelport.local.apiserver.standard import standard
+from modelport.local.apiserver.state_file import StoreError
 from modelport.local.apiserver.store import Store
 from modelport.local.apiserver.tokens import Tokens
 from modelport.local.folder import Folder, Settings

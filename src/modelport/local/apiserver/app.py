@@ -31,10 +31,11 @@ from modelport.local.apiserver.call import Address, Call, parse_address
 from modelport.local.apiserver.definitions import publish_definitions
 from modelport.local.apiserver.dispatch import dispatch, verb_of
 from modelport.local.apiserver.expiry import expire_events
-from modelport.local.apiserver.ledger import StoreError
+from modelport.local.apiserver.keep_copies import keep_copies
 from modelport.local.apiserver.metrics import Metrics
 from modelport.local.apiserver.openapi import OpenApi
 from modelport.local.apiserver.registry import Registry
+from modelport.local.apiserver.state_file import StoreError, WriteError
 from modelport.local.apiserver.store import Store
 from modelport.local.apiserver.tokens import Tokens, User
 
@@ -77,6 +78,8 @@ class App:
             return answer.status(error)
         except ClientDisconnect:
             return Response(status_code=499)
+        except WriteError as error:  # the store has logged it
+            return answer.status(ApiError(507, "InsufficientStorage", str(error)))
         except StoreError as error:
             log.error("%s", error)
             return answer.status(ApiError(500, "InternalError", f"Internal error occurred: {error}"))
@@ -179,6 +182,7 @@ def build(
             tasks = [
                 asyncio.create_task(namespaces.empty_those_going(api)),
                 asyncio.create_task(expire_events(api)),
+                asyncio.create_task(keep_copies(store)),
             ]
             try:
                 yield

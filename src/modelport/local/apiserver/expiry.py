@@ -12,9 +12,10 @@ from modelport.kube.meta import parse_time
 from modelport.kube.resource import EVENT, Object
 from modelport.local.apiserver.api import Api, decode
 from modelport.local.apiserver.delete import delete
-from modelport.local.apiserver.ledger import Row, StoreError
+from modelport.local.apiserver.ledger import Row
 from modelport.local.apiserver.options import DeleteOptions
 from modelport.local.apiserver.part import part
+from modelport.local.apiserver.state_file import StoreError
 
 log = logging.getLogger(__name__)
 

@@ -2,12 +2,11 @@
 
 A row is an object as it became, or as it last was where it was deleted, with the number of the row before it.
 `current` names the newest row of each object that exists. Compaction removes rows that were superseded long ago,
-never a newest one. The only file that imports sqlite3. Everything here blocks; `store` has the threads.
+never a newest one. `state_file` opens it. Everything here blocks; `store` has the threads.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -17,32 +16,8 @@ from typing import NamedTuple
 import msgspec
 
 from modelport.kube.resource import Object
+from modelport.local.apiserver.state_file import StoreError, WriteError, connect, damaged, lock, open_file
 
-FORMAT = 1
-"""Version of the tables. A file with a higher one is refused."""
-APPLICATION_ID = 0x4D50_4F52
-"""Says in the file's header that it is ours."""
-JOURNAL_LIMIT_BYTES = 16 << 20
-"""What the write-ahead log is cut back to after a burst."""
-TABLES = """
-CREATE TABLE log (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
-  previous INTEGER NOT NULL,
-  at_ms INTEGER NOT NULL,
-  deleted INTEGER NOT NULL,
-  resource TEXT NOT NULL,
-  namespace TEXT NOT NULL,
-  name TEXT NOT NULL,
-  value BLOB NOT NULL
-);
-CREATE INDEX log_by_resource ON log (resource, id);
-CREATE TABLE current (
-  resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, id INTEGER NOT NULL,
-  PRIMARY KEY (resource, namespace, name)
-) WITHOUT ROWID;
-CREATE TABLE number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO number VALUES ('compacted', 0);
-"""
 ROWS_NOW = """
 SELECT log.id, previous, deleted, log.resource, log.namespace, log.name, value
 FROM current JOIN log ON log.id = current.id
@@ -59,10 +34,6 @@ ORDER BY namespace, name LIMIT :limit
 LAST = chr(0x10FFFF)
 """Sorts behind every namespace."""
 _encode = msgspec.json.encode
-
-
-class StoreError(Exception):
-    """The file cannot be opened, read or written. The message says where, why and what to do."""
 
 
 class Refused(Exception):
@@ -140,46 +111,14 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
-            self._connection = self._open()
+            self._connection = open_file(path)
             self.version: int = self._number("SELECT seq FROM sqlite_sequence WHERE name = 'log'")
             self.compacted: int = self._number("SELECT value FROM number WHERE name = 'compacted'")
         except BaseException:
             os.close(self._lock)
             raise
-
-    def _open(self) -> sqlite3.Connection:
-        path = self.path
-        # Only its owner may read it: Secrets lie in it.
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as error:
-            raise StoreError(
-                f"{path}: cannot be opened: {error.strerror}. Check that it may be read and written."
-            ) from error
-        new = path.stat().st_size == 0
-        connection = connect(path)
-        try:
-            if not new:
-                _check(connection, path)
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
-            # macOS: fsync alone does not reach the disk.
-            connection.execute("PRAGMA fullfsync = ON")
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                connection.executescript(
-                    f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; "
-                    f"PRAGMA user_version = {FORMAT}; COMMIT;"
-                )
-        except sqlite3.Error as error:
-            connection.close()
-            raise _damaged(path, error) from error
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def close(self) -> None:
         """Lets go of the file. SQLite moves what is in the write-ahead log into it."""
@@ -208,7 +147,7 @@ class Ledger:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise StoreError(
+            raise WriteError(
                 f"{self.path}: cannot be written: {error}. Nothing was changed. Free space on that disk, or "
                 "check that it may be written, then try again."
             ) from error
@@ -306,7 +245,7 @@ class Reader:
                 "SELECT value FROM number WHERE name = 'compacted'"
             ).fetchone()
         except sqlite3.Error as error:
-            raise _damaged(self._path, error) from error
+            raise damaged(self._path, error) from error
         return (version[0] if version else 0), compacted[0]
 
     def end(self) -> None:
@@ -324,7 +263,7 @@ class Reader:
                 key,
             ).fetchone()
         except sqlite3.Error as error:
-            raise _damaged(self._path, error) from error
+            raise damaged(self._path, error) from error
         return Row._make(found) if found else None
 
     def rows(
@@ -342,7 +281,7 @@ class Reader:
         try:
             return [Row._make(found) for found in self._connection.execute(query, values)]
         except sqlite3.Error as error:
-            raise _damaged(self._path, error) from error
+            raise damaged(self._path, error) from error
 
     def count(
         self, resource: str, namespace: str | None, after: tuple[str, str], at: int | None = None
@@ -369,76 +308,3 @@ class Reader:
     def resources(self) -> Iterator[str]:
         """Resources of which there are objects."""
         return (row[0] for row in self._connection.execute("SELECT DISTINCT resource FROM current"))
-
-
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection in autocommit mode; whoever uses it takes care that one thread at a time does."""
-    address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
-    try:
-        connection = sqlite3.connect(
-            address, uri=True, isolation_level=None, check_same_thread=False, timeout=30
-        )
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"{path}: cannot be opened: {error}. Check that it may be read and written."
-        ) from error
-    try:
-        connection.execute("PRAGMA cache_size = -4000")
-    except sqlite3.Error as error:
-        connection.close()
-        raise _damaged(path, error) from error
-    return connection
-
-
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises StoreError unless the file is ours, of a version that we know, and whole."""
-    try:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables == 0 and version == 0:
-            return  # a crash came before the first transaction
-        if application != APPLICATION_ID:
-            raise StoreError(
-                f"{path}: is not the state of a modelport platform (application id {application:#x}). "
-                "Choose another folder with --dir, or move the file away."
-            )
-        if version > FORMAT:
-            raise StoreError(
-                f"{path}: was written by a newer modelport (format {version}; this one knows {FORMAT}). "
-                "Use that version, or another folder with --dir."
-            )
-        problems = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
-        if problems != ["ok"]:
-            raise _damaged(path, "; ".join(problems).replace("\n", " "))
-        lost = connection.execute(
-            "SELECT count(*) FROM current LEFT JOIN log ON log.id = current.id WHERE log.id IS NULL"
-        ).fetchone()[0]
-        if lost:
-            raise _damaged(path, f"{lost} objects have no row in the log")
-    except sqlite3.Error as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: object) -> StoreError:
-    return StoreError(
-        f"{path}: is damaged: {error}. Restore a copy of it (with its -wal file), or move it away to start "
-        "with an empty platform."
-    )
-
-
-def _lock(path: Path) -> int:
-    """One server a file: two would each have a resourceVersion of their own."""
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.read(lock, 20).decode(errors="replace")
-        os.close(lock)
-        raise StoreError(
-            f"{path}: is in use by another API server (process {owner or 'unknown'}). End that one first, or "
-            "choose another folder with --dir."
-        ) from error
-    os.truncate(lock, 0)
-    os.write(lock, str(os.getpid()).encode())
-    return lock

@@ -17,9 +17,10 @@ from modelport.local.apiserver.call import Call
 from modelport.local.apiserver.create import create
 from modelport.local.apiserver.delete import delete, finished, remove
 from modelport.local.apiserver.fanout import CutOff, Ended
-from modelport.local.apiserver.ledger import Change, Changed, Missing, Occupied, StoreError
+from modelport.local.apiserver.ledger import Change, Changed, Missing, Occupied
 from modelport.local.apiserver.options import DeleteOptions, WriteOptions
 from modelport.local.apiserver.part import texts
+from modelport.local.apiserver.state_file import StoreError
 
 log = logging.getLogger(__name__)
 

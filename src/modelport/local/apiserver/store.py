@@ -25,8 +25,8 @@ from modelport.local.apiserver.ledger import (
     Reader,
     Refused,
     Row,
-    StoreError,
 )
+from modelport.local.apiserver.state_file import StoreError, WriteError
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,11 @@ class Store:
         """Set when the server stops: whatever goes on for long ends by itself."""
         self.version = self._ledger.version
         """The newest version that watchers have been told."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._ledger.path
 
     @property
     def watchers(self) -> int:
@@ -201,7 +206,7 @@ class Store:
                 [change for change, _ in group], self._clock_ms()
             )
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
-            failed = error if isinstance(error, StoreError) else StoreError(f"{self._ledger.path}: {error}")
+            failed = error if isinstance(error, StoreError) else WriteError(f"{self._ledger.path}: {error}")
             log.error("%s", failed)
             self._loop.call_soon_threadsafe(_fail, group, failed)
             return

@@ -29,6 +29,11 @@ class Process:
         """What there was at the last check."""
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         script = Path(apiserver_process.__file__)
         with (self.folder / "server.log").open("ab") as output:

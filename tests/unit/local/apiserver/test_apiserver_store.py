@@ -23,8 +23,8 @@ from modelport.local.apiserver.ledger import (
     Missing,
     Occupied,
     Row,
-    StoreError,
 )
+from modelport.local.apiserver.state_file import StoreError
 from modelport.local.apiserver.store import Future, Store
 
 PODS = "pods"
@@ -365,11 +365,11 @@ def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "state.db")
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(StoreError, match=r"written by a newer modelport \(format 7; this one knows 1\)"):
+    with pytest.raises(StoreError, match=r"written by a newer modelport \(format 7; this one knows 2\)"):
         Store(tmp_path / "state.db")
     # The refusal lets go of the lock.
     connection = sqlite3.connect(tmp_path / "state.db")
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute("PRAGMA user_version = 2")
     connection.close()
     asyncio.run(_make(tmp_path, "b"))
 
@@ -398,7 +398,10 @@ def test_a_damaged_file_is_refused_with_words(damage: str, tmp_path: Path) -> No
         connection.execute("DELETE FROM log")
         connection.commit()
         connection.close()
-    with pytest.raises(StoreError, match=r"state.db: is damaged: .* Restore a copy of it"):
+    with pytest.raises(
+        StoreError,
+        match=r"state.db: is damaged: .* then restore a backup of yours: modelport restore --force FILE",
+    ):
         Store(path)
 
 
