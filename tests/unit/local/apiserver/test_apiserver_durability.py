@@ -21,61 +21,10 @@ import httpx
 import msgspec
 from apiserver_api import wait_until
 from apiserver_running import Process, running
+from apiserver_writer import CONFIG_MAPS, DEPLOYMENTS, Writer, seen
 
 ROUNDS = int(os.environ.get("MODELPORT_KILL_ROUNDS", "20"))
 WRITERS = 4
-NAMES = 6
-"""Names of each writer: they meet in the log, not in an object."""
-PATH = "/api/v1/namespaces/default/configmaps"
-GONE = None
-
-
-class Writer:
-    """Writes to objects that nobody else writes to, and remembers what was acknowledged."""
-
-    def __init__(self, index: int) -> None:
-        self.random = random.Random(index)
-        self.names = [f"w{index}-{number}" for number in range(NAMES)]
-        self.known: dict[str, Any] = dict.fromkeys(self.names, GONE)
-        """Name to the data that was acknowledged last; GONE for none."""
-        self.asked: tuple[str, Any] | None = None
-        """What is on its way: afterwards it may have happened or not."""
-        self.acknowledged = 0
-        self.version = 0
-
-    def write(self, http: httpx.Client) -> None:
-        """One write. Transport errors are the caller's."""
-        name = self.random.choice(self.names)
-        data = {"n": str(self.random.randrange(10**9)), "text": "x" * self.random.randrange(3000)}
-        before = self.known[name]
-        if before is GONE:
-            self.asked = (name, data)
-            answer = http.post(PATH, json={"metadata": {"name": name}, "data": data})
-            after: Any = data
-        elif self.random.random() < 0.3:
-            self.asked = (name, GONE)
-            answer = http.delete(f"{PATH}/{name}")
-            after = GONE
-        else:
-            self.asked = (name, before | data)
-            media = {"Content-Type": "application/merge-patch+json"}
-            answer = http.patch(f"{PATH}/{name}", content=msgspec.json.encode({"data": data}), headers=media)
-            after = before | data
-        assert answer.status_code in (200, 201), answer.text
-        self.known[name] = after
-        self.asked = None
-        self.acknowledged += 1
-        version = answer.json()["metadata"].get("resourceVersion")
-        self.version = max(self.version, int(version or 0))
-
-    def check(self, found: dict[str, Any]) -> None:
-        """What is there is what was acknowledged, or what was asked for when the server died."""
-        for name in self.names:
-            present = found.get(name, GONE)
-            allowed = [self.known[name]] + ([self.asked[1]] if self.asked and self.asked[0] == name else [])
-            assert present in allowed, f"{name}: acknowledged {allowed}, found {present}"
-            self.known[name] = present
-        self.asked = None
 
 
 def test_what_was_acknowledged_survives_kill_9_at_any_moment(tmp_path: Path) -> None:
@@ -117,40 +66,53 @@ def test_what_was_acknowledged_survives_kill_9_at_any_moment(tmp_path: Path) -> 
     _check(server, writers, newest)
     server.kill()
     assert sum(writer.acknowledged for writer in writers) > ROUNDS
+    verbs = set[str]().union(*(writer.verbs for writer in writers))
+    assert {"create", "apply", "replace", "merge", "json", "strategic", "scale", "status"} <= verbs
+    assert {"delete", "delete_slowly", "let_go", "delete_collection"} <= verbs
+    print(f"{ROUNDS} deaths, {sum(writer.acknowledged for writer in writers)} acknowledged calls")
 
 
 def _check(server: Process, writers: list[Writer], newest: int) -> int:
     """What is there is right, and can be watched from `newest`, the version at the last check, on. The version now."""
+    now = 0
     with server.client() as http:
-        listing = http.get(PATH).json()
-        found = {item["metadata"]["name"]: item.get("data") for item in listing["items"]}
+        everything: dict[str, Any] = {}
+        for path in (CONFIG_MAPS, DEPLOYMENTS):
+            listing = http.get(path).json()
+            found = {item["metadata"]["name"]: seen(item) for item in listing["items"]}
+            everything |= found
+            now = int(listing["metadata"]["resourceVersion"])
+            assert now >= max(newest, *(writer.version for writer in writers)), "versions never go back"
+            if newest:
+                _watch(http, path, newest, server.listed.get(path, {}), found)
+            server.listed[path] = found
         for writer in writers:
-            writer.check(found)
-        now = int(listing["metadata"]["resourceVersion"])
-        assert now >= max(newest, *(writer.version for writer in writers)), "versions never go back"
-        if newest:
-            params = {"watch": "1", "resourceVersion": str(newest), "timeoutSeconds": "10"}
-            then = dict(server.listed)
-            with http.stream("GET", PATH, params=params) as answer:
-                lines = answer.iter_lines()
-                while then != found and (line := next(lines, "")):
-                    event = msgspec.json.decode(line)
-                    item = event["object"]
-                    then[item["metadata"]["name"]] = item.get("data")
-                    if event["type"] == "DELETED":
-                        del then[item["metadata"]["name"]]
-            assert then == found, "a watch from before the death goes on without a gap"
-        server.listed = found
-        return now
+            writer.check(everything)
+    return now
+
+
+def _watch(http: httpx.Client, path: str, since: int, before: dict[str, Any], found: dict[str, Any]) -> None:
+    params = {"watch": "1", "resourceVersion": str(since), "timeoutSeconds": "10"}
+    then = dict(before)
+    with http.stream("GET", path, params=params) as answer:
+        lines = answer.iter_lines()
+        while then != found and (line := next(lines, "")):
+            event = msgspec.json.decode(line)
+            item = event["object"]
+            assert event["type"] != "ERROR", item
+            then[item["metadata"]["name"]] = seen(item)
+            if event["type"] == "DELETED":
+                del then[item["metadata"]["name"]]
+    assert then == found, "a watch from before the death goes on without a gap"
 
 
 def test_it_stops_in_good_order_when_told_to(tmp_path: Path) -> None:
     server = Process(tmp_path)
     server.start()
     with server.client() as http:
-        assert http.post(PATH, json={"metadata": {"name": "a"}}).status_code == 201
+        assert http.post(CONFIG_MAPS, json={"metadata": {"name": "a"}}).status_code == 201
         params = {"watch": "1", "resourceVersion": "0", "timeoutSeconds": "30"}
-        with http.stream("GET", PATH, params=params) as answer:
+        with http.stream("GET", CONFIG_MAPS, params=params) as answer:
             lines = answer.iter_lines()
             assert '"ADDED"' in next(lines)
             with ThreadPoolExecutor() as pool:
