@@ -78,9 +78,9 @@ def wanted(service: Object, pods: Iterable[Object]) -> list[Object]:
         return []
     selector = from_labels(part(service, "spec")["selector"])
     groups: dict[tuple[str, tuple[Port, ...]], list[Object]] = {}
-    for pod in sorted(pods, key=key_of):
+    for pod in sorted((pod for pod in pods if selector.matches(labels_of(pod))), key=key_of):
         address = part(pod, "status").get("podIP")
-        if not address or is_over(pod) or not selector.matches(labels_of(pod)):
+        if not address or is_over(pod):
             continue
         family = "IPv6" if ":" in address else "IPv4"
         groups.setdefault((family, _ports(service, pod)), []).append(_endpoint(service, pod, address))
