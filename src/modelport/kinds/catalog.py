@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelport.kinds import inferenceservice, servingruntime
+from modelport.kinds import clusterstoragecontainer, inferenceservice, servingruntime
 from modelport.kinds.kind import Kind
 
-KINDS: tuple[Kind, ...] = (inferenceservice.KIND, *servingruntime.KINDS)
+KINDS: tuple[Kind, ...] = (inferenceservice.KIND, *servingruntime.KINDS, clusterstoragecontainer.KIND)
 """Our kinds, the most used first."""

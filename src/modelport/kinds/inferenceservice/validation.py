@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import msgspec
 
+from modelport.kinds import clusterstoragecontainer
 from modelport.kinds import config as configuration
+from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, StorageContainer, supports
 from modelport.kinds.inferenceservice import replicas, uris
 from modelport.kinds.inferenceservice.defaulting import FRAMEWORKS, MODE
 from modelport.kinds.inferenceservice.spec import Component, InferenceService, Predictor
@@ -16,18 +18,11 @@ from modelport.kinds.kind import Related
 from modelport.kinds.problem import Problem
 from modelport.kinds.servingruntime import python_path
 from modelport.kube.part import objects
-from modelport.kube.resource import CONFIG_MAP, Object, Resource
+from modelport.kube.resource import CONFIG_MAP, Object
 
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 AUTOSCALERS = ("hpa", "keda", "external", "none")
 AUTOSCALER = "serving.kserve.io/autoscalerClass"
-STORAGE_CONTAINER = Resource(
-    group="serving.kserve.io",
-    version="v1alpha1",
-    kind="ClusterStorageContainer",
-    plural="clusterstoragecontainers",
-    namespaced=False,
-)
 
 
 def validate(obj: Object, old: Object | None, related: Related) -> list[Problem]:
@@ -173,23 +168,15 @@ def _implementations(service: InferenceService) -> list[Problem]:
 
 def _schemes(related: Related) -> Callable[[str], bool]:
     """Whether a ClusterStorageContainer knows a URI."""
-    found: list[Object] = []
-    for item in related.list(STORAGE_CONTAINER):
-        if not item.get("disabled"):
-            found += objects(item.get("spec", {}).get("supportedUriFormats"))
-
-    def known(uri: str) -> bool:
-        for one in found:
-            try:
-                if (prefix := one.get("prefix")) and uri.startswith(prefix):
-                    return True
-                if (pattern := one.get("regex")) and re.match(pattern, uri):
-                    return True
-            except re.error:
-                continue
-        return False
-
-    return known
+    found: list[StorageContainer] = []
+    for item in related.list(CLUSTER_STORAGE_CONTAINER):
+        try:
+            one = clusterstoragecontainer.decode(item)
+        except msgspec.ValidationError:
+            continue  # its own validation says so
+        if not one.disabled:
+            found.append(one)
+    return lambda uri: any(supports(one.spec, uri) for one in found)
 
 
 def _workers(service: InferenceService) -> list[Problem]:
