@@ -163,7 +163,7 @@ class Supervisor:
             program.failures += 1
             program.due_at = time.monotonic() + min(0.2 * 2**program.failures, LONGEST_BACK_OFF_S)
             return
-        write(self._folder.run / f"{program.role}.json", msgspec.json.encode(found))
+        _note(self._folder.run / f"{program.role}.json", found)
         program.started_at = time.monotonic()
         self._watch(program, found)
 
@@ -273,6 +273,21 @@ def reap(folder: Folder) -> None:
             os.waitpid(pid, 0)
 
 
+def _note(path: Path, found: Process) -> None:
+    """Writes down which process it is. On a full disk in the old file's place, which needs no new block."""
+    content = msgspec.json.encode(found)
+    try:
+        write(path, content)
+    except OSError as error:
+        try:
+            with path.open("r+b", buffering=0) as file:
+                length = len(file.read(256))
+                file.seek(0)
+                file.write(content.ljust(length))
+        except OSError:
+            _say(f"{path} cannot be written: {error}; modelport down will not find pid {found.pid}")
+
+
 def _start_of_zombie(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
@@ -312,8 +327,9 @@ def _take_over(path: Path) -> list[socket.socket]:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a full disk must not end it
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        sys.stderr.flush()
 
 
 def main() -> int:
