@@ -29,6 +29,8 @@ from modelport.storage import Mirror
 
 log = logging.getLogger(__name__)
 NAME = "local"
+AWAY_S = 1.0
+"""Between tries to reach the API server."""
 
 
 class Node:
@@ -108,7 +110,14 @@ class Node:
                 asyncio.get_running_loop().call_later(1.0, self._begin, uid, found)
 
     async def finder(self, pod: Object) -> Callable[[Resource, str], Object | None]:
-        """Looks up the Secrets, ConfigMaps and the ServiceAccount that a pod names."""
+        """Looks up the Secrets, ConfigMaps and the ServiceAccount that a pod names; waits while nobody answers."""
+        while True:
+            try:
+                return await self._find(pod)
+            except Unreachable:  # the control program is being restarted: the pod's life goes on after it
+                await asyncio.sleep(AWAY_S)
+
+    async def _find(self, pod: Object) -> Callable[[Resource, str], Object | None]:
         namespace = pod["metadata"]["namespace"]
         wanted = _named(pod)
         found: dict[tuple[str, str], Object | None] = {}

@@ -11,6 +11,44 @@ from modelport.local.node import probe
 EAGER_S, EAGER_FOR_S = 0.02, 10.0
 """Before the first success a probe is made so often for so long, so that readiness is noticed at once."""
 SLOW_S = 0.25
+UNREADY_S = 1.0
+"""So often at least one is asked that was ready and is no longer."""
+
+
+class Tally:
+    """Answers counted against a probe's thresholds: what they say now. Pure."""
+
+    def __init__(self, given: Object, *, holds: bool) -> None:
+        """`holds`: what is believed before the first answer."""
+        self.holds = holds
+        self._successes = int(given.get("successThreshold") or 1)
+        self._failures = int(given.get("failureThreshold") or 3)
+        self._good = self._bad = 0
+
+    def count(self, *, good: bool) -> bool:
+        """Counts an answer; whether what is believed has changed by it."""
+        self._good, self._bad = (self._good + 1, 0) if good else (0, self._bad + 1)
+        now = self._bad < self._failures if self.holds else self._good >= self._successes
+        changed, self.holds = now != self.holds, now
+        return changed
+
+
+def pause_s(given: Object, *, ever: bool, holds: bool, spent_s: float) -> float:
+    """How long to wait before the next try. `ever`: whether it has succeeded once; `spent_s`: since the first try.
+
+    Kubernetes asks once a period; here a server that starts is asked eagerly, for its start takes milliseconds.
+    """
+    period_s = float(given.get("periodSeconds") or 10)
+    if holds:
+        return period_s
+    if ever:
+        return min(period_s, UNREADY_S)
+    return EAGER_S if spent_s < EAGER_FOR_S else min(period_s, SLOW_S)
+
+
+def start_limit_s(given: Object) -> float:
+    """How long a startup probe may fail: its period times its failures, however often it is made here."""
+    return float(given.get("periodSeconds") or 10) * int(given.get("failureThreshold") or 3)
 
 
 class Prober:
@@ -31,7 +69,7 @@ class Prober:
         self._is_ready = is_ready
         self._is_started = is_started
         self.failure = ""
-        """What a liveness or startup probe said last."""
+        """Which probe failed, and what it said last."""
 
     async def run(self) -> None:
         """Probes until the container must be restarted; cancelled when it ends."""
@@ -55,17 +93,15 @@ class Prober:
     async def _start_up(self, given: Object) -> bool:
         await asyncio.sleep(float(given.get("initialDelaySeconds") or 0))
         began = asyncio.get_running_loop().time()
-        period_s = float(given.get("periodSeconds") or 10)
-        allowed_s = period_s * int(given.get("failureThreshold") or 3)
         while True:
             failure = await self._ask(given)
             if failure is None:
                 return True
-            self.failure = f"startup: {failure}"
             spent_s = asyncio.get_running_loop().time() - began
-            if spent_s > allowed_s:
+            if spent_s > start_limit_s(given):
+                self.failure = f"startup probe: {failure}"
                 return False
-            await asyncio.sleep(EAGER_S if spent_s < EAGER_FOR_S else min(period_s, SLOW_S))
+            await asyncio.sleep(pause_s(given, ever=False, holds=False, spent_s=spent_s))
 
     async def _readiness(self, given: Object | None) -> None:
         if given is None:
@@ -74,32 +110,23 @@ class Prober:
             return
         await asyncio.sleep(float(given.get("initialDelaySeconds") or 0))
         began = asyncio.get_running_loop().time()
-        period_s = float(given.get("periodSeconds") or 10)
-        good = bad = 0
-        ready = ever = False
+        tally = Tally(given, holds=False)
+        ever = False
         while True:
             failure = await self._ask(given)
-            good, bad = (good + 1, 0) if failure is None else (0, bad + 1)
-            if not ready and good >= int(given.get("successThreshold") or 1):
-                ready = ever = True
-                self._is_ready(True)
-            elif ready and bad >= int(given.get("failureThreshold") or 3):
-                ready = False
-                self._is_ready(False)
-            if ever:
-                await asyncio.sleep(period_s if ready else min(period_s, 1.0))
-            else:
-                spent_s = asyncio.get_running_loop().time() - began
-                await asyncio.sleep(EAGER_S if spent_s < EAGER_FOR_S else min(period_s, SLOW_S))
+            if tally.count(good=failure is None):
+                ever = True
+                self._is_ready(tally.holds)
+            spent_s = asyncio.get_running_loop().time() - began
+            await asyncio.sleep(pause_s(given, ever=ever, holds=tally.holds, spent_s=spent_s))
 
     async def _liveness(self, given: Object) -> None:
         await asyncio.sleep(float(given.get("initialDelaySeconds") or 0))
-        bad = 0
+        tally = Tally(given, holds=True)
         while True:
             failure = await self._ask(given)
-            bad = 0 if failure is None else bad + 1
-            if failure is not None:
-                self.failure = failure
-            if bad >= int(given.get("failureThreshold") or 3):
+            tally.count(good=failure is None)
+            if not tally.holds:
+                self.failure = f"liveness probe: {failure}"
                 return
             await asyncio.sleep(float(given.get("periodSeconds") or 10))

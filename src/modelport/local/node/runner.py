@@ -1,0 +1,246 @@
+"""The runs of a pod's containers: started, watched to their end, and started again as the restart policy says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelport.kube.meta import timestamp
+from modelport.kube.resource import Object
+from modelport.local.node import image, initializer
+from modelport.local.node.container import Ended, back_off_s, reason_of, restarts_again
+from modelport.local.node.ending import end_of, exit_of, kill_group, terminate
+from modelport.local.node.forks import ForkFailed
+from modelport.local.node.launch import Launch, NotPossible, plan
+from modelport.local.node.memory import watch as watch_memory
+from modelport.local.node.prober import Prober
+from modelport.local.node.record import Record
+from modelport.local.node.stopping import termination_grace_s
+from modelport.local.node.variables import Missing, environment
+from modelport.local.process import Process
+
+if TYPE_CHECKING:
+    from modelport.local.node.agent import Node
+
+AGAIN_S = 1.0
+"""Between tries to start what something is missing for."""
+
+
+class Runner:
+    """Runs the containers of one pod."""
+
+    def __init__(self, node: Node, record: Record) -> None:
+        self._node = node
+        self._record = record
+        self.places: dict[str, Path] = {}
+        """The pod's volumes, by name."""
+        self.environments: dict[str, dict[str, str]] = {}
+        """What the running containers find, for probes and hooks that are commands."""
+
+    # Containers that initialize
+
+    async def initialize(self, container: Object) -> bool:
+        """Runs an init container to its good end; False where it has failed for good."""
+        state = self._record.state(container["name"])
+        if state.done and state.ended is not None:
+            return state.ended.code == 0
+        policy = self._record.pod["spec"].get("restartPolicy", "Always")
+        while True:
+            began = datetime.now(UTC)
+            if image.is_initializer(container):
+                code, message, transient = await initializer.run(self._node, self._record, container)
+            else:
+                code, message = await self._once(container)
+                transient = True
+            if code == 0:
+                return True
+            ran_s = (datetime.now(UTC) - began).total_seconds()
+            if not restarts_again(policy, code, init=True):
+                state.done = True
+                self._record.change()
+                return False
+            state.done = False
+            pause_s = max(back_off_s(state, ran_s), 0.5 if transient else 5.0)
+            state.waiting, state.message = "CrashLoopBackOff", message
+            state.restarts += 1
+            state.run += 1
+            self._record.change()
+            await asyncio.sleep(pause_s)
+
+    async def _once(self, container: Object) -> tuple[int, str]:
+        """One run of a container, to its end: its exit code and last words."""
+        state = self._record.state(container["name"])
+        if not state.running and not await self._start(container):
+            return 1, state.message
+        await self._until_end(container)
+        assert state.ended is not None  # noqa: S101
+        state.done = state.ended.code == 0
+        state.ready = state.done
+        self._record.change()
+        return state.ended.code, state.ended.message
+
+    # Containers that serve
+
+    async def keep(self, container: Object) -> None:
+        """A container's runs, one after the other."""
+        name = container["name"]
+        state = self._record.state(name)
+        policy = self._record.pod["spec"].get("restartPolicy", "Always")
+        while not state.done:
+            if not state.running and not await self._start(container):
+                await asyncio.sleep(AGAIN_S)
+                continue
+            began = asyncio.get_running_loop().time()
+            await self._until_end(container)
+            ended = state.ended
+            assert ended is not None  # noqa: S101
+            if not restarts_again(policy, ended.code, init=False):
+                state.done = True
+                self._record.change()
+                return
+            pause_s = back_off_s(state, asyncio.get_running_loop().time() - began)
+            state.restarts += 1
+            state.run += 1
+            words = f"back-off {pause_s:g} s restarting failed container={name} pod={self._record.name}"
+            state.waiting = "CrashLoopBackOff" if pause_s else "ContainerCreating"
+            state.message = f"{ended.message or words}" if pause_s else ""
+            self._record.change()
+            await asyncio.sleep(pause_s)
+
+    # One run
+
+    async def _start(self, container: Object) -> bool:
+        """Starts a process; False, with the reason in the state, where that is not possible now."""
+        name = container["name"]
+        record, node = self._record, self._node
+        problem = image.problem(container)
+        if problem is not None:
+            record.wait_for(name, "ErrImageNotKnown", problem)
+            return False
+        try:
+            launch = plan(
+                record.pod,
+                container,
+                environment(record.pod, container, await node.finder(record.pod)),
+                self.places,
+                {target: Path(path) for target, path in record.kept.fetched.items()},
+                record.folder / name,
+                record.kept.ip,
+                node.settings,
+            )
+            launch = await node.furnish(record.pod, container, launch, record.kept.ip)
+        except Missing as error:
+            record.wait_for(name, "CreateContainerConfigError", str(error))
+            return False
+        except NotPossible as error:
+            record.wait_for(name, error.reason, str(error))
+            return False
+        self.environments[name] = launch.start.environment
+        return await self._launch(container, launch)
+
+    async def _launch(self, container: Object, launch: Launch) -> bool:
+        name = container["name"]
+        state = self._record.state(name)
+        launch.termination_log.parent.mkdir(parents=True, exist_ok=True)
+        launch.termination_log.unlink(missing_ok=True)
+        try:
+            started = await self._node.forks.start(launch.python, launch.start, self._record.log_file(name))
+        except ForkFailed as error:
+            state.ended = Ended(
+                code=128,
+                reason="StartError",
+                message=str(error),
+                finished_at=timestamp(datetime.now(UTC)),
+            )
+            self._record.wait_for(name, "RunContainerError", str(error))
+            return False
+        state.pid, state.start = started.pid, started.start
+        state.started_at = timestamp(datetime.now(UTC))
+        state.waiting, state.message = "", ""
+        state.ready = False
+        state.started = "startupProbe" not in container
+        self._record.change()
+        return True
+
+    async def _until_end(self, container: Object) -> None:
+        """Watches a running process: probes, memory, and its end."""
+        name = container["name"]
+        state = self._record.state(name)
+        process = Process(state.pid, state.start)
+        prober = Prober(
+            container,
+            self._record.kept.ip,
+            self.environments.get(name, {}),
+            is_ready=lambda ready: self._set_ready(name, ready),
+            is_started=lambda: self._set_started(name),
+        )
+        ended = asyncio.create_task(end_of(process))
+        probing = asyncio.create_task(prober.run())
+        memory = asyncio.create_task(watch_memory(container, process))
+        out_of_memory = unhealthy = False
+        try:
+            while not ended.done():
+                await asyncio.wait({ended, probing, memory}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    break
+                if memory.done() and memory.result():
+                    out_of_memory = True
+                    kill_group(process, signal.SIGKILL)
+                elif probing.done():
+                    unhealthy = True
+                    grace_s = termination_grace_s(self._record.pod)
+                    await terminate(process, grace_s, leader_only=image.is_own(container))
+                await asyncio.wait({ended})
+        finally:
+            for task in (ended, probing, memory):
+                task.cancel()
+        how = await exit_of(self._node.folder.exits, process)
+        code, reason = reason_of(how, killed_for_memory=out_of_memory)
+        state.pid = state.start = 0
+        state.ready = state.started = False
+        state.ended = Ended(
+            code=code,
+            signal=how.signal if how else None,
+            reason=reason,
+            message=self._last_words(container, code, prober.failure if unhealthy else "", out_of_memory),
+            started_at=state.started_at,
+            finished_at=timestamp(datetime.now(UTC)),
+        )
+        self._record.change()
+
+    def _set_ready(self, name: str, ready: bool) -> None:
+        state = self._record.state(name)
+        if state.ready != ready:
+            state.ready = ready
+            if ready:
+                state.failures = 0 if state.restarts == 0 else state.failures
+            self._record.change()
+
+    def _set_started(self, name: str) -> None:
+        self._record.state(name).started = True
+        self._record.dirty.set()
+
+    def _last_words(self, container: Object, code: int, unhealthy: str, out_of_memory: bool) -> str:
+        """What the container left for whoever asks why it ended."""
+        name = container["name"]
+        if out_of_memory:
+            limit = container.get("resources", {}).get("limits", {}).get("memory")
+            return (
+                f"container {name} used more than its memory limit of {limit}. Raise resources.limits.memory."
+            )
+        if unhealthy:
+            return f"container {name} failed its {unhealthy}"
+        with contextlib.suppress(OSError):
+            said = (self._record.folder / name / "termination-log").read_text(errors="replace").strip()
+            if said:
+                return said[:4096]
+        wants_log = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        if code != 0 and (wants_log or not image.is_own(container)):
+            with contextlib.suppress(OSError):
+                text = self._record.log_file(name).read_text(errors="replace")
+                return "\n".join(text.splitlines()[-20:])[-2048:]
+        return ""
