@@ -21,6 +21,7 @@ import msgspec
 
 from modelport.cli import Mistake, home
 from modelport.cli.home import note
+from modelport.cli.install_service import install
 
 if TYPE_CHECKING:
     from modelport.cli import Commands
@@ -54,6 +55,11 @@ def register(commands: Commands) -> None:
         "--insecure", action="store_true", help="bind --host without TLS and keys: whoever reaches it may ask"
     )
     up.add_argument(
+        "--install-service",
+        action="store_true",
+        help="have systemd start it with the machine (as root) or with your first login, and at once",
+    )
+    up.add_argument(
         "--mirror",
         action="append",
         default=[],
@@ -74,12 +80,22 @@ def run(options: argparse.Namespace) -> int:
     mirrors = _mirrors(options.mirror)
     if (pid := _running(folder)) is not None:
         settings = home.settings(options)
+        if options.install_service:
+            raise Mistake(
+                f"--install-service: the platform in {folder.path} runs already (pid {pid})",
+                "stop it first, so that systemd can start it: modelport down",
+            )
         note(f"The platform in {folder.path} runs already (pid {pid}).")
         if mirrors:
             home.speak(options, lambda client: _keep_mirrors(client, mirrors))
         announce(folder, settings)
         return 0
     settings = _choose(options, folder)
+    if options.install_service:
+        # The other flags are kept in the folder.
+        flags = [f"--mirror={pair}" for pair in options.mirror]
+        install(folder.path, [*flags, "--insecure"] if options.insecure else flags)
+        return 0
     _certificates(folder)
     _access(folder, settings)
     if options.detach:
