@@ -8,6 +8,8 @@ from modelport.kube.resource import Object
 
 IMAGE = "modelport/server"
 CONTAINER = "kserve-container"
+ONE_PORT = "--one-port"
+"""REST and gRPC on one port: what a service needs that declares no ports of its own."""
 
 
 def runtimes(version: str) -> list[Object]:
@@ -57,7 +59,7 @@ def _runtime(
                         "--model_name={{.Name}}",
                         "--model_dir=/mnt/models",
                         "--http_port=8080",
-                        "--one-port",
+                        ONE_PORT,
                         *extra,
                     ],
                     "securityContext": {

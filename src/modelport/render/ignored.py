@@ -92,5 +92,6 @@ def _is_set(given: Object, name: str) -> bool:
         if not isinstance(value, dict) or step not in value:
             return False
         value = cast("Object", value)[step]
-    # KServe's own configuration may ask for this one; it is no field that the user set.
-    return not (name == "automountServiceAccountToken" and value is False)
+    # KServe's SDK sends an empty `name` with every model, and its configuration may ask for the other one:
+    # neither is a field that the user set.
+    return value not in ("", None) and not (name == "automountServiceAccountToken" and value is False)

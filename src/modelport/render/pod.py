@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import msgspec
 
-from modelport.kinds.builtin import IMAGE
+from modelport.kinds.builtin import IMAGE, ONE_PORT
 from modelport.kinds.inferenceservice.spec import Component, InferenceService
 from modelport.kinds.podspec import PodSpec
-from modelport.kube.part import objects
+from modelport.kube.part import objects, texts
 from modelport.kube.resource import Object, core
 from modelport.kube.schema.kubernetes import schema_of
 from modelport.kube.strategic import strategic_patch
@@ -100,6 +100,11 @@ def finish(pod: Object, service: InferenceService, main: str) -> Object:
             continue
         set_env(each, "INFERENCE_SERVICE_NAME", service.metadata.name)
         each.setdefault("imagePullPolicy", "IfNotPresent")
+        if is_own(str(each.get("image", ""))) and any(
+            int(port["containerPort"]) != rest_port(each) for port in ports(each)
+        ):
+            # As with KServe's servers: who names the gRPC port has it beside that of REST.
+            each["args"] = [word for word in texts(each.get("args")) if word != ONE_PORT]
         if each["name"] == main and "readinessProbe" not in each:
             each["readinessProbe"] = probe(each)
     return pod
@@ -107,11 +112,10 @@ def finish(pod: Object, service: InferenceService, main: str) -> Object:
 
 def probe(target: Object) -> Object:
     """Readiness: our own server says whether a warm-up prediction succeeded; others accept a connection."""
-    port = first_port(target)
     timing: Object = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
     if is_own(target.get("image", "")):
-        return {"httpGet": {"path": "/v2/health/ready", "port": port}} | timing
-    return {"tcpSocket": {"port": port}} | timing
+        return {"httpGet": {"path": "/v2/health/ready", "port": rest_port(target)}} | timing
+    return {"tcpSocket": {"port": first_port(target)}} | timing
 
 
 def is_own(image: str) -> bool:
@@ -120,6 +124,17 @@ def is_own(image: str) -> bool:
     path, _, tag = name.rpartition(":")
     repository = path if path and "/" not in tag else name
     return repository.removeprefix("docker.io/").removeprefix("index.docker.io/") in OWN_IMAGES
+
+
+def rest_port(target: Object) -> int:
+    """The port on which our own server answers REST: its flag's, also where only the gRPC port is declared."""
+    words = texts(target.get("args"))
+    for number, word in enumerate(words):
+        flag, given, value = word.partition("=")
+        if flag in ("--http_port", "--http-port"):
+            text = value if given else "".join(words[number + 1 : number + 2])
+            return int(text) if text.isdecimal() else PORT
+    return PORT
 
 
 def ports(target: Object) -> list[Object]:

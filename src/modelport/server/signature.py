@@ -18,7 +18,8 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     datatype: str
-    shape: tuple[int, ...] = (-1,)
+    # By a factory, so that it is always written: the data plane has no default for it.
+    shape: tuple[int, ...] = msgspec.field(default_factory=lambda: (-1,))
     categories: tuple[str | int | float | bool, ...] | None = None
     optional: bool = False
 

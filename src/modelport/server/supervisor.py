@@ -176,13 +176,15 @@ class Supervisor:
         pid = os.fork()
         if pid == 0:
             code = 1
+            channel = Pipe(theirs)
             try:
                 self._become_worker(parent, ours)
                 sockets = self._bound.give_away()
                 sockets.control = control.detach()
-                code = self._work(sockets, Pipe(theirs), theirs, self._asked)
-            except BaseException:  # noqa: BLE001 - the last frame of a forked process: nothing may escape it
+                code = self._work(sockets, channel, theirs, self._asked)
+            except BaseException as error:  # noqa: BLE001 - the last frame of a forked process: nothing may escape it
                 traceback.print_exc()
+                channel.report("failed", f"the worker failed: {type(error).__name__}: {error}")
             finally:
                 exit_now(code)
         theirs.close()

@@ -134,6 +134,21 @@ def test_grpc_has_a_rule_of_its_own_where_it_has_a_port():
     assert grpc["matches"][0]["headers"][0]["name"] == "content-type"
 
 
+def test_a_service_that_declares_only_its_grpc_port_listens_there_and_answers_its_probe():
+    ports = [{"containerPort": 8081, "name": "grpc-port"}]
+    model = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m", "ports": ports}
+    rendered = plan({"model": model})
+    main = pod(rendered)["containers"][0]
+    assert "--one-port" not in main["args"]
+    assert main["readinessProbe"]["httpGet"]["port"] == 8080
+    assert named(rendered, "Service")["spec"]["ports"][0]["targetPort"] == 8081
+
+
+def test_an_empty_name_as_the_sdk_sends_it_is_no_field_that_is_ignored():
+    model = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m", "name": ""}
+    assert plan({"model": model}).ignored == []
+
+
 def test_the_models_settings_go_over_the_runtimes():
     rendered = plan(
         {
