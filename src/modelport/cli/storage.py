@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,6 +181,8 @@ def ago(seconds: float) -> str:
 def run_prune(options: argparse.Namespace) -> int:
     """Makes room."""
     from modelport.kube.quantity import Quantity
+    from modelport.local.folder import Folder
+    from modelport.local.node import environments
     from modelport.storage import prune
     from modelport.storage.space import size
 
@@ -189,6 +192,12 @@ def run_prune(options: argparse.Namespace) -> int:
         raise Mistake(f"--keep: {error}", "as in --keep 20Gi") from error
     cache = fetch.cache(options, fetch.load(options))
     done = prune.prune(cache, keep)
+    platform = Folder(cache.folder.parent)
+    if cache.folder == platform.cache and platform.environments.is_dir():
+        dropped = environments.prune(platform, now=datetime.now(UTC), unused_s=0.0)
+        note(
+            f"{dropped} Python environment{'s' if dropped != 1 else ''} dropped from {platform.environments}"
+        )
     count = f"{done.models} model{'s' if done.models != 1 else ''}"
     print(f"{count} dropped, {size(done.freed_bytes)} freed, {size(done.left_bytes)} left in {cache.folder}")
     if done.left_bytes > keep:

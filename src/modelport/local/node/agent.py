@@ -18,6 +18,7 @@ from modelport.kube.meta import timestamp
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, Object, Resource
 from modelport.local.folder import Folder, Settings
+from modelport.local.node import environments
 from modelport.local.node.address import Addresses
 from modelport.local.node.fetching import mirrors_of
 from modelport.local.node.forks import Forks
@@ -29,6 +30,9 @@ from modelport.storage import Mirror
 
 log = logging.getLogger(__name__)
 NAME = "local"
+SETTINGS = ("kserve", "modelport-config")
+"""The platform's own ConfigMap."""
+PRUNE_EVERY_S = 24 * 3600.0
 AWAY_S = 1.0
 """Between tries to reach the API server."""
 
@@ -42,6 +46,7 @@ class Node:
         self.settings = settings
         self.forks = Forks(folder)
         self.cache = StorageCache(folder.cache)
+        self.environments = environments.Environments(folder.environments)
         self.addresses = Addresses(settings.pod_network)
         self._version = version
         self._workers: dict[str, Worker] = {}
@@ -59,12 +64,21 @@ class Node:
             group.create_task(self._pods.run())
             group.create_task(self._register())
             group.create_task(self._warm())
+            group.create_task(self._prune())
 
     async def _warm(self) -> None:
         """The first model should not wait for an interpreter. Where nothing is served yet, scikit-learn is likely."""
         await self._pods.synced.wait()
         known = importlib.util.find_spec("sklearn") is not None
         await self.forks.preload(sys.executable, ["sklearn", "joblib"] if known else [])
+
+    async def _prune(self) -> None:
+        """Environments that no pod has asked for in a week go, so that nobody has to think of them."""
+        while True:
+            dropped = await asyncio.to_thread(environments.prune, self.folder, now=datetime.now(UTC))
+            if dropped:
+                log.info("%d unused Python environments dropped", dropped)
+            await asyncio.sleep(PRUNE_EVERY_S)
 
     async def shut(self) -> None:
         """Stops all pods' processes: the platform is going down."""
@@ -130,7 +144,18 @@ class Node:
 
     async def mirrors(self) -> list[Mirror]:
         """The mirror table."""
-        return mirrors_of(await self.client.find(CONFIG_MAP, "kserve", "modelport-config"))
+        return mirrors_of(await self._settings())
+
+    async def setting(self, key: str) -> str | None:
+        """A value of the platform's own ConfigMap."""
+        return mapping((await self._settings() or {}).get("data")).get(key)
+
+    async def _settings(self) -> Object | None:
+        while True:
+            try:
+                return await self.client.find(CONFIG_MAP, *SETTINGS)
+            except Unreachable:
+                await asyncio.sleep(AWAY_S)
 
     async def furnish(self, pod: Object, container: Object, launch: Launch, ip: str) -> Launch:
         """Gives a process that believes itself alone the surroundings that it expects."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib.metadata
 import logging
 import os
 import socket
@@ -15,13 +14,12 @@ from pathlib import Path
 import msgspec
 
 from modelport.local.folder import Folder
+from modelport.local.node import overlay
 from modelport.wire import fork
 from modelport.wire.fork import Hello, Preload, Refused, Reply, Request, Start, Started
 
 log = logging.getLogger(__name__)
 START_LIMIT_S = 60.0
-PACKAGES = ("modelport", "msgspec")
-"""What an environment of somebody else's must be able to import; the rest is its own."""
 
 
 class ForkFailed(Exception):
@@ -110,25 +108,12 @@ class Forks:
         """How an interpreter finds our package: its own, or, behind everything that it has itself, a folder with ours."""
         if python == sys.executable:
             return ["-m", "modelport.forkserver"]
-        overlay = self._folder.environments / "overlay"
-        overlay.mkdir(parents=True, exist_ok=True)
-        for name in PACKAGES:
-            module = sys.modules.get(name) or __import__(name)
-            _link(overlay / name, Path(str(module.__file__)).parent)
-            known = importlib.metadata.distribution(name)
-            about = f"{name}-{known.version}.dist-info"
-            _link(overlay / about, Path(str(known.locate_file(about))))
+        place = overlay.make(self._folder.environments)
         code = (
-            f"import sys; sys.path.append({str(overlay)!r}); import runpy; "
+            f"import sys; sys.path.append({str(place)!r}); import runpy; "
             "runpy.run_module('modelport.forkserver', run_name='__main__', alter_sys=True)"
         )
         return ["-c", code]
-
-
-def _link(link: Path, place: Path) -> None:
-    if not link.is_symlink() or link.readlink() != place:
-        link.unlink(missing_ok=True)
-        link.symlink_to(place)
 
 
 def _key(python: str) -> str:

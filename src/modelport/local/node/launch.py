@@ -8,15 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from modelport.kube.part import mapping, objects, texts
+from modelport.kube.part import objects, texts
 from modelport.kube.resource import Object
 from modelport.local.folder import Settings
 from modelport.local.node import image, volumes
 from modelport.local.node.variables import expand
 from modelport.wire.fork import TERMINATION_LOG, Start
-
-PYTHON = "serving.modelport.io/python"
-"""Annotation: a virtual environment, or an interpreter, for the pod's processes."""
 
 
 class NotPossible(Exception):
@@ -48,13 +45,15 @@ def plan(
     folder: Path,
     ip: str,
     settings: Settings,
+    python: str,
 ) -> Launch:
-    """The process for a container. Raises NotPossible."""
+    """The process for a container, by an interpreter. Raises NotPossible."""
     own = image.is_own(container)
-    python = interpreter(pod)
     mounted = volumes.mounts(container, places)
     # What was fetched lies in the cache; the volume that would have taken it is only its name.
-    known = {target: path for target, path in fetched.items() if _sees(target, mounted)}
+    known = {
+        target: path for target, path in fetched.items() if sees(target, [mount for mount, _, _ in mounted])
+    }
     mounted = sorted(
         [
             *((target, path, True) for target, path in known.items()),
@@ -94,25 +93,11 @@ def plan(
     return Launch(python=python, start=start, termination_log=termination_log, mounted=mounted, own=own)
 
 
-def interpreter(pod: Object) -> str:
-    """The Python of a pod: the one that its annotation names, else the platform's own. Raises NotPossible."""
-    given = mapping(pod["metadata"].get("annotations")).get(PYTHON)
-    if not given:
-        return sys.executable
-    path = Path(given)
-    found = path / "bin" / "python" if path.is_dir() else path
-    if not os.access(found, os.X_OK):
-        raise NotPossible(
-            "CreateContainerConfigError",
-            f"annotation {PYTHON}: {given}: no interpreter there. Name a virtual environment or a python.",
-        )
-    return str(found)
-
-
-def _sees(target: str, mounted: list[tuple[str, Path, bool]]) -> bool:
+def sees(target: str, mounted: list[str]) -> bool:
+    """Whether a container with these mounts sees a folder that was fetched."""
     return any(
         target == mount or target.startswith(f"{mount}/") or mount.startswith(f"{target}/")
-        for mount, _, _ in mounted
+        for mount in mounted
     )
 
 

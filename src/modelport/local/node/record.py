@@ -28,6 +28,9 @@ class Kept(msgspec.Struct, kw_only=True):
     started_at: str
     containers: dict[str, State]
     fetched: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    """Where a folder of models comes to lie: target to place."""
+    pythons: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    """The interpreter of each container."""
 
 
 class Record:
@@ -87,6 +90,14 @@ class Record:
         """Writes down what is known, where the pod has a folder."""
         if self.folder.is_dir():
             write(self.folder / FILE, msgspec.json.encode(self.kept))
+
+
+def interpreters(pods: Path) -> Iterator[str]:
+    """Those that the pods of a platform run by."""
+    for folder in pods.glob("*"):
+        kept = _load(folder)
+        if kept is not None:
+            yield from kept.pythons.values()
 
 
 def _load(folder: Path) -> Kept | None:

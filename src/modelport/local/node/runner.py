@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modelport.kube.meta import timestamp
 from modelport.kube.resource import Object
-from modelport.local.node import image, initializer
+from modelport.local.node import image, initializer, interpreter
 from modelport.local.node.container import Ended, back_off_s, reason_of, restarts_again
 from modelport.local.node.ending import end_of, exit_of, kill_group, terminate
 from modelport.local.node.forks import ForkFailed
@@ -122,6 +122,8 @@ class Runner:
             record.wait_for(name, "ErrImageNotKnown", problem)
             return False
         try:
+            python = await interpreter.choose(node, record, container)
+            record.kept.pythons[name] = python
             launch = plan(
                 record.pod,
                 container,
@@ -131,6 +133,7 @@ class Runner:
                 record.folder / name,
                 record.kept.ip,
                 node.settings,
+                python,
             )
             launch = await node.furnish(record.pod, container, launch, record.kept.ip)
         except Missing as error:
