@@ -5,4 +5,4 @@ cd "$(dirname "$0")/../.."
 KUBECTL=$(scripts/kubectl)
 export KUBECTL KUBECTL_NEEDED=1
 .venv/bin/python scripts/kubernetes-protobuf --check
-.venv/bin/python -m pytest -q tests/conformance/test_kubectl.py "$@"
+.venv/bin/python -m pytest -q tests/conformance/test_kubectl.py tests/conformance/test_kubectl_exec.py "$@"

@@ -556,12 +556,11 @@ def test_logs(kubectl: Kubectl) -> None:
 
 def test_what_is_not_served_says_so(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", input=POD)
-    assert "pods/exec is not served on this platform" in kubectl.fails("exec", "web-1", "--", "ls")
-    assert "pods/attach is not served on this platform" in kubectl.fails("attach", "web-1") or True
-    kubectl.set_status("pod", "web-1", {"phase": "Running"})
-    assert "pods/portforward is not served on this platform" in kubectl.fails(
-        "port-forward", "web-1", "8080:80"
+    assert "pods/proxy is not served here in this way. Pods and services listen" in kubectl.fails(
+        "get", "--raw", f"/api/v1/namespaces/{kubectl.namespace}/pods/web-1/proxy"
     )
+    kubectl.set_status("pod", "web-1", {"phase": "Running"})
+    assert "Follow its output with kubectl logs -f" in kubectl.fails("attach", "web-1")
 
 
 # Delete

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from modelport.kinds.catalog import KINDS
 from modelport.kube.client import Client
 from modelport.kube.resource import Object
 from modelport.local.apiserver.app import build
+from modelport.local.apiserver.execution import Execution, Find
 from modelport.local.apiserver.kinds import declared
 from modelport.local.apiserver.registry import Registry
 from modelport.local.apiserver.serve import serve
@@ -25,6 +27,7 @@ from modelport.local.apiserver.standard import standard
 from modelport.local.apiserver.state_file import StoreError
 from modelport.local.apiserver.store import Store
 from modelport.local.apiserver.tokens import Tokens
+from modelport.local.execute import execution
 from modelport.local.folder import Folder, Settings
 from modelport.local.gateway import run as gateway
 from modelport.local.workloads import run as workloads
@@ -41,7 +44,10 @@ async def run(folder: Folder, settings: Settings) -> None:
     def log_file(pod: Object, container: str, previous: bool) -> Path | None:
         return folder.log_of(pod, container, previous=previous)
 
-    app = build(store, registry, tokens=Tokens(folder.tokens), log_files=log_file)
+    def execute(pod: Object, container: str, command: Sequence[str], find: Find) -> Execution:
+        return execution(pod, container, command, find, settings)
+
+    app = build(store, registry, tokens=Tokens(folder.tokens), log_files=log_file, execute=execute)
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(serve(app, store, settings.api_port, folder.certificate, folder.key, ready))

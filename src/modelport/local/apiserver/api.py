@@ -11,6 +11,7 @@ import msgspec
 
 from modelport.kube.errors import ApiError, not_found
 from modelport.kube.resource import NAMESPACE, Object, Resource
+from modelport.local.apiserver.execution import Execute
 from modelport.local.apiserver.ledger import Key, Row
 from modelport.local.apiserver.registry import Registry, Served
 from modelport.local.apiserver.store import Store
@@ -32,12 +33,15 @@ class Api:
         clock: Clock = lambda: datetime.now(UTC),
         random: Random | None = None,
         log_files: LogFiles = lambda pod, container, previous: None,
+        execute: Execute | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
         self.clock = clock
         self.random = random or Random()  # noqa: S311 - for names, not for secrets
         self.log_files = log_files
+        self.execute = execute
+        """None where no node is beside the server."""
         self.related = Looked(store, registry)
 
     def find(self, served: Served, namespace: str, name: str) -> Row | None:

@@ -15,9 +15,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from modelport.kube.errors import ApiError
 from modelport.kube.schema.kubernetes import version as kubernetes_version
@@ -28,8 +29,10 @@ from modelport.local.apiserver.api import Api, Clock, LogFiles
 from modelport.local.apiserver.authorization import PUBLIC, Attributes, allowed, forbidden, unauthorized
 from modelport.local.apiserver.body import read_body
 from modelport.local.apiserver.call import Address, Call, parse_address
+from modelport.local.apiserver.connect import connect
 from modelport.local.apiserver.definitions import publish_definitions
 from modelport.local.apiserver.dispatch import dispatch, verb_of
+from modelport.local.apiserver.execution import Execute
 from modelport.local.apiserver.expiry import expire_events
 from modelport.local.apiserver.keep_copies import keep_copies
 from modelport.local.apiserver.metrics import Metrics
@@ -104,7 +107,28 @@ class App:
             return plain(reviews.answer(self._api.registry, user, address, body), form, 201)
         return await self._resource(request, user, address, form)
 
-    def _user(self, request: Request) -> User:
+    async def connect(self, socket: WebSocket) -> None:
+        """A WebSocket; every refusal is an answer to its first request."""
+        try:
+            user = self._user(socket)
+            address = parse_address(socket.url.path.rstrip("/"))
+            if address is None:
+                raise discovery.unknown_path()
+            asked = Attributes(
+                verb="create",  # whatever the method: it does something in the pod
+                group=address.group,
+                resource=address.plural,
+                subresource=address.subresource,
+                namespace=address.namespace,
+                name=address.name,
+            )
+            if not allowed(user.role, asked, namespaced=True):
+                raise forbidden(user, asked)
+            await connect(self._api, socket, address)
+        except ApiError as error:
+            await socket.send_denial_response(answer.status(error))
+
+    def _user(self, request: HTTPConnection) -> User:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         user = self._tokens.user(token.strip()) if scheme.lower() == "bearer" else None
         if user is None:
@@ -164,11 +188,17 @@ def _version() -> dict[str, str]:
 
 
 def build(
-    store: Store, registry: Registry, *, tokens: Tokens, log_files: LogFiles, clock: Clock | None = None
+    store: Store,
+    registry: Registry,
+    *,
+    tokens: Tokens,
+    log_files: LogFiles,
+    execute: Execute | None = None,
+    clock: Clock | None = None,
 ) -> Starlette:
     """The application. At its start it starts the store and makes the namespaces and definitions that are always
     there; at its end it ends watches and closes the store."""
-    api = Api(store, registry, log_files=log_files)
+    api = Api(store, registry, log_files=log_files, execute=execute)
     if clock is not None:
         api.clock = clock
     app = App(api, tokens)
@@ -195,4 +225,8 @@ def build(
         finally:
             await store.close()
 
-    return Starlette(routes=[Route("/{path:path}", app.handle, methods=METHODS)], lifespan=lifespan)
+    routes = [
+        Route("/{path:path}", app.handle, methods=METHODS),
+        WebSocketRoute("/{path:path}", app.connect),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)

@@ -33,6 +33,7 @@ class Call:
         self.query = request.query_params
         self.user = user
         self.served = served
+        self.address = address
         self.namespace = address.namespace
         self.name = address.name
         self.subresource = address.subresource

@@ -28,6 +28,8 @@ EXTRA = {
     "pods": (
         ("log", "Pod", "", ("get",)),
         ("binding", "Binding", "", ("create",)),
+        ("exec", "PodExecOptions", "", ("create", "get")),
+        ("portforward", "PodPortForwardOptions", "", ("create", "get")),
         ("eviction", "Eviction", "policy/v1", ("create",)),
     ),
     "namespaces": (("finalize", "Namespace", "", ("update",)),),

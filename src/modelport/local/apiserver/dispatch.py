@@ -12,27 +12,18 @@ from modelport.local.apiserver.accept import parse
 from modelport.local.apiserver.answer import one
 from modelport.local.apiserver.body import read_body
 from modelport.local.apiserver.call import Address, Call
+from modelport.local.apiserver.connect import check
 from modelport.local.apiserver.create import create
 from modelport.local.apiserver.delete import delete_one
 from modelport.local.apiserver.delete_collection import delete_collection
 from modelport.local.apiserver.discovery import unknown_path
 from modelport.local.apiserver.get import get
 from modelport.local.apiserver.list import list_objects
+from modelport.local.apiserver.not_here import not_here
 from modelport.local.apiserver.options import truth, write_options
 from modelport.local.apiserver.patch import patch
 from modelport.local.apiserver.replace import replace
 from modelport.local.apiserver.watch import watch
-
-NOT_HERE = {
-    "exec": "The pod's processes are this machine's: see their numbers with modelport status, and use nsenter or gdb",
-    "attach": "Follow its output with kubectl logs -f",
-    "portforward": "Pods listen on this machine's loopback: ask the pod's IP (kubectl get pod -o wide) directly",
-    "proxy": "Pods and services listen on this machine's loopback: ask their address directly",
-    "ephemeralcontainers": "The pod's processes are this machine's: debug them there",
-    "resize": "Change the resources in the workload's template, which makes new pods",
-    "token": "The platform's tokens are in its folder: modelport kubeconfig --role view|edit|admin",
-}
-"""Subresources that make no sense on one machine, and what to do instead."""
 
 
 async def dispatch(call: Call) -> Response:
@@ -121,12 +112,10 @@ async def _subresource(call: Call) -> Response:
         return await binding.evict(call)
     if resource == NAMESPACE and name == "finalize":
         return await namespaces.finalize(call)
-    words = NOT_HERE.get(name.partition("/")[0]) if not resource.group else None
-    if words is not None:
-        raise ApiError(
-            501, "NotImplemented", f"{resource.plural}/{name} is not served on this platform. {words}."
-        )
-    raise unknown_path()
+    if resource == POD and name in ("exec", "portforward"):
+        # kubectl asks in this way again where a WebSocket was refused: the same reason first.
+        check(call.api, call.query, call.address)
+    raise (None if resource.group else not_here(resource.plural, name)) or unknown_path()
 
 
 def verb_of(request: Request, address: Address) -> str:

@@ -66,7 +66,7 @@ def _asked(call: Call, pod: Object) -> _Asked:
         except ValueError as error:
             raise bad_request(f"query parameter sinceTime: {error}") from error
     return _Asked(
-        container=_container(pod, call.query.get("container", "")),
+        container=container_of(pod, call.query.get("container", "")),
         follow=truth(call.query, "follow"),
         previous=truth(call.query, "previous"),
         timestamps=truth(call.query, "timestamps"),
@@ -76,7 +76,8 @@ def _asked(call: Call, pod: Object) -> _Asked:
     )
 
 
-def _container(pod: Object, asked: str) -> str:
+def container_of(pod: Object, asked: str) -> str:
+    """The container that is meant; `asked` may be empty. ApiError 400."""
     name = pod["metadata"]["name"]
     mine = [str(one["name"]) for one in parts(pod, "spec", "containers")]
     names = [str(one["name"]) for one in parts(pod, "spec", "initContainers")] + mine

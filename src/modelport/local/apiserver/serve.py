@@ -50,6 +50,14 @@ class _Connection(HttpToolsProtocol):
                 return
         super().data_received(data)
 
+    def _should_upgrade_to_ws(self) -> bool:
+        # Late: most servers are never asked for a WebSocket.
+        if self.ws_protocol_class is None:  # pyright: ignore[reportUnnecessaryComparison] - it is, by ws="none"
+            from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+
+            self.ws_protocol_class = WSProtocol
+        return True
+
     def shutdown(self) -> None:
         """The server stops."""
         super().shutdown()

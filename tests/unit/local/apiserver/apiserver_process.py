@@ -24,9 +24,12 @@ from modelport.local.apiserver.serve import serve
 from modelport.local.apiserver.standard import standard
 from modelport.local.apiserver.store import Store
 from modelport.local.apiserver.tokens import Tokens
+from modelport.local.execute import execution
+from modelport.local.folder import Settings
 
 ROLES = ("admin", "edit", "view")
 NETWORK = "127.99"
+SETTINGS = Settings(gateway_port=8080, api_port=0, pod_network=NETWORK)
 
 
 def log_file(folder: Path, pod: Object, container: str, previous: bool) -> Path | None:
@@ -75,6 +78,7 @@ async def run(folder: Path, port: int) -> None:
         registry,
         tokens=Tokens(folder / "tokens.json"),
         log_files=lambda pod, container, previous: log_file(folder, pod, container, previous),
+        execute=lambda pod, container, command, find: execution(pod, container, command, find, SETTINGS),
     )
     ready = asyncio.Event()
     serving = asyncio.create_task(

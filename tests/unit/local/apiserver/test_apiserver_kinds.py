@@ -192,13 +192,13 @@ def test_an_eviction_deletes_the_pod_in_grace(api: Api) -> None:
     refused(api.http.post(api.path("pods", "absent/eviction"), json=body), 404, "NotFound")
 
 
-@pytest.mark.parametrize("sub", ["exec", "attach", "portforward", "proxy", "proxy/metrics"])
+@pytest.mark.parametrize("sub", ["attach", "proxy", "proxy/metrics"])
 def test_what_one_machine_has_no_use_for_says_what_to_do_instead(api: Api, sub: str) -> None:
     api.create("pods", pod())
     for method in ("GET", "POST"):
         answer = api.http.request(method, api.path("pods", f"web/{sub}"))
         status = refused(answer, 501, "NotImplemented")
-        assert status["message"].startswith(f"pods/{sub} is not served on this platform. ")
+        assert status["message"].startswith(f"pods/{sub} is not served here in this way. ")
 
 
 # Deletion in grace
