@@ -1,7 +1,8 @@
 """One log file: its tail, what is new in it, and when its lines were written, as far as it can be known.
 
-Processes write to the file directly, so that it holds their words and no times of ours. A line's time is the one that
-it begins with, else that of the line before it. Where lines since a moment are asked for, lines without a time of
+Processes write to the file directly, so that it holds their words and no times of ours. The node notes beside it when
+it grew (`wire/log.py`), and where its kept part begins. Where there is no such note, a line's time is the one that it
+begins with, else that of the line before it; where lines since a moment are asked for then, lines without a time of
 their own are shown rather than hidden.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelport.kube.meta import micro_timestamp
+from modelport.wire.log import Times
 
 BLOCK = 64 << 10
 Since = datetime
@@ -42,12 +44,19 @@ class LogFile:
         self._clock = clock
         self._part = b""
         self._live = False
-        start = 0
+        self._times = Times(path)
+        self._times.refresh()
+        start = self._times.begin
         if since is not None:
-            start = _first_since(self._file, since)
+            known = self._times.known
+            start = (
+                _line_at(self._file, self._times.since(since)) if known else _first_since(self._file, since)
+            )
         if tail is not None:
-            start = max(start, _first_of_last(self._file, tail))
+            start = max(start, _first_of_last(self._file, tail, self._times.begin))
         self._file.seek(start)
+        self._at = start
+        """Where the line begins that comes next."""
 
     def close(self) -> None:
         """Lets go of it."""
@@ -63,11 +72,21 @@ class LogFile:
         return b""
 
     def _next(self, size: int) -> bytes:
+        start = self._file.tell()
         block = self._file.read(size)
         if not block:
             self._live = True
-            if self._renewed():
-                block = self._file.read(size)
+            if not self._renewed():
+                return b""
+            start = self._file.tell()
+            block = self._file.read(size)
+        self._times.refresh()
+        behind = self._times.begin - start
+        if behind > 0:  # what was to come has been dropped meanwhile
+            self._file.seek(max(self._times.begin, self._file.tell()))
+            block = block[behind:]
+            self._part, self._at = b"", self._times.begin
+            return block or self._next(size)
         return block
 
     def rest(self) -> bytes:
@@ -84,9 +103,11 @@ class LogFile:
         if state.st_ino != os.fstat(self._file.fileno()).st_ino:
             self._file.close()
             self._file = self._path.open("rb")
+            self._at = 0
             return True
         if state.st_size < self._file.tell():
             self._file.seek(0)
+            self._at = 0
             return True
         return False
 
@@ -96,13 +117,20 @@ class LogFile:
         return b"".join(self._line(line) + b"\n" for line in lines)
 
     def _line(self, line: bytes) -> bytes:
+        self._time = self._when(line)
+        self._at += len(line) + 1
+        return micro_timestamp(self._time).encode() + b" " + line
+
+    def _when(self, line: bytes) -> datetime:
+        if self._times.known:
+            # What is not noted yet was written since: when it was written last, or just now.
+            written = datetime.fromtimestamp(os.fstat(self._file.fileno()).st_mtime, UTC)
+            return self._times.at(self._at) or min(written, self._clock())
         told = time_of(line)
         if told is not None:
-            self._time = told
-        elif self._live:
-            # It was written while somebody looked.
-            self._time = self._clock()
-        return micro_timestamp(self._time).encode() + b" " + line
+            return told
+        # Lines that come while somebody looks are written now.
+        return self._clock() if self._live else self._time
 
 
 def time_of(line: bytes) -> datetime | None:
@@ -134,14 +162,25 @@ def _first_since(file: BinaryIO, since: datetime) -> int:
     return start
 
 
-def _first_of_last(file: BinaryIO, lines: int) -> int:
-    """Where the last `lines` lines begin."""
+def _line_at(file: BinaryIO, position: int) -> int:
+    """Where the first line begins that begins at a position or behind it."""
+    if position == 0:
+        return 0
+    file.seek(position - 1)
+    if file.read(1) in (b"\n", b"\0"):
+        return position
+    file.readline()
+    return file.tell()
+
+
+def _first_of_last(file: BinaryIO, lines: int, begin: int) -> int:
+    """Where the last `lines` lines begin, in a file whose content begins at `begin`."""
     position = end = file.seek(0, 2)
     if lines == 0:
         return end
     found = 0
-    while position > 0:
-        size = min(BLOCK, position)
+    while position > begin:
+        size = min(BLOCK, position - begin)
         position -= size
         file.seek(position)
         block = file.read(size)
@@ -153,4 +192,4 @@ def _first_of_last(file: BinaryIO, lines: int) -> int:
             found += 1
             if found == lines:
                 return position + at + 1
-    return 0
+    return begin

@@ -16,6 +16,7 @@ from modelport.kube.client import Client, Unreachable
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import timestamp
 from modelport.kube.part import mapping, objects
+from modelport.kube.quantity import to_bytes
 from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, Object, Resource
 from modelport.local.folder import Folder, Settings
 from modelport.local.node import environments
@@ -23,6 +24,7 @@ from modelport.local.node.address import Addresses
 from modelport.local.node.fetching import mirrors_of
 from modelport.local.node.forks import Forks
 from modelport.local.node.launch import Launch
+from modelport.local.node.logs import LIMIT_BYTES, Watch
 from modelport.local.node.surroundings import Surroundings
 from modelport.local.node.worker import Worker
 from modelport.storage import Cache as StorageCache
@@ -47,6 +49,7 @@ class Node:
         self.forks = Forks(folder)
         self.cache = StorageCache(folder.cache)
         self.environments = environments.Environments(folder.environments)
+        self.log_watch = Watch()
         self.addresses = Addresses(settings.pod_network)
         self._version = version
         self._workers: dict[str, Worker] = {}
@@ -149,6 +152,15 @@ class Node:
     async def setting(self, key: str) -> str | None:
         """A value of the platform's own ConfigMap."""
         return mapping((await self._settings() or {}).get("data")).get(key)
+
+    async def log_limit_bytes(self) -> int:
+        """How much of a run's log is kept."""
+        given = await self.setting("logLimit")
+        try:
+            return to_bytes(given) if given else LIMIT_BYTES
+        except ValueError as error:
+            log.warning("ConfigMap %s/%s: logLimit: %s", *SETTINGS, error)
+            return LIMIT_BYTES
 
     async def _settings(self) -> Object | None:
         while True:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from modelport.kube.meta import timestamp
 from modelport.kube.part import texts
 from modelport.kube.resource import Object
-from modelport.local.node import volumes
+from modelport.local.node import logs, volumes
 from modelport.local.node.container import Ended
 from modelport.local.node.fetching import FetchFailed, initialize
 from modelport.local.node.record import Record
@@ -25,14 +25,12 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
     name = container["name"]
     state = record.state(name)
     log_file = record.log_file(name)
-    log_file.parent.mkdir(parents=True, exist_ok=True)
     started = timestamp(datetime.now(UTC))
     if not state.ended:
         record.wait_for(name, "Fetching", f"fetching {', '.join(texts(container.get('args'))[::2])}")
 
     def say(text: str) -> None:
-        with log_file.open("a") as file:
-            file.write(text + "\n")
+        logs.append(log_file, text)
 
     loop = asyncio.get_running_loop()
 

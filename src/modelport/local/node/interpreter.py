@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modelport.control.events import record as tell_event
 from modelport.kube.part import mapping, objects, texts
 from modelport.kube.resource import Object
-from modelport.local.node import image, requirements
+from modelport.local.node import image, logs, requirements
 from modelport.local.node.environments import EnvironmentFailed
 from modelport.local.node.launch import NotPossible, sees
 from modelport.local.node.record import Record
@@ -62,15 +62,13 @@ async def choose(node: Node, record: Record, container: Object) -> str:
 async def _build(node: Node, record: Record, container: Object, wanted: Wanted) -> str:
     name = container["name"]
     log_file = record.log_file(name)
-    log_file.parent.mkdir(parents=True, exist_ok=True)
 
     refused = node.environments.refusal(wanted)
     if refused is not None:
         raise NotPossible("CreateContainerError", refused)
 
     def hear(line: str) -> None:
-        with log_file.open("a") as file:
-            file.write(f"{wanted.source}: {line}\n")
+        logs.append(log_file, f"{wanted.source}: {line}")
         record.wait_for(name, "BuildingEnvironment", f"building an environment by {wanted.source}: {line}")
 
     await _tell(

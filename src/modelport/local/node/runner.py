@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modelport.kube.meta import timestamp
 from modelport.kube.resource import Object
-from modelport.local.node import image, initializer, interpreter
+from modelport.local.node import image, initializer, interpreter, logs
 from modelport.local.node.container import Ended, back_off_s, reason_of, restarts_again
 from modelport.local.node.ending import end_of, exit_of, kill_group, terminate
 from modelport.local.node.forks import ForkFailed
@@ -184,6 +184,7 @@ class Runner:
         ended = asyncio.create_task(end_of(process))
         probing = asyncio.create_task(prober.run())
         memory = asyncio.create_task(watch_memory(container, process))
+        logged = asyncio.create_task(self._keep_log(self._record.log_file(name)))
         out_of_memory = unhealthy = False
         try:
             while not ended.done():
@@ -199,8 +200,9 @@ class Runner:
                     await terminate(process, grace_s, leader_only=image.is_own(container))
                 await asyncio.wait({ended})
         finally:
-            for task in (ended, probing, memory):
+            for task in (ended, probing, memory, logged):
                 task.cancel()
+            await asyncio.gather(logged, return_exceptions=True)
         how = await exit_of(self._node.folder.exits, process)
         code, reason = reason_of(how, killed_for_memory=out_of_memory)
         state.pid = state.start = 0
@@ -214,6 +216,10 @@ class Runner:
             finished_at=timestamp(datetime.now(UTC)),
         )
         self._record.change()
+
+    async def _keep_log(self, path: Path) -> None:
+        logs.forget(path.parent, int(path.stem))
+        await logs.keep(self._node.log_watch, path, await self._node.log_limit_bytes())
 
     def _set_ready(self, name: str, ready: bool) -> None:
         state = self._record.state(name)
@@ -244,6 +250,5 @@ class Runner:
         wants_log = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
         if code != 0 and (wants_log or not image.is_own(container)):
             with contextlib.suppress(OSError):
-                text = self._record.log_file(name).read_text(errors="replace")
-                return "\n".join(text.splitlines()[-20:])[-2048:]
+                return logs.tail(self._record.log_file(name), 20)[-2048:]
         return ""
