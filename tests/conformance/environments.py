@@ -20,6 +20,14 @@ CACHE = Path(__file__).parents[2] / ".cache" / "conformance"
 REQUIREMENTS = {
     "kserve": ("kserve==0.21.0",),
     "openapi": ("openapi-spec-validator==0.9.0",),
+    "sdk": (
+        "kserve==0.21.0",
+        "kubernetes<36",  # from 36 on it refuses the models of KServe's SDK, also on a cluster
+        "pytest>=7.4.4,<8",
+        "pytest-asyncio>=0.23.4,<1",
+        "httpx-retries>=0.4.5,<1",
+        "portforward>=0.7.4,<1",
+    ),
     "schemathesis": ("schemathesis==4.32.5",),
     "tritonclient": ("tritonclient[grpc,http]==2.73.0",),
 }

@@ -116,6 +116,13 @@ EMBEDDED: dict[str, Any] = {
         "additionalIngressDomains": ["localhost"],
         "urlScheme": "http",
     },
+    # KServe's SDK asks here how the keys of a Secret are called, and fails where it is not told.
+    "credentials": {
+        "storageSpecSecretName": "storage-config",
+        "storageSecretNameAnnotation": "serving.kserve.io/storageSecretName",
+        "gcs": {"gcsCredentialFileName": "gcloud-application-credentials.json"},
+        "s3": {"s3AccessKeyIDName": "AWS_ACCESS_KEY_ID", "s3SecretAccessKeyName": "AWS_SECRET_ACCESS_KEY"},
+    },
 }
 """What the ConfigMap holds on one machine until somebody changes it."""
 
@@ -134,7 +141,7 @@ def decode(config_map: Object | None) -> tuple[Config, list[Problem]]:
                 Problem(
                     f"configmap {NAMESPACE}/{NAME}, data.{key}",
                     f"unable to parse {key} config json: {error}",
-                    "Mend the JSON; until then the defaults of this key hold.",
+                    "Mend it: kubectl edit configmap -n kserve inferenceservice-config. Until then services stay as they are.",
                     "InvalidConfig",
                 )
             )

@@ -144,10 +144,13 @@ class Store:
         Both may tell the same event: skip what has no higher version than the last. Raises Compacted and Future.
         """
         if after > self.version:
-            # A list is read from the file, and may know of what is not published yet: by now it is.
+            # A list is read from the file, and may know of what is not published yet: by now it is,
             await asyncio.sleep(0)
-        if after > self.version and after > self._ledger.version:
-            raise Future(str(self.version))
+        if after > self.version:
+            # unless the writer's thread has committed and not come to tell: the file is who knows.
+            async with self.snapshot() as snapshot:
+                if after > snapshot.version:
+                    raise Future(str(snapshot.version))
         watcher = self._fanout.join(resource)
         recent = self._fanout.recent(resource, after)
         if recent is not None:

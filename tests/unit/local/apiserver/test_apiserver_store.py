@@ -337,6 +337,20 @@ async def test_a_version_that_has_not_come_to_be_is_refused(tmp_path: Path) -> N
 
 
 @in_loop
+async def test_a_watch_may_begin_with_a_list_that_knows_more_than_is_told_yet(tmp_path: Path) -> None:
+    """Else a watch without a version ends now and then with 504, when it comes just after a commit."""
+    async with opened(tmp_path) as store:
+        row = await store.write(change("a"))
+        # As it is while the writer's thread has committed and has not come to say so.
+        store.version = store._ledger.version = row.version - 1
+        watcher, _ = await store.watch(PODS, row.version)
+        watcher.close()
+        with pytest.raises(Future):
+            await store.watch(PODS, row.version + 1)
+        store.version = store._ledger.version = row.version
+
+
+@in_loop
 async def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         row = await store.write(change("a"))
