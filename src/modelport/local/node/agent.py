@@ -19,12 +19,13 @@ from modelport.kube.part import mapping, objects
 from modelport.kube.quantity import to_bytes
 from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, Object, Resource
 from modelport.local.folder import Folder, Settings
-from modelport.local.node import environments
+from modelport.local.node import environments, volumes
 from modelport.local.node.address import Addresses
 from modelport.local.node.fetching import mirrors_of
 from modelport.local.node.forks import Forks
 from modelport.local.node.launch import Launch
 from modelport.local.node.logs import LIMIT_BYTES, Watch
+from modelport.local.node.refreshing import Sources
 from modelport.local.node.surroundings import Surroundings
 from modelport.local.node.worker import Worker
 from modelport.storage import Cache as StorageCache
@@ -50,6 +51,7 @@ class Node:
         self.cache = StorageCache(folder.cache)
         self.environments = environments.Environments(folder.environments)
         self.log_watch = Watch()
+        self.sources = Sources(client)
         self.addresses = Addresses(settings.pod_network)
         self._version = version
         self._workers: dict[str, Worker] = {}
@@ -62,12 +64,15 @@ class Node:
 
     async def run(self) -> None:
         """Until cancelled; the pods' processes live on."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._services.run())
-            group.create_task(self._pods.run())
-            group.create_task(self._register())
-            group.create_task(self._warm())
-            group.create_task(self._prune())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._services.run())
+                group.create_task(self._pods.run())
+                group.create_task(self._register())
+                group.create_task(self._warm())
+                group.create_task(self._prune())
+        finally:
+            await self.sources.close()
 
     async def _warm(self) -> None:
         """The first model should not wait for an interpreter. Where nothing is served yet, scikit-learn is likely."""
@@ -254,11 +259,4 @@ def _named(pod: Object) -> set[tuple[Resource, str]]:
                     found.add((kind, source[field]["name"]))
             if variable["name"] in ("STORAGE_CONFIG_SECRET", "STORAGE_SECRET_NAME") and variable.get("value"):
                 found.add((SECRET, variable["value"]))
-    for volume in objects(spec.get("volumes")):
-        sources = [volume, *objects(mapping(volume.get("projected")).get("sources"))]
-        for source in sources:
-            if "secret" in source:
-                found.add((SECRET, source["secret"].get("secretName") or source["secret"].get("name", "")))
-            if "configMap" in source:
-                found.add((CONFIG_MAP, source["configMap"].get("name", "")))
-    return found
+    return found | volumes.sources(pod)

@@ -10,7 +10,8 @@ from modelport.kube.quantity import to_bytes
 from modelport.kube.resource import Object
 from modelport.local.process import Process, descendants
 
-EVERY_S = 2.0
+EVERY_S, NEAR_S = 2.0, 0.2
+"""Between looks: while there is room, and once more than half of the limit is used."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -21,9 +22,10 @@ async def watch(container: Object, process: Process) -> bool:
         await asyncio.Event().wait()
     limit = to_bytes(given or "0")
     while True:
-        await asyncio.sleep(EVERY_S)
-        if await asyncio.to_thread(_over, process, limit):
+        resident = await asyncio.to_thread(resident_bytes, process)
+        if resident > limit and await asyncio.to_thread(used_bytes, process) > limit:
             return True
+        await asyncio.sleep(NEAR_S if resident > limit / 2 else EVERY_S)
 
 
 def used_bytes(process: Process) -> int:
@@ -41,7 +43,3 @@ def resident_bytes(process: Process) -> int:
         except (OSError, IndexError):
             continue
     return total
-
-
-def _over(process: Process, limit: int) -> bool:
-    return resident_bytes(process) > limit and used_bytes(process) > limit

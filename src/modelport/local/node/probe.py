@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
 
 from modelport.kube.part import objects, texts
 from modelport.kube.resource import Object
+from modelport.local import enter
+from modelport.local.node import grpc_health
 
 HANGS_UP_S = 0.05
+ENTER = Path(enter.__file__)
 
 
-async def ask(probe: Object, container: Object, address: str, environment: dict[str, str]) -> str | None:
-    """One attempt, within the probe's timeout."""
+async def ask(
+    probe: Object, container: Object, address: str, environment: dict[str, str], pid: int
+) -> str | None:
+    """One attempt, within the probe's timeout. `pid`: the container's process, beside which commands run."""
     timeout_s = float(probe.get("timeoutSeconds") or 1)
     try:
         async with asyncio.timeout(timeout_s):
@@ -21,9 +30,12 @@ async def ask(probe: Object, container: Object, address: str, environment: dict[
             if "tcpSocket" in probe:
                 return await _tcp(probe["tcpSocket"], container, address)
             if "exec" in probe:
-                return await command(texts(probe["exec"].get("command")), environment)
+                return await command(texts(probe["exec"].get("command")), environment, pid)
             if "grpc" in probe:
-                return await _tcp({"port": probe["grpc"]["port"]}, container, address)
+                given = probe["grpc"]
+                return await grpc_health.check(
+                    address, port_of(given["port"], container), given.get("service") or ""
+                )
     except TimeoutError:
         return f"no answer within {timeout_s:g} s"
     except (OSError, EOFError, ValueError) as error:
@@ -63,7 +75,10 @@ async def http(get: Object, container: Object, address: str) -> str | None:
         status = int(words[1])
         if 200 <= status < 400:
             return None
-        body = (await reader.read(2000)).decode(errors="replace").rpartition("\r\n\r\n")[2]
+        rest = b""
+        while len(rest) < 16_384 and (block := await reader.read(4096)):
+            rest += block
+        body = rest.partition(b"\r\n\r\n")[2].decode(errors="replace")
         return f"HTTP probe of {path} failed with statuscode: {status} {body[:200]}".strip()
     finally:
         writer.close()
@@ -88,20 +103,26 @@ async def _tcp(socket: Object, container: Object, address: str) -> str | None:
     return None
 
 
-async def command(words: list[str], environment: dict[str, str]) -> str | None:
-    """A command; exit code 0 is success."""
+async def command(words: list[str], environment: dict[str, str], pid: int) -> str | None:
+    """A command where the container's process is: its namespaces, its folder. Exit code 0 is success."""
     process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-S", str(ENTER), str(pid)),
         *words,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         said, _ = await process.communicate()
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     if process.returncode == 0:
         return None
-    return f"command exited with {process.returncode}: {said.decode(errors='replace')[-300:].strip()}"
+    text = said.decode(errors="replace")[-300:].strip()
+    return f"command exited with {process.returncode}" + (f": {text}" if text else "")

@@ -59,6 +59,7 @@ class Prober:
         container: Object,
         address: str,
         environment: dict[str, str],
+        pid: int,
         *,
         is_ready: Callable[[bool], None],
         is_started: Callable[[], None],
@@ -66,6 +67,7 @@ class Prober:
         self._container = container
         self._address = address
         self._environment = environment
+        self._pid = pid
         self._is_ready = is_ready
         self._is_started = is_started
         self.failure = ""
@@ -88,7 +90,7 @@ class Prober:
             readiness.cancel()
 
     async def _ask(self, given: Object) -> str | None:
-        return await probe.ask(given, self._container, self._address, self._environment)
+        return await probe.ask(given, self._container, self._address, self._environment, self._pid)
 
     async def _start_up(self, given: Object) -> bool:
         await asyncio.sleep(float(given.get("initialDelaySeconds") or 0))

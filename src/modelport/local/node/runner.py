@@ -122,19 +122,8 @@ class Runner:
             record.wait_for(name, "ErrImageNotKnown", problem)
             return False
         try:
-            python = await interpreter.choose(node, record, container)
-            record.kept.pythons[name] = python
-            launch = plan(
-                record.pod,
-                container,
-                environment(record.pod, container, await node.finder(record.pod)),
-                self.places,
-                {target: Path(path) for target, path in record.kept.fetched.items()},
-                record.folder / name,
-                record.kept.ip,
-                node.settings,
-                python,
-            )
+            python = record.kept.pythons[name] = await interpreter.choose(node, record, container)
+            launch = await self._plan(container, python)
             launch = await node.furnish(record.pod, container, launch, record.kept.ip)
         except Missing as error:
             record.wait_for(name, "CreateContainerConfigError", str(error))
@@ -144,6 +133,29 @@ class Runner:
             return False
         self.environments[name] = launch.start.environment
         return await self._launch(container, launch)
+
+    async def _plan(self, container: Object, python: str) -> Launch:
+        """The process for a container. Raises Missing, NotPossible."""
+        record = self._record
+        return plan(
+            record.pod,
+            container,
+            environment(record.pod, container, await self._node.finder(record.pod)),
+            self.places,
+            {target: Path(path) for target, path in record.kept.fetched.items()},
+            record.folder / container["name"],
+            record.kept.ip,
+            self._node.settings,
+            python,
+        )
+
+    async def _know(self, container: Object) -> None:
+        """What a process finds that a node before this one has started: its probes and hooks need it."""
+        name = container["name"]
+        python = self._record.kept.pythons.get(name)
+        if name not in self.environments and python is not None:
+            with contextlib.suppress(Missing, NotPossible):
+                self.environments[name] = (await self._plan(container, python)).start.environment
 
     async def _launch(self, container: Object, launch: Launch) -> bool:
         name = container["name"]
@@ -174,10 +186,12 @@ class Runner:
         name = container["name"]
         state = self._record.state(name)
         process = Process(state.pid, state.start)
+        await self._know(container)
         prober = Prober(
             container,
             self._record.kept.ip,
             self.environments.get(name, {}),
+            process.pid,
             is_ready=lambda ready: self._set_ready(name, ready),
             is_started=lambda: self._set_started(name),
         )

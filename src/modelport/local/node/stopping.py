@@ -59,7 +59,8 @@ async def stop(
     for container, process in running:
         hook = container.get("lifecycle", {}).get("preStop")
         if hook and grace_s:
-            await _hook(hook, container, environments.get(container["name"], {}), record, grace_s)
+            environment = environments.get(container["name"], {})
+            await _hook(hook, container, environment, process.pid, record, grace_s)
         kill_group(
             process,
             signal.SIGTERM if grace_s else signal.SIGKILL,
@@ -81,14 +82,19 @@ async def stop(
 
 
 async def _hook(
-    hook: Object, container: Object, environment: dict[str, str], record: Record, limit_s: float
+    hook: Object,
+    container: Object,
+    environment: dict[str, str],
+    pid: int,
+    record: Record,
+    limit_s: float,
 ) -> None:
     """A preStop hook; one that fails or takes too long is told and passed over, as in Kubernetes."""
     failure: str | None = None
     try:
         async with asyncio.timeout(limit_s):
             if "exec" in hook:
-                failure = await probe.command(texts(hook["exec"].get("command")), environment)
+                failure = await probe.command(texts(hook["exec"].get("command")), environment, pid)
             elif "httpGet" in hook:
                 failure = await probe.http(hook["httpGet"], container, record.kept.ip)
             elif "sleep" in hook:

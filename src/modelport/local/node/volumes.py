@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from modelport.kube.part import mapping, objects
-from modelport.kube.resource import CONFIG_MAP, SECRET, Object
+from modelport.kube.resource import CONFIG_MAP, SECRET, Object, Resource
+from modelport.local.node import projection
 from modelport.local.node.variables import Find, Missing, decoded, field_of
 
 
@@ -33,10 +33,32 @@ def make(pod: Object, folder: Path, claims: Path, find: Find) -> dict[str, Path]
         else:
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
             places[name] = own
-            for content, mode in _content(pod, volume, find, where):
-                for path, data in content.items():
-                    _put(own / path, data, mode)
+            if is_projected(volume):
+                files: dict[str, tuple[bytes, int]] = {}
+                for content, mode in _content(pod, volume, find, where):
+                    files |= {path: (data, mode) for path, data in content.items()}
+                projection.publish(own, files)
     return places
+
+
+PROJECTED = ("configMap", "secret", "downwardAPI", "projected")
+
+
+def is_projected(volume: Object) -> bool:
+    """Whether a volume's files are made from objects, and made anew when those change."""
+    return any(kind in volume for kind in PROJECTED)
+
+
+def sources(pod: Object) -> set[tuple[Resource, str]]:
+    """The Secrets and ConfigMaps that a pod's volumes are made from."""
+    found: set[tuple[Resource, str]] = set()
+    for volume in objects(pod["spec"].get("volumes")):
+        for source in [volume, *objects(mapping(volume.get("projected")).get("sources"))]:
+            if "secret" in source:
+                found.add((SECRET, source["secret"].get("secretName") or source["secret"].get("name", "")))
+            if "configMap" in source:
+                found.add((CONFIG_MAP, source["configMap"].get("name", "")))
+    return found
 
 
 def _host(source: Object, where: str) -> Path:
@@ -103,15 +125,6 @@ def _downward(pod: Object, source: Object, where: str) -> dict[str, bytes]:
         for one in objects(source.get("items"))
         if "fieldRef" in one
     }
-
-
-def _put(path: Path, data: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    temporary.replace(path)
 
 
 def mounts(container: Object, places: dict[str, Path]) -> list[tuple[str, Path, bool]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelport.kube.errors import ApiError
@@ -12,7 +13,7 @@ from modelport.kube.resource import POD, Object
 from modelport.local.node import stopping, teller, volumes
 from modelport.local.node.record import Record
 from modelport.local.node.runner import AGAIN_S, Runner
-from modelport.local.node.variables import Missing
+from modelport.local.node.variables import Find, Missing
 from modelport.wire import fork
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Worker:
         self._runner = Runner(node, self._record)
         self._tasks: list[asyncio.Task[None]] = []
         self._gone = False
+        self._begun = asyncio.Event()
+        self._stale = asyncio.Event()
+        """What volumes are made from may have changed."""
         if self._record.kept.ip:
             node.addresses.take(self._record.kept.ip)
 
@@ -38,8 +42,10 @@ class Worker:
 
     def update(self, pod: Object) -> None:
         """The pod's object has changed."""
-        self._record.pod = pod
+        before, self._record.pod = self._record.pod["metadata"], pod
         self._record.updated.set()
+        if any(before.get(field) != pod["metadata"].get(field) for field in ("labels", "annotations")):
+            self._stale.set()  # they are files, too
 
     def gone(self) -> None:
         """The pod's object is gone: its processes are to go, at once."""
@@ -51,18 +57,21 @@ class Worker:
     async def run(self) -> None:
         """From begin to end."""
         telling = asyncio.create_task(teller.run(self._node.client, self._record))
+        refreshing = asyncio.create_task(self._refresh())
         life = asyncio.create_task(self._live())
         try:
             while not self._gone and not self._record.pod["metadata"].get("deletionTimestamp"):
                 self._record.updated.clear()
                 await self._record.updated.wait()
-            await _cancel(life, *self._tasks)
+            await _cancel(life, refreshing, *self._tasks)
             await self._stop(hurry=self._gone)
             await _cancel(telling)
             await self._bury()
         except asyncio.CancelledError:
-            await _cancel(life, telling, *self._tasks)
+            await _cancel(life, telling, refreshing, *self._tasks)
             raise
+        finally:
+            self._node.sources.leave(self._record.kept.uid)
 
     async def shut(self) -> None:
         """Stops the processes, and leaves the API's object alone: the platform is going down."""
@@ -99,9 +108,7 @@ class Worker:
         while True:
             find = await self._node.finder(record.pod)
             try:
-                self._runner.places = volumes.make(
-                    record.pod, record.folder / "volumes", self._node.folder.volumes, find
-                )
+                self._runner.places = self._make(find)
             except (Missing, OSError) as error:
                 for container in record.containers():
                     record.wait_for(container["name"], "CreateContainerConfigError", str(error))
@@ -109,6 +116,28 @@ class Worker:
                 continue
             break
         record.change()
+        self._begun.set()
+
+    async def _refresh(self) -> None:
+        """Makes the volumes anew whenever what they are made from has changed."""
+        record = self._record
+        if not any(volumes.is_projected(one) for one in objects(record.pod["spec"].get("volumes"))):
+            return
+        names = {(kind.kind, record.kept.namespace, name) for kind, name in volumes.sources(record.pod)}
+        self._node.sources.follow(record.kept.uid, names, self._stale.set)
+        await self._begun.wait()
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            try:
+                await asyncio.to_thread(self._make, await self._node.finder(record.pod))
+            except (Missing, OSError, ApiError) as error:
+                # As in Kubernetes, running containers keep what they have.
+                log.warning("pod %s: its volumes stay as they are: %s", record.name, error)
+
+    def _make(self, find: Find) -> dict[str, Path]:
+        folder = self._record.folder / "volumes"
+        return volumes.make(self._record.pod, folder, self._node.folder.volumes, find)
 
     # The end
 
