@@ -30,6 +30,7 @@ from modelport.local.apiserver.tokens import Tokens
 from modelport.local.execute import execution
 from modelport.local.folder import Folder, Settings
 from modelport.local.gateway import run as gateway
+from modelport.local.usage import Usage
 from modelport.local.workloads import run as workloads
 
 log = logging.getLogger("modelport.control")
@@ -47,7 +48,9 @@ async def run(folder: Folder, settings: Settings) -> None:
     def execute(pod: Object, container: str, command: Sequence[str], find: Find) -> Execution:
         return execution(pod, container, command, find, settings)
 
-    app = build(store, registry, tokens=Tokens(folder.tokens), log_files=log_file, execute=execute)
+    app = build(
+        store, registry, tokens=Tokens(folder.tokens), log_files=log_file, execute=execute, measure=Usage().of
+    )
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(serve(app, store, settings.api_port, folder.certificate, folder.key, ready))

@@ -15,6 +15,7 @@ from modelport.local.apiserver.execution import Execute
 from modelport.local.apiserver.ledger import Key, Row
 from modelport.local.apiserver.registry import Registry, Served
 from modelport.local.apiserver.store import Store
+from modelport.local.apiserver.usage import Measure
 
 Clock = Callable[[], datetime]
 LogFiles = Callable[[Object, str, bool], Path | None]
@@ -34,6 +35,7 @@ class Api:
         random: Random | None = None,
         log_files: LogFiles = lambda pod, container, previous: None,
         execute: Execute | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -41,7 +43,8 @@ class Api:
         self.random = random or Random()  # noqa: S311 - for names, not for secrets
         self.log_files = log_files
         self.execute = execute
-        """None where no node is beside the server."""
+        """None where no node is beside the server; so too `measure`."""
+        self.measure = measure
         self.related = Looked(store, registry)
 
     def find(self, served: Served, namespace: str, name: str) -> Row | None:

@@ -41,6 +41,7 @@ from modelport.local.apiserver.registry import Registry
 from modelport.local.apiserver.state_file import StoreError, WriteError
 from modelport.local.apiserver.store import Store
 from modelport.local.apiserver.tokens import Tokens, User
+from modelport.local.apiserver.usage import Measure
 
 log = logging.getLogger(__name__)
 
@@ -194,11 +195,12 @@ def build(
     tokens: Tokens,
     log_files: LogFiles,
     execute: Execute | None = None,
+    measure: Measure | None = None,
     clock: Clock | None = None,
 ) -> Starlette:
     """The application. At its start it starts the store and makes the namespaces and definitions that are always
     there; at its end it ends watches and closes the store."""
-    api = Api(store, registry, log_files=log_files, execute=execute)
+    api = Api(store, registry, log_files=log_files, execute=execute, measure=measure)
     if clock is not None:
         api.clock = clock
     app = App(api, tokens)

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from modelport.kube.errors import ApiError, bad_request
 from modelport.kube.resource import NAMESPACE, POD
-from modelport.local.apiserver import binding, logs, namespaces, scale
+from modelport.local.apiserver import binding, logs, namespaces, pod_metrics, scale
 from modelport.local.apiserver.accept import parse
 from modelport.local.apiserver.answer import one
 from modelport.local.apiserver.body import read_body
@@ -29,6 +29,8 @@ from modelport.local.apiserver.watch import watch
 async def dispatch(call: Call) -> Response:
     """Carries out a request that is allowed. ApiError."""
     resource = call.served.resource
+    if resource.group == pod_metrics.GROUP and not call.subresource:
+        return await pod_metrics.answer(call)
     if resource.namespaced and not call.namespace and (call.name or call.verb == "create"):
         raise bad_request("an empty namespace may not be set when a resource name is provided")
     if call.namespace and not resource.namespaced:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from modelport.kube import resource as kinds
 from modelport.kube.resource import STANDARD, Resource
 from modelport.kube.schema import schema_of
+from modelport.local.apiserver import pod_metrics
 from modelport.local.apiserver.columns import COLUMNS
 from modelport.local.apiserver.registry import READING, VERBS, Served
 from modelport.local.apiserver.strategies import apps, core, pod, service
@@ -45,4 +46,4 @@ def standard(network: str) -> list[Served]:
             else "",
         )
         for one in STANDARD
-    ]
+    ] + pod_metrics.served()

@@ -11,6 +11,7 @@ from modelport.kube import resource as kinds
 from modelport.kube.client import Client
 from modelport.kube.resource import Resource
 from modelport.local.workloads.account import Accounts, Claims
+from modelport.local.workloads.autoscaler.loop import Autoscalers
 from modelport.local.workloads.claim import INDEXES
 from modelport.local.workloads.deployment.loop import Deployments
 from modelport.local.workloads.endpointslice import EndpointSlices, by_service
@@ -44,6 +45,7 @@ async def run(
         EndpointSlices(views[kinds.SERVICE], views[kinds.ENDPOINT_SLICE], pods),
         Accounts(client, caches[kinds.NAMESPACE], caches[kinds.SERVICE_ACCOUNT]),
         Claims(client, caches[kinds.PERSISTENT_VOLUME_CLAIM]),
+        Autoscalers(client, caches[kinds.HORIZONTAL_POD_AUTOSCALER], deployments, sets, pods, now),
         Garbage(client, caches),
     )
     async with asyncio.TaskGroup() as group:
