@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -19,22 +19,26 @@ from modelport.control.status import LATEST, status
 from modelport.kinds import config as configuration
 from modelport.kinds import servingruntime
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE, InferenceService, decode
+from modelport.kinds.inferenceservice.spec import Metadata, Predictor, Spec
 from modelport.kinds.problem import Problem
 from modelport.kinds.servingruntime import CLUSTER_SERVING_RUNTIME, SERVING_RUNTIME, Runtime
 from modelport.kube import resource
 from modelport.kube.client import Client
-from modelport.kube.condition import find_condition
+from modelport.kube.condition import find_condition, is_true
 from modelport.kube.errors import ApiError
-from modelport.kube.meta import owner_reference, timestamp
-from modelport.kube.part import mapping
+from modelport.kube.meta import controller_of, owner_reference, timestamp
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object, Resource
-from modelport.render.render import render
+from modelport.render.render import is_stopped, render
 from modelport.render.rendered import Around, Rendered
 
 log = logging.getLogger(__name__)
 MANAGER = "modelport"
 APPLIED = "internal.modelport.io/applied"
 LABEL = "serving.kserve.io/inferenceservice"
+FROZEN = "serving.kserve.io/disable-auto-update"
+Made = tuple[str, str]
+"""Kind and name of an object that a service is made of."""
 MADE = (resource.DEPLOYMENT, resource.SERVICE, resource.HTTP_ROUTE)
 """Kinds that a service is made of."""
 Clock = Callable[[], datetime]
@@ -48,6 +52,45 @@ def _owner(item: Object) -> list[str]:
 def _service(item: Object) -> list[str]:
     name = mapping(item["metadata"].get("labels")).get(LABEL)
     return [f"{item['metadata'].get('namespace', '')}/{name}"] if name else []
+
+
+def _identity(item: Object) -> Metadata:
+    meta = item["metadata"]
+    return Metadata(
+        name=meta["name"], namespace=meta["namespace"], uid=meta["uid"], generation=meta.get("generation", 0)
+    )
+
+
+def _is_leaving(live: Object, item: Object) -> bool:
+    """Whether an object is of a service of this name that was deleted: the garbage collector is about to take it."""
+    owner = controller_of(live)
+    return (
+        owner is not None
+        and (owner["kind"], owner["name"]) == (INFERENCE_SERVICE.kind, item["metadata"]["name"])
+        and owner["uid"] != item["metadata"]["uid"]
+    )
+
+
+def _backends(route: Object) -> set[str]:
+    rules = objects(mapping(route.get("spec")).get("rules"))
+    return {str(one.get("name")) for rule in rules for one in objects(rule.get("backendRefs"))}
+
+
+def _owner_of(live: Object) -> str:
+    owner = controller_of(live)
+    return f"{owner['kind']} {owner['name']}" if owner is not None else "somebody else"
+
+
+def _kept_as_it_is(service: InferenceService) -> bool:
+    """KServe's `disable-auto-update`: a service that is Ready is not touched when its runtime or configuration
+    changes. A changed spec is carried out."""
+    status = service.status
+    return (
+        service.metadata.annotations.get(FROZEN, "").lower() == "true"
+        and status.get("observedGeneration") == service.metadata.generation
+        and is_true({"status": status}, "Ready")
+        and not is_stopped(service)
+    )
 
 
 class Loop:
@@ -113,12 +156,16 @@ class Loop:
         try:
             service = decode(item)
         except msgspec.ValidationError as error:
-            log.warning("%s/%s does not fit the schema: %s", namespace, name, error)
-            return None
-        rendered = self._render(service)
-        if not rendered.problems:
+            # Written by another version of the schema: nothing is changed, and the user is told.
+            service = InferenceService(metadata=_identity(item), spec=Spec(predictor=Predictor()))
+            problem = Problem("spec", f"does not fit the schema: {error}.", "Apply it anew.", "InvalidSpec")
+            rendered = Rendered(problems=[problem])
+        else:
+            rendered = self._render(service)
+        applied: dict[Made, Object] = {}
+        if not rendered.problems and not _kept_as_it_is(service):
             try:
-                await self._apply(item, rendered)
+                applied = await self._apply(item, rendered)
             except ApiError as error:
                 if error.code in (409, 429) or error.code >= 500:
                     raise
@@ -126,15 +173,21 @@ class Loop:
                     "", f"its objects cannot be applied: {error.message}", reason="ReconcileFailed"
                 )
                 rendered.problems.append(problem)
-        await self._tell(item, service, rendered)
+        await self._tell(item, service, rendered, applied)
         return None
 
     def _render(self, service: InferenceService) -> Rendered:
         config, problems = configuration.decode(self._config.get(configuration.NAMESPACE, configuration.NAME))
-        if problems:
+        if problems and not is_stopped(service):
             return Rendered(problems=problems)
         around = Around(config=config, runtimes=self._known_runtimes(service.metadata.namespace))
-        return render(service, around, self._version)
+        try:
+            return render(service, around, self._version)
+        except Exception as error:
+            # A fault of ours must not look like a service that is still being made.
+            log.exception("rendering %s/%s", service.metadata.namespace, service.metadata.name)
+            words = f"cannot be carried out, by a fault of this platform: {type(error).__name__}: {error}."
+            return Rendered(problems=[Problem("spec", words, "Please report it.", "InternalError")])
 
     def _known_runtimes(self, namespace: str) -> list[Runtime]:
         found: list[Runtime] = []
@@ -147,14 +200,19 @@ class Loop:
                     log.warning("runtime %s does not fit the schema: %s", item["metadata"]["name"], error)
         return found
 
-    async def _apply(self, item: Object, rendered: Rendered) -> None:
-        """Applies what differs, in the plan's order; deletes what is ours and not in the plan."""
+    async def _apply(self, item: Object, rendered: Rendered) -> dict[Made, Object]:
+        """Applies what differs, in the plan's order; deletes what is ours and not in the plan. Returns what it wrote."""
         wanted: set[tuple[str, str]] = set()
+        applied: dict[Made, Object] = {}
         kinds = {kind.kind: kind for kind in MADE}
         for plan in rendered.objects:
             kind = kinds[plan["kind"]]
             wanted.add((kind.kind, plan["metadata"]["name"]))
-            await self._apply_one(kind, item, plan)
+            if self._is_early(kind, plan):
+                continue
+            written = await self._apply_one(kind, item, plan)
+            if written is not None:
+                applied[kind.kind, plan["metadata"]["name"]] = written
         uid = item["metadata"]["uid"]
         for kind, cache in self._made.items():
             for live in cache.by("owner", uid):
@@ -165,8 +223,28 @@ class Loop:
                     except ApiError as error:
                         if error.code not in (404, 409):
                             raise
+        return applied
 
-    async def _apply_one(self, kind: Resource, item: Object, plan: Object) -> None:
+    def _is_early(self, kind: Resource, plan: Object) -> bool:
+        """Whether a route would turn requests to a component that does not answer yet, away from one that does:
+        a transformer that is added must not interrupt the predictor."""
+        if kind is not resource.HTTP_ROUTE:
+            return False
+        namespace, name = plan["metadata"]["namespace"], plan["metadata"]["name"]
+        live = self._made[kind].get(namespace, name)
+        if live is None:
+            return False
+        before = _backends(live)
+        deployments = self._made[resource.DEPLOYMENT]
+
+        def answers(backend: str) -> bool:
+            found = deployments.get(namespace, backend)
+            return found is not None and is_true(found, "Available")
+
+        added = _backends(plan) - before
+        return any(not answers(one) for one in added) and all(answers(one) for one in before)
+
+    async def _apply_one(self, kind: Resource, item: Object, plan: Object) -> Object | None:
         meta = plan["metadata"]
         digest = hashlib.sha256(msgspec.json.encode(plan, order="deterministic")).hexdigest()[:16]
         annotations = {**mapping(meta.get("annotations")), APPLIED: digest}
@@ -175,18 +253,27 @@ class Loop:
         }
         live = self._made[kind].get(meta["namespace"], meta["name"])
         if live is not None:
+            if _is_leaving(live, item):
+                raise ApiError(409, "Conflict", f"{kind.kind} {meta['name']} of the former service is going")
             if owner_uid(live) != item["metadata"]["uid"]:
                 raise ApiError(
                     422,
                     "Invalid",
-                    f"{kind.kind} {meta['name']} is there already and belongs to somebody else; delete or rename it",
+                    f"{kind.kind} {meta['name']} is there already and belongs to {_owner_of(live)}."
+                    " Delete it, or give this service another name.",
                 )
             same = mapping(live["metadata"].get("annotations")).get(APPLIED) == digest
             if same and covers(live, full):
-                return
-        await self._client.apply(kind, full, field_manager=MANAGER)
+                return None
+        return await self._client.apply(kind, full, field_manager=MANAGER)
 
-    def _observe(self, item: Object, rendered: Rendered) -> Observed:
+    def _observe(self, item: Object, rendered: Rendered, applied: Mapping[Made, Object]) -> Observed:
+        """What there is now. What was just written counts, not the cache's older copy: else a spec that was
+        applied a moment ago would be told to serve already."""
+
+        def find(kind: Resource, name: str) -> Object | None:
+            return applied.get((kind.kind, name)) or self._made[kind].get(namespace, name)
+
         meta = item["metadata"]
         namespace, name = meta["namespace"], meta["name"]
         pods = self._pods.by("service", f"{namespace}/{name}")
@@ -195,31 +282,32 @@ class Loop:
             names = {one: f"{name}-{one}" for one in ("predictor", "transformer", "explainer")}
         components: dict[str, observed.Component] = {}
         for component, called in names.items():
-            live = self._made[resource.DEPLOYMENT].get(namespace, called)
+            live = find(resource.DEPLOYMENT, called)
             if live is None and rendered.problems:
                 continue
             sets = self._sets.by("owner", live["metadata"]["uid"]) if live is not None else []
             own = [pod for pod in pods if pod["metadata"]["labels"].get("component") == component]
             components[component] = observed.component(live, sets, own)
         routes = {
-            plan["metadata"]["name"]: observed.route(
-                self._made[resource.HTTP_ROUTE].get(namespace, plan["metadata"]["name"])
-            )
+            plan["metadata"]["name"]: observed.route(find(resource.HTTP_ROUTE, plan["metadata"]["name"]))
             for plan in rendered.objects
             if plan["kind"] == "HTTPRoute"
         }
         return Observed(components=components, routes=routes)
 
-    async def _tell(self, item: Object, service: InferenceService, rendered: Rendered) -> None:
+    async def _tell(
+        self, item: Object, service: InferenceService, rendered: Rendered, applied: Mapping[Made, Object]
+    ) -> None:
         """Writes status, events and the history, each only where it changed."""
         now = self._clock()
         before: Object = mapping(item.get("status"))
-        after = status(service, before, rendered, self._observe(item, rendered), now)
+        after = status(service, before, rendered, self._observe(item, rendered, applied), now)
+        # First, so that whoever is told that a spec serves can go back to it.
+        await self._remember(item, after, now)
         if after != before:
             await self._client.replace(INFERENCE_SERVICE, item | {"status": after}, subresource="status")
             for kind, reason, message in transitions(before, after, service.metadata.name):
                 await events.record(self._client, item, kind, reason, message, now)
-        await self._remember(item, after, now)
 
     async def _remember(self, item: Object, after: Object, now: datetime) -> None:
         """Keeps the spec as a revision, and when it was Ready."""
@@ -237,8 +325,10 @@ class Loop:
             return
         plan = history.revision(item, number, was or (timestamp(now) if serves else None))
         await self._client.apply(resource.CONTROLLER_REVISION, plan, field_manager=MANAGER)
+        # The way back stays open, after however many specs that never served.
+        way_back = next((one for one in reversed(kept) if one is not mine and history.ready_at(one)), None)
         for old in kept[: max(0, len(kept) + (mine is None) - history.KEPT)]:
-            if old is not mine:
+            if old is not mine and old is not way_back:
                 await self._client.delete(
                     resource.CONTROLLER_REVISION, meta["namespace"], old["metadata"]["name"]
                 )

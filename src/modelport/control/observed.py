@@ -26,6 +26,8 @@ class Component(msgspec.Struct, kw_only=True):
     started: bool = False
     """Pods of the newest version are there."""
     ready_pods: int = 0
+    older_pods: int = 0
+    """Of those, the ones of older versions."""
     failed_pods: int = 0
     failure: Failure | None = None
     """Of the newest version's pods."""
@@ -63,6 +65,15 @@ def component(deployment: Object | None, sets: Iterable[Object], pods: Iterable[
             pod="",
             container="",
         )
+    progress = find_condition(status.get("conditions"), "Progressing") or {}
+    if fresh and progress.get("reason") == "ProgressDeadlineExceeded" and found is None:
+        limit = deployment["spec"].get("progressDeadlineSeconds", 600)
+        found = Failure(
+            message=f"its pods are not Ready after {limit} s: {_waits_for(new)}",
+            reason="ProgressDeadlineExceeded",
+            pod="",
+            container="",
+        )
     updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
     ready_new = sum(1 for pod in new if is_true(pod, "Ready"))
     return Component(
@@ -71,11 +82,30 @@ def component(deployment: Object | None, sets: Iterable[Object], pods: Iterable[
         latest=fresh and updated >= wanted and total <= updated and ready_new >= wanted,
         started=bool(new),
         ready_pods=sum(1 for pod in all_pods if is_true(pod, "Ready")),
+        older_pods=sum(1 for pod in all_pods if is_true(pod, "Ready") and failure.owner_uid(pod) != uid),
         failed_pods=sum(1 for pod in new if failure.of_pod(pod) is not None),
         failure=found,
         reason=available.get("reason", ""),
-        message=available.get("message", ""),
+        message=_waits_for(new) if new else available.get("message", ""),
     )
+
+
+def _waits_for(pods: Iterable[Object]) -> str:
+    """What the newest pod that is not Ready waits for, in the node's words."""
+    ordered = sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
+    for pod in ordered:
+        if is_true(pod, "Ready"):
+            continue
+        status = pod.get("status", {})
+        for group in (status.get("initContainerStatuses"), status.get("containerStatuses")):
+            for one in objects(group):
+                waiting = mapping(mapping(one.get("state")).get("waiting"))
+                if waiting.get("message"):
+                    return str(waiting["message"])
+        condition = find_condition(status.get("conditions"), "Ready") or {}
+        if condition.get("message"):
+            return str(condition["message"])
+    return "its pods are starting"
 
 
 def route(item: Object | None) -> str | None:
@@ -83,11 +113,15 @@ def route(item: Object | None) -> str | None:
     if item is None:
         return "it is not created yet"
     parents = objects(item.get("status", {}).get("parents"))
+    generation = item["metadata"].get("generation", 0)
     if not parents:
         return "no gateway has taken it yet"
     for parent in parents:
         for kind in ("Accepted", "ResolvedRefs"):
             condition = find_condition(parent.get("conditions"), kind)
+            seen = (condition or {}).get("observedGeneration", generation)
+            if seen < generation:
+                return "the gateway has not taken its newest version yet"
             if condition is not None and condition["status"] != "True":
                 return (
                     condition.get("message") or condition.get("reason") or f"{kind} is {condition['status']}"

@@ -44,14 +44,20 @@ def status(
         )
     url = rendered.url or before.get("url")
     ingress = find_condition(conditions, "IngressReady")
-    if url and ingress is not None and ingress["status"] == "True":
+    # An address that was given out stays: its route is there while pods come and go.
+    if url and (before.get("url") or (ingress is not None and ingress["status"] == "True")):
         found["url"] = url
         found["address"] = {"url": rendered.address or mapping(before.get("address")).get("url", "")}
-    found["components"] = {
-        name: {"url": rendered.component_urls[name]}
-        for name, component in observed.components.items()
-        if component.available and name in rendered.component_urls
-    } or before.get("components", {})
+    known = mapping(before.get("components"))
+    found["components"] = (
+        known
+        if rendered.problems
+        else {
+            name: {"url": rendered.component_urls[name]}
+            for name, component in observed.components.items()
+            if name in rendered.component_urls and (component.available or name in known)
+        }
+    )
     found["modelStatus"] = _model(rendered, observed, before, now)
     found["conditions"] = conditions
     return found
@@ -127,7 +133,8 @@ def _ingress(conditions: list[Object], rendered: Rendered, observed: Observed, n
         if any(part.component == component for part in rendered.parts):
             seen = observed.components.get(component, Component())
             if not seen.available:
-                return _set(conditions, kind, "False", f"{words} Deployment NotReady", "", now)
+                why = seen.failure.message if seen.failure is not None else seen.message
+                return _set(conditions, kind, "False", f"{words} Deployment NotReady", why, now)
     for name, waits in observed.routes.items():
         if waits is not None:
             return _set(conditions, kind, "False", "HttpRouteNotReady", f"HTTPRoute {name}: {waits}", now)
@@ -138,8 +145,7 @@ def _latest(
     conditions: list[Object], rendered: Rendered, observed: Observed, name: str, now: datetime
 ) -> list[Object]:
     """Whether the newest spec serves: what Ready does not tell while the previous version keeps serving."""
-    serving = any(component.available for component in observed.components.values())
-    after = f" · the previous version keeps serving · next: modelport rollout undo {name}" if serving else ""
+    after = _what_serves(observed, name, spec=bool(rendered.problems))
     if rendered.problems:
         problem = rendered.problems[0]
         return _set(conditions, LATEST, "False", problem.reason, f"{problem}{after}", now)
@@ -150,6 +156,16 @@ def _latest(
     if all(component.latest for component in observed.components.values()) and observed.components:
         return _set(conditions, LATEST, "True", "", "", now)
     return _set(conditions, LATEST, "Unknown", "InProgress", "pods of the newest spec are starting", now)
+
+
+def _what_serves(observed: Observed, name: str, *, spec: bool) -> str:
+    """What goes on in spite of a failure, and the next step. `spec`: nothing newer was even begun."""
+    seen = observed.components.values()
+    if not all(component.available for component in seen) or not observed.components:
+        return ""
+    if spec or any(component.older_pods for component in seen):
+        return f" · the previous version keeps serving · next: modelport rollout undo {name}"
+    return f" · other replicas keep serving · next: modelport logs {name}"
 
 
 def _ignored(conditions: list[Object], rendered: Rendered, now: datetime) -> list[Object]:

@@ -21,7 +21,7 @@ def render(service: InferenceService, around: Around, version: str) -> Rendered:
     """The plan for a service among runtimes and configuration. `version` is Modelport's, for its images."""
     rendered = Rendered(ignored=ignored.fields(cast("Object", msgspec.to_builtins(service.spec))))
     ingress = around.config.ingress
-    if service.metadata.annotations.get(STOP, "").lower() == "true":
+    if is_stopped(service):
         rendered.stopped = True
         return rendered
     model = service.spec.predictor.model
@@ -55,6 +55,11 @@ def render(service: InferenceService, around: Around, version: str) -> Rendered:
         objects += routes
     rendered.objects = objects
     return rendered
+
+
+def is_stopped(service: InferenceService) -> bool:
+    """Whether the annotation asks for nothing to run."""
+    return service.metadata.annotations.get(STOP, "").lower() == "true"
 
 
 def _specs(service: InferenceService) -> dict[str, Component]:

@@ -166,6 +166,24 @@ def test_a_problem_with_the_spec_is_invalid_spec_and_what_serves_goes_on():
     assert "the previous version keeps serving" in condition(after, "LatestDeploymentReady")["message"]
 
 
+def test_a_rollout_whose_time_is_over_names_what_it_waited_for():
+    late = deployment(available=True, replicas=2)
+    late["spec"]["progressDeadlineSeconds"] = 600
+    late["status"]["conditions"].append(
+        {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    )
+    pods = [
+        pod("old", "a", ready=True),
+        pod("new", "b", waiting={"reason": "Fetching", "message": "3 bytes"}),
+    ]
+    found = told(observed.component(late, [replica_set("a", 1), replica_set("b", 2)], pods))
+    latest = condition(found, "LatestDeploymentReady")
+    assert latest["reason"] == "ProgressDeadlineExceeded"
+    assert latest["message"].startswith("its pods are not Ready after 600 s: 3 bytes")
+    assert "keeps serving" in latest["message"]
+    assert found["modelStatus"]["transitionStatus"] == "BlockedByFailedLoad"
+
+
 def test_a_route_that_no_gateway_takes_is_named():
     seen = observed.component(deployment(available=True), [replica_set("a", 1)], [pod("p", "a", ready=True)])
     found = told(seen, routes={"iris": observed.route({"metadata": {}})})

@@ -46,7 +46,9 @@ class Embedded:
         )
 
     async def start(self) -> None:
+        from modelport.kinds.catalog import KINDS
         from modelport.local.apiserver.app import build
+        from modelport.local.apiserver.kinds import declared
         from modelport.local.apiserver.registry import Registry
         from modelport.local.apiserver.standard import standard
         from modelport.local.apiserver.store import Store
@@ -56,7 +58,7 @@ class Embedded:
         tokens = {"tokens": [{"name": "test", "role": "admin", "sha256": digest}]}
         (self.folder / "tokens.json").write_bytes(msgspec.json.encode(tokens))
         self._store = Store(self.folder / "state.db")
-        registry = Registry(standard("127.98"))
+        registry = Registry([*standard("127.98"), *declared(KINDS)])
         app = build(
             self._store, registry, tokens=Tokens(self.folder / "tokens.json"), log_files=lambda *_: None
         )
