@@ -66,18 +66,18 @@ def _place(served: Served, meta: Object, namespace: str) -> None:
 
 
 def _without_unknown(served: Served, obj: Object, options: WriteOptions) -> Object:
-    if served.schema is None:
-        return obj
-    pruned, unknown = prune(served.schema, obj)
-    if unknown and options.field_validation == "Strict":
-        words = ", ".join(f'unknown field "{path}"' for path in unknown)
+    pruned, unknown = (obj, []) if served.schema is None else prune(served.schema, obj)
+    problems = [f'duplicate field "{path}"' for path in options.duplicates]
+    problems += [f'unknown field "{path}"' for path in unknown]
+    if problems and options.field_validation == "Strict":
+        words = ", ".join(problems)
         resource = served.resource
         raise bad_request(
             f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
             f"strict decoding error: {words}"
         )
     if options.field_validation == "Warn":
-        options.warnings += [f'unknown field "{path}"' for path in unknown]
+        options.warnings += problems
     return pruned
 
 

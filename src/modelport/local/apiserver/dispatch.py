@@ -8,7 +8,7 @@ from starlette.responses import Response
 from modelport.kube.errors import ApiError, bad_request
 from modelport.kube.resource import NAMESPACE, POD
 from modelport.local.apiserver import binding, logs, namespaces, pod_metrics, scale
-from modelport.local.apiserver.accept import parse
+from modelport.local.apiserver.accept import PROTOBUF, parse
 from modelport.local.apiserver.answer import one
 from modelport.local.apiserver.body import read_body
 from modelport.local.apiserver.call import Address, Call
@@ -17,6 +17,7 @@ from modelport.local.apiserver.create import create
 from modelport.local.apiserver.delete import delete_one
 from modelport.local.apiserver.delete_collection import delete_collection
 from modelport.local.apiserver.discovery import unknown_path
+from modelport.local.apiserver.duplicate import duplicates
 from modelport.local.apiserver.get import get
 from modelport.local.apiserver.list import list_objects
 from modelport.local.apiserver.not_here import not_here
@@ -72,6 +73,8 @@ async def _write(call: Call) -> Response:
     request = call.request
     options = write_options(call.query, request.headers.get("user-agent", ""))
     media, content = request.headers.get("content-type", ""), await read_body(request)
+    if options.field_validation != "Ignore" and not media.startswith(PROTOBUF):
+        options.duplicates = duplicates(content)
     new = False
     if call.verb == "patch":
         value, new = await patch(

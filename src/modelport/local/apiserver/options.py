@@ -24,7 +24,9 @@ class WriteOptions(msgspec.Struct, kw_only=True):
     named_manager: bool = False
     """Whether the writer said so itself."""
     field_validation: FieldValidation = "Warn"
-    """What happens to unknown fields."""
+    """What happens to unknown fields, and to those that are there twice."""
+    duplicates: list[str] = msgspec.field(default_factory=list[str])
+    """Paths of fields that the body has twice."""
     force: bool = False
     """For apply: take fields over from other managers."""
     warnings: list[str] = msgspec.field(default_factory=list[str])

@@ -262,3 +262,29 @@ def test_numbers_keep_their_value(api: Api) -> None:
     made = api.create("widgets", widget(free={"big": 2**53 + 1, "small": 0.1, "whole": 1.0}))
     assert made["spec"]["free"] == {"big": 2**53 + 1, "small": 0.1, "whole": 1.0}
     assert msgspec.json.decode(msgspec.json.encode(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("body", "media"),
+    [
+        ('{"metadata":{"name":"a"},"data":{"k":"1","k":"2"}}', "application/json"),
+        ("metadata: {name: a}\ndata:\n  k: '1'\n  k: '2'\n", "application/yaml"),
+    ],
+    ids=["json", "yaml"],
+)
+def test_a_key_that_is_there_twice_is_said(body: str, media: str, api: Api) -> None:
+    """The parser takes the last one; whoever pasted a block twice would never learn which one counts."""
+    path, headers = api.path("configmaps"), {"Content-Type": media}
+    strict = api.http.post(path, content=body, headers=headers, params={"fieldValidation": "Strict"})
+    assert 'strict decoding error: duplicate field "data.k"' in refused(strict, 400, "BadRequest")["message"]
+    warned = api.http.post(path, content=body, headers=headers)
+    assert warned.headers["warning"] == '299 - "duplicate field \\"data.k\\""'
+    assert good(warned, 201)["data"] == {"k": "2"}
+    patch = {"Content-Type": "application/merge-patch+json"}
+    again = api.http.patch(
+        f"{path}/a",
+        content=b'{"data":{"x":"1","x":"2"}}',
+        headers=patch,
+        params={"fieldValidation": "Strict"},
+    )
+    assert 'duplicate field "data.x"' in refused(again, 400, "BadRequest")["message"]
