@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket
 
 from modelport.kube.errors import ApiError
 from modelport.kube.schema.kubernetes import version as kubernetes_version
-from modelport.local.apiserver import answer, discovery, namespaces, reviews
+from modelport.local.apiserver import answer, custom, discovery, namespaces, reviews
 from modelport.local.apiserver.accept import Form, negotiate, parse
 from modelport.local.apiserver.answer import plain
 from modelport.local.apiserver.api import Api, Clock, LogFiles
@@ -211,10 +211,12 @@ def build(
         try:
             await namespaces.make(api)
             await publish_definitions(api)
+            custom.load(api)
             tasks = [
                 asyncio.create_task(namespaces.empty_those_going(api)),
                 asyncio.create_task(expire_events(api)),
                 asyncio.create_task(keep_copies(store)),
+                asyncio.create_task(custom.establish(api)),
             ]
             try:
                 yield

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from modelport.kinds.kind import Kind, crd
 from modelport.kube.errors import Cause
 from modelport.kube.resource import Object
-from modelport.kube.schema import custom
 from modelport.local.apiserver.registry import Served, Validate
 from modelport.local.apiserver.strategy import Related
 from modelport.local.apiserver.table import Column
@@ -18,7 +17,7 @@ def declared(kinds: Sequence[Kind]) -> list[Served]:
     return [
         Served(
             resource=kind.resource,
-            schema=custom(kind.schema),
+            schema=kind.checked,
             document=kind.schema,
             columns=tuple(
                 Column(name=one.name, cell=one.path, type=one.type, priority=one.priority)

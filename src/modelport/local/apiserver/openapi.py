@@ -41,9 +41,13 @@ class OpenApi:
         self._registry = registry
         self._kept: dict[str, asyncio.Task[bytes]] = {}
         self._digests: dict[str, str] = {}
+        self._generation = registry.generation
 
     async def answer(self, request: Request, path: str) -> Response:
         """ApiError 404, and 406 for clients that want protocol buffers."""
+        if self._generation != self._registry.generation:
+            self._generation = self._registry.generation
+            self._kept, self._digests = {}, {}
         if path == V3:
             return plain(self._index())
         if path == V2:

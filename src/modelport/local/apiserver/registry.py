@@ -49,15 +49,56 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registry:
-    """All resources, by address."""
+    """All resources, by address: those that are built in, and those that users have defined."""
 
     def __init__(self, served: Iterable[Served]) -> None:
         self._served = {
             (one.resource.group, one.resource.version, one.resource.plural): one for one in served
         }
+        self._built_in = set(self._served)
+        self._custom: dict[str, Served] = {}
+        self.generation = 0
+        """Counts changes of what is served."""
 
     def __iter__(self) -> Iterator[Served]:
-        return iter(self._served.values())
+        return iter(list(self._served.values()))
+
+    def native(self, resource: Resource) -> str:
+        """The built-in resource that has these names in this group already, or nothing."""
+        for group, version, plural in self._built_in:
+            kind = self._served[group, version, plural].resource.kind
+            if group == resource.group and (plural == resource.plural or kind == resource.kind):
+                return f"{plural}.{group}"
+        return ""
+
+    def set_custom(self, name: str, served: Served) -> None:
+        """Serves a definition's kind."""
+        known, resource = self._custom.get(name), served.resource
+        if (
+            known is not None
+            and known.resource == resource
+            and known.document == served.document
+            and (known.columns == served.columns)
+        ):
+            return
+        if known is not None:
+            self.drop_custom(name)
+        self._custom[name] = served
+        self._served[resource.group, resource.version, resource.plural] = served
+        self.generation += 1
+
+    def drop_custom(self, name: str) -> None:
+        """Serves it no longer."""
+        known = self._custom.pop(name, None)
+        if known is not None:
+            resource = known.resource
+            del self._served[resource.group, resource.version, resource.plural]
+            self.generation += 1
+
+    def keep_custom(self, names: set[str]) -> None:
+        """Serves none but these."""
+        for name in set(self._custom) - names:
+            self.drop_custom(name)
 
     def find(self, group: str, version: str, plural: str) -> Served | None:
         """The resource of an address."""

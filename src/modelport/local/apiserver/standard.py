@@ -7,8 +7,8 @@ from modelport.kube.resource import STANDARD, Resource
 from modelport.kube.schema import schema_of
 from modelport.local.apiserver import pod_metrics
 from modelport.local.apiserver.columns import COLUMNS
-from modelport.local.apiserver.registry import READING, VERBS, Served
-from modelport.local.apiserver.strategies import apps, core, pod, service
+from modelport.local.apiserver.registry import Served
+from modelport.local.apiserver.strategies import apps, core, definition, pod, service
 from modelport.local.apiserver.strategy import Strategy
 
 GATEWAY_API = "gateway.networking.k8s.io"
@@ -32,6 +32,7 @@ def standard(network: str) -> list[Served]:
         kinds.ENDPOINT_SLICE: core.EndpointSlice(),
         kinds.LEASE: core.Lease(),
         kinds.HORIZONTAL_POD_AUTOSCALER: core.Autoscaler(),
+        kinds.CUSTOM_RESOURCE_DEFINITION: definition.Definition(),
     }
     return [
         Served(
@@ -40,10 +41,6 @@ def standard(network: str) -> list[Served]:
             columns=COLUMNS.get(one, ()),
             strategy=strategies.get(one, Strategy()),
             custom=one.group == GATEWAY_API,
-            verbs=READING if one == kinds.CUSTOM_RESOURCE_DEFINITION else VERBS,
-            read_only="This platform's kinds are built in; they come with another version of modelport"
-            if one == kinds.CUSTOM_RESOURCE_DEFINITION
-            else "",
         )
         for one in STANDARD
     ] + pod_metrics.served()

@@ -80,13 +80,26 @@ class Garbage:
     """Collects it. The caches need the index "owner": uids of all owners."""
 
     def __init__(self, client: Client, caches: Mapping[Resource, Cache]) -> None:
-        self._client, self._caches = client, caches
+        self._client, self._caches = client, dict(caches)
         self._kinds = {(resource.group, resource.kind): resource for resource in caches}
         self._names = {resource.qualified: resource for resource in caches}
         self._missed: set[str] = set()
         self.queue: Queue[Ref] = Queue()
         for resource, cache in caches.items():
             cache.subscribe(lambda change, resource=resource: self._changed(resource, change))
+
+    def include(self, resource: Resource, cache: Cache) -> None:
+        """Collects a kind that has been defined meanwhile, too."""
+        self._caches[resource] = cache
+        self._kinds[resource.group, resource.kind] = resource
+        self._names[resource.qualified] = resource
+        cache.subscribe(lambda change: self._changed(resource, change))
+
+    def exclude(self, resource: Resource) -> None:
+        """The kind is gone."""
+        self._caches.pop(resource, None)
+        self._kinds.pop((resource.group, resource.kind), None)
+        self._names.pop(resource.qualified, None)
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -156,9 +169,9 @@ class Garbage:
 
     async def reconcile(self, ref: Ref) -> float | None:
         """Looks at one object."""
-        resource = self._names[ref.kind]
-        item = self._caches[resource].get(ref.namespace, ref.name)
-        if item is None:
+        resource = self._names.get(ref.kind)
+        item = None if resource is None else self._caches[resource].get(ref.namespace, ref.name)
+        if resource is None or item is None:
             return None
         if item["metadata"].get("deletionTimestamp"):
             await self._finish(resource, item)

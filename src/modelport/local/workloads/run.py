@@ -13,6 +13,7 @@ from modelport.kube.resource import Resource
 from modelport.local.workloads.account import Accounts, Claims
 from modelport.local.workloads.autoscaler.loop import Autoscalers
 from modelport.local.workloads.claim import INDEXES
+from modelport.local.workloads.defined import Defined
 from modelport.local.workloads.deployment.loop import Deployments
 from modelport.local.workloads.endpointslice import EndpointSlices, by_service
 from modelport.local.workloads.garbage import Garbage
@@ -28,6 +29,7 @@ async def run(
     client: Client, declared: Iterable[Resource] = (), now: Callable[[], datetime] = utc_now
 ) -> None:
     """Every controller. `declared`: kinds beside Kubernetes' own whose objects own others, or are owned."""
+    declared = tuple(declared)
     views = {
         resource: View(
             client, resource, INDEXES | ({"service": by_service} if resource is kinds.ENDPOINT_SLICE else {})
@@ -39,6 +41,8 @@ async def run(
     for one in (*kinds.STANDARD, *declared):
         if one not in NOT_OWNED and one not in caches:
             caches[one] = Cache(client, one, indexes={"owner": INDEXES["owner"]})
+    definitions = Cache(client, kinds.CUSTOM_RESOURCE_DEFINITION)
+    garbage = Garbage(client, caches)
     loops = (
         Deployments(client, deployments, sets, pods, now),
         ReplicaSets(client, sets, pods, now),
@@ -46,9 +50,11 @@ async def run(
         Accounts(client, caches[kinds.NAMESPACE], caches[kinds.SERVICE_ACCOUNT]),
         Claims(client, caches[kinds.PERSISTENT_VOLUME_CLAIM]),
         Autoscalers(client, caches[kinds.HORIZONTAL_POD_AUTOSCALER], deployments, sets, pods, now),
-        Garbage(client, caches),
+        garbage,
+        Defined(client, definitions, garbage, (*kinds.STANDARD, *declared)),
     )
     async with asyncio.TaskGroup() as group:
+        group.create_task(definitions.run())
         for cache in caches.values():
             group.create_task(cache.run())
         for cache in caches.values():

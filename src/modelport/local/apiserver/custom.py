@@ -1,0 +1,168 @@
+"""Kinds of the users' own: served as soon as their definition is there, gone with it.
+
+Of a definition's versions the stored one is served. Conversion is none, so that the others would show the same objects.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import cast
+
+from modelport.kube.condition import set_condition
+from modelport.kube.errors import ApiError
+from modelport.kube.part import objects, texts
+from modelport.kube.resource import CUSTOM_RESOURCE_DEFINITION, Object, Resource
+from modelport.kube.schema import custom
+from modelport.local.apiserver.api import Api, decode, key
+from modelport.local.apiserver.delete import delete, finished, remove
+from modelport.local.apiserver.fanout import CutOff, Ended
+from modelport.local.apiserver.ledger import Change, Changed, Missing, Row
+from modelport.local.apiserver.options import DeleteOptions
+from modelport.local.apiserver.part import part
+from modelport.local.apiserver.registry import Served
+from modelport.local.apiserver.state_file import StoreError
+from modelport.local.apiserver.strategies.definition import CLEANUP, Definition
+from modelport.local.apiserver.table import Column
+
+log = logging.getLogger(__name__)
+
+AGAIN_S, CHECK_S = 0.2, 30.0
+REPLICAS = ".spec.replicas"
+
+
+def load(api: Api) -> None:
+    """Serves what is defined already. At the start, before anybody asks."""
+    for row in api.store.rows(CUSTOM_RESOURCE_DEFINITION.qualified):
+        _serve(api, decode(row))
+
+
+async def establish(api: Api) -> None:
+    """Serves what comes to be defined and takes away what no longer is, until cancelled."""
+    while True:
+        watcher, _ = await api.store.watch(CUSTOM_RESOURCE_DEFINITION.qualified, api.store.version)
+        try:
+            while True:
+                going = await _round(api)
+                await watcher.take(AGAIN_S if going else CHECK_S)
+        except CutOff:
+            log.debug("definitions: the watch was cut off; looking at all of them again")
+        except Ended:
+            return
+        finally:
+            watcher.close()
+
+
+async def _round(api: Api) -> bool:
+    """One look at all; whether some are still going."""
+    rows = api.store.rows(CUSTOM_RESOURCE_DEFINITION.qualified)
+    strategy = api.registry.of(CUSTOM_RESOURCE_DEFINITION).strategy
+    built_in = strategy.built_in if isinstance(strategy, Definition) else ()
+    api.registry.keep_custom({row.name for row in rows})
+    going = False
+    for row in rows:
+        if row.name in built_in:
+            continue
+        definition = decode(row)
+        try:
+            if definition["metadata"].get("deletionTimestamp"):
+                going = True
+                await _empty(api, row, definition)
+            else:
+                await _tell(api, row, definition, _serve(api, definition))
+        except (ApiError, StoreError, Changed, Missing) as error:
+            going = True
+            log.debug("definition %s: %s", row.name, error)
+    return going
+
+
+def _serve(api: Api, definition: Object) -> str:
+    """Serves the kind; why not, where it is not."""
+    name = definition["metadata"]["name"]
+    one = served(definition)
+    taken = api.registry.native(one.resource)
+    if taken:
+        return f"{taken} is a kind of this server already"
+    api.registry.set_custom(name, one)
+    return ""
+
+
+def served(definition: Object) -> Served:
+    """The kind as it is served, by a definition that has been checked."""
+    spec = part(definition, "spec")
+    names = part(spec, "names")
+    version = next(one for one in objects(spec.get("versions")) if one.get("storage"))
+    subresources = part(version, "subresources")
+    known = ["status"] if "status" in subresources else []
+    if part(subresources, "scale").get("specReplicasPath") == REPLICAS:
+        known.append("scale")
+    schema = part(version, "schema", "openAPIV3Schema")
+    return Served(
+        resource=Resource(
+            group=spec["group"],
+            version=version["name"],
+            kind=names["kind"],
+            plural=names["plural"],
+            namespaced=spec["scope"] == "Namespaced",
+            singular=names.get("singular") or "",
+            short_names=tuple(texts(names.get("shortNames"))),
+            categories=tuple(texts(names.get("categories"))),
+            subresources=tuple(known),
+        ),
+        schema=custom(schema),
+        document=schema,
+        columns=tuple(
+            Column(
+                name=one["name"],
+                cell=cast("str", one["jsonPath"]),
+                type=one.get("type") or "string",
+                description=one.get("description") or "",
+                priority=one.get("priority") or 0,
+            )
+            for one in objects(version.get("additionalPrinterColumns"))
+        ),
+        custom=True,
+    )
+
+
+async def _tell(api: Api, row: Row, definition: Object, trouble: str) -> None:
+    """Writes the status, where it is not told yet."""
+    spec, now = definition["spec"], api.clock()
+    conditions: list[Object] = objects(part(definition, "status").get("conditions"))
+    if trouble:
+        conditions = set_condition(conditions, "NamesAccepted", "False", "Conflict", trouble, now)
+        conditions = set_condition(conditions, "Established", "False", "NotAccepted", trouble, now)
+    else:
+        words = "no conflicts found"
+        conditions = set_condition(conditions, "NamesAccepted", "True", "NoConflicts", words, now)
+        words = "the initial names have been accepted"
+        conditions = set_condition(conditions, "Established", "True", "InitialNamesAccepted", words, now)
+    stored = [one["name"] for one in spec["versions"] if one.get("storage")]
+    others = [one["name"] for one in spec["versions"] if one.get("served") and not one.get("storage")]
+    if others:
+        words = f"only the stored version is served here, {stored[0]}; not {', '.join(others)}"
+        conditions = set_condition(conditions, "AllVersionsServed", "False", "StoredVersionOnly", words, now)
+    status = {"acceptedNames": spec["names"], "conditions": conditions, "storedVersions": stored}
+    if part(definition, "status") != status:
+        body = definition | {"status": status}
+        where = key(api.registry.of(CUSTOM_RESOURCE_DEFINITION), "", row.name)
+        await api.store.write(Change(key=where, body=body, before=row))
+
+
+async def _empty(api: Api, row: Row, definition: Object) -> None:
+    """Deletes the kind's objects; once there are none, lets the definition go."""
+    one = next((found for found in api.registry if found.resource.qualified == row.name), None)
+    left = api.store.rows(row.name) if one is not None else []
+    for item in left:
+        assert one is not None  # noqa: S101
+        if not decode(item)["metadata"].get("deletionTimestamp"):
+            await delete(api, one, item.namespace, item.name, DeleteOptions(propagation="Background"))
+    kept = [name for name in texts(definition["metadata"].get("finalizers")) if name != CLEANUP]
+    if left or len(kept) == len(texts(definition["metadata"].get("finalizers"))):
+        return
+    definition["metadata"]["finalizers"] = kept
+    own = api.registry.of(CUSTOM_RESOURCE_DEFINITION)
+    if finished(definition):
+        api.registry.drop_custom(row.name)
+        await remove(api, own, row, definition)
+    else:
+        await api.store.write(Change(key=key(own, "", row.name), body=definition, before=row))
