@@ -124,5 +124,6 @@ KIND = Kind(
         AGE,
     ),
     default=_default,
+    kubernetes=(("spec.container", "Container"),),
     validate=_validate,
 )

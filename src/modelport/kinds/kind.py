@@ -9,6 +9,7 @@ import msgspec
 
 from modelport.kinds.problem import Problem
 from modelport.kube.resource import Object, Resource
+from modelport.kube.schema import Schema, custom, definition
 
 
 class Related(Protocol):
@@ -42,8 +43,44 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[PrinterColumn, ...] = ()
     default: Callable[[Object, Related], Object]
     """Fills in defaults; may change and return what it was given. Never raises."""
+    kubernetes: tuple[tuple[str, str], ...] = ()
+    """Where one of Kubernetes' own types is inline: a path, as in `spec.predictor.canary[]`, and the type's name in
+    core/v1. The published schema leaves them open, for they would fill megabytes; `checked` does not."""
     validate: Callable[[Object, Object | None, Related], list[Problem]]
     """What is wrong with an object (the second: as it was, None for a new one). Never raises."""
+
+    @property
+    def checked(self) -> Schema:
+        """The schema that objects are held to: with Kubernetes' own types where they are inline."""
+        schema = custom(self.schema)
+        for path, name in self.kubernetes:
+            _graft(schema, path.split("."), definition(f"io.k8s.api.core.v1.{name}"))
+        return schema
+
+
+def _graft(schema: Schema, path: list[str], type_: Schema) -> None:
+    """Gives the node at `path` the type's fields; those that it has of its own, other than open ones, stay."""
+    for step in path:
+        below = schema.properties[step.removesuffix("[]")]
+        schema = below.items if step.endswith("[]") else below
+    if not schema.properties:
+        schema.properties, schema.native = type_.properties, True
+    else:
+        schema.properties = {
+            name: type_.properties[name]
+            if name in type_.properties and (own.preserve or not own.properties)
+            else own
+            for name, own in schema.properties.items()
+        }
+    schema.preserve = False
+
+
+def mismatch(error: msgspec.ValidationError, kind: str, before: str = "spec") -> Problem:
+    """msgspec's words, with the path in Kubernetes' spelling."""
+    text, _, path = str(error).partition(" - at `$")
+    path = path.rstrip("`").lstrip(".").replace("[...]", "[]")
+    where = ".".join(part for part in (before, path) if part)
+    return Problem(where, text[0].lower() + text[1:], f"kubectl explain {kind} says what it takes.")
 
 
 AGE = PrinterColumn(name="Age", path=".metadata.creationTimestamp", type="date")

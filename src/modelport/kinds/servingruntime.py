@@ -211,6 +211,13 @@ _COLUMNS = (
 )
 _SCHEMA = whole(structural(RuntimeSpec), {"type": "object"})
 KINDS = tuple(
-    Kind(resource=resource, schema=_SCHEMA, columns=_COLUMNS, default=_default, validate=_validate)
+    Kind(
+        resource=resource,
+        schema=_SCHEMA,
+        columns=_COLUMNS,
+        default=_default,
+        validate=_validate,
+        kubernetes=(("spec", "PodSpec"), ("spec.workerSpec", "PodSpec")),
+    )
     for resource in (SERVING_RUNTIME, CLUSTER_SERVING_RUNTIME)
 )

@@ -34,6 +34,11 @@ Keyed = Annotated[
     ),
 ]
 """A list of raw objects whose key is `name`: containers, volumes."""
+Quantity = Annotated[
+    int | str,
+    msgspec.Meta(extra_json_schema={"x-kubernetes-int-or-string": True, "anyOf": None, "type": None}),
+]
+"""An amount as Kubernetes writes it: 256Mi, 0.5."""
 IntOrString = Annotated[
     int | str,
     msgspec.Meta(extra_json_schema={"x-kubernetes-int-or-string": True, "anyOf": None, "type": None}),

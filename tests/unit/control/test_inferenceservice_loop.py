@@ -10,6 +10,7 @@ import pytest
 
 from modelport.control import history
 from modelport.control.inferenceservice import Loop
+from modelport.kinds.inferencegraph import INFERENCE_GRAPH
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE
 from modelport.kinds.servingruntime import CLUSTER_SERVING_RUNTIME
 from modelport.kube.condition import find_condition
@@ -439,3 +440,26 @@ def test_fields_that_are_not_carried_out_are_told_and_no_longer_when_they_go(sta
 
 async def _lacks(on: Any, kind: str) -> bool:
     return not await on.condition(kind)
+
+
+def test_a_kind_that_is_only_stored_says_so(stage: Any) -> None:
+    async def play(on: Any) -> None:
+        graph = {
+            "apiVersion": "serving.kserve.io/v1alpha1",
+            "kind": "InferenceGraph",
+            "metadata": {"name": "chain", "namespace": "default"},
+            "spec": {"nodes": {"root": {"routerType": "Sequence", "steps": [{"serviceName": "iris"}]}}},
+        }
+        await on.client.apply(INFERENCE_GRAPH, graph, field_manager="test")
+
+        async def told() -> dict[str, Any] | None:
+            item = await on.client.get(INFERENCE_GRAPH, "default", "chain")
+            return find_condition(item.get("status", {}).get("conditions"), "FieldsIgnored")
+
+        found = await on.api.until(told)
+        assert found["message"] == "accepted, but not carried out yet: spec.nodes"
+        item = await on.client.get(INFERENCE_GRAPH, "default", "chain")
+        ready = find_condition(item["status"]["conditions"], "Ready")
+        assert (ready["status"], ready["reason"]) == ("False", "NotCarriedOut")
+
+    scene(play, stage)

@@ -228,3 +228,40 @@ def test_broken_configuration_is_told(data, words):
 
 def test_no_configuration_is_the_default():
     assert decode(None) == (Config(), [])
+
+
+@pytest.mark.parametrize(
+    ("predictor", "words"),
+    [
+        (
+            {"containers": [{"name": "a", "image": "i", "colour": "red"}]},
+            "spec.predictor.containers[0].colour",
+        ),
+        (
+            {"containers": [{"name": "a", "ports": [{"containerPort": "x"}]}]},
+            "containers[0].ports[0].containerPort",
+        ),
+        (
+            {"model": {"modelFormat": {"name": "sklearn"}, "env": [{"value": "x"}]}},
+            "spec.predictor.model.env[0].name",
+        ),
+        ({"sklearn": {"storageUri": "s3://b/m", "storageURI": "x"}}, "spec.predictor.sklearn.storageURI"),
+        (
+            {"sklearn": {"storageUri": "s3://b/m"}, "volumes": [{"emptyDir": {}}]},
+            "spec.predictor.volumes[0].name",
+        ),
+        ({"sklearn": {"storageUri": "s3://b/m"}, "nodeSelector": {"a": 1}}, "spec.predictor.nodeSelector"),
+        (
+            {"sklearn": {}, "affinity": {"nodeAffinity": {"colour": 1}}},
+            "spec.predictor.affinity.nodeAffinity.colour",
+        ),
+    ],
+)
+def test_a_pods_fields_are_held_to_kubernetes_own_schema(predictor, words):
+    """A misspelt field of a container must not be dropped in silence, nor wait for the Deployment to be refused."""
+    from modelport.kube.schema import prune, validate
+
+    item = {"metadata": {"name": "iris"}, "spec": {"predictor": predictor}}
+    pruned, unknown = prune(KIND.checked, item)
+    found = unknown + [cause.field for cause in validate(KIND.checked, pruned)]
+    assert any(words in one for one in found), found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from modelport.kinds.inferenceservice.defaulting import default
+from modelport.kinds.inferenceservice.defaulting import FRAMEWORKS, default
 from modelport.kinds.inferenceservice.spec import InferenceService, Spec
 from modelport.kinds.inferenceservice.validation import validate
 from modelport.kinds.kind import AGE, Kind, PrinterColumn, whole
@@ -50,6 +50,19 @@ KIND = Kind(
     ),
     default=default,
     validate=validate,
+    kubernetes=(
+        *(
+            (f"spec.{name}", "PodSpec")
+            for name in ("predictor", "transformer", "explainer", "canary[].predictor")
+        ),
+        *((f"spec.{name}.workerSpec", "PodSpec") for name in ("predictor", "canary[].predictor")),
+        *(
+            (f"spec.{name}.{model}", "Container")
+            for name in ("predictor", "canary[].predictor")
+            for model in (*FRAMEWORKS, "model")
+        ),
+        ("spec.explainer.art", "Container"),
+    ),
 )
 
 
