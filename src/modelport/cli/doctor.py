@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -101,20 +99,19 @@ def _loopback() -> Finding:
 
 
 def _namespaces() -> Finding:
-    command = ["unshare", "--net", "--mount"] if os.geteuid() == 0 else ["unshare", "-Urnm"]
+    from modelport.local.node import namespaces
+
     what = "network and mount namespaces for custom containers"
-    if shutil.which("unshare") is None:
-        return Finding("note", f"no {what}: unshare is missing", "install util-linux")
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        done = subprocess.run([*command, "true"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-        if done.returncode == 0:
-            return Finding("ok", what)
-        return Finding(
-            "note",
-            f"no {what}: {done.stderr.strip()}",
-            "custom containers must then bind the address in $POD_IP; or: sysctl kernel.unprivileged_userns_clone=1",
-        )
-    return Finding("note", f"no {what}", "custom containers must then bind the address in $POD_IP")
+    found = namespaces.find()
+    if found.kind:
+        return Finding("ok", what + (", in a user namespace" if found.kind == "user" else ""))
+    return Finding(
+        "note",
+        f"no {what}: {found.missing}",
+        "custom containers must then bind the address in $POD_IP; or allow user namespaces: "
+        "sysctl kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), "
+        "user.max_user_namespaces=10000 (RHEL)",
+    )
 
 
 def _environments() -> Finding:

@@ -28,7 +28,7 @@ def become(start: Start, log: int, troubles: int, share: int) -> NoReturn:
         _leave_home(start)
         if start.pid_file:
             _sign(Path(start.pid_file))
-        room.enter(start.room)
+        room.enter(start.room, Path(start.folder))
         _arrange(start, log)
     except BaseException as error:  # noqa: BLE001 - told to the parent, who tells the node
         _tell(troubles, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from modelport.wire.fork import Mount, Room
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x04000000, 0x10000000, 0x40000000
+MNT_DETACH = 0x2
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
 _KEPT = {
     "nosuid": 0x2,
@@ -21,6 +23,8 @@ _KEPT = {
 }
 """Flags of a mount that a user namespace may not take away when it remounts."""
 
+COVER = ".cover"
+"""Where a cover is made, in the process's folder."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -28,8 +32,8 @@ class Shut(Exception):
     """A namespace cannot be entered or furnished. The message says which step failed and what to do."""
 
 
-def enter(room: Room) -> None:
-    """Enters the room and puts its mounts in place. Raises Shut."""
+def enter(room: Room, folder: Path) -> None:
+    """Enters the room and puts its mounts in place; `folder` is the process's own. Raises Shut."""
     # All files are opened before the first step: afterwards /proc may show another world.
     files = [
         (kind, os.open(path, os.O_RDONLY | os.O_CLOEXEC), path)
@@ -50,25 +54,64 @@ def enter(room: Room) -> None:
         _check(_libc.unshare(CLONE_NEWNS), "a mount namespace of its own")
         _mount("none", "/", MS_REC | MS_PRIVATE)
         for mount in room.mounts:
-            _bind(mount)
+            _bind(mount, folder)
 
 
-def _bind(mount: Mount) -> None:
+def _bind(mount: Mount, own: Path) -> None:
     target = Path(mount.target)
     try:
-        if Path(mount.source).is_dir():
-            target.mkdir(parents=True, exist_ok=True)
-        elif not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
+        _place(target, is_folder=Path(mount.source).is_dir())
+    except PermissionError:
+        try:
+            _cover(next(parent for parent in target.parents if parent.is_dir()), own / COVER)
+            _place(target, is_folder=Path(mount.source).is_dir())
+        except OSError as error:
+            raise Shut(_no_place(mount.target, error)) from error
     except OSError as error:
-        raise Shut(
-            f"mountPath {mount.target}: there is no such place on this machine and it cannot be made "
-            f"({error.strerror}). Make it once: sudo mkdir -p {mount.target}"
-        ) from error
+        raise Shut(_no_place(mount.target, error)) from error
     _mount(mount.source, mount.target, MS_BIND | MS_REC)
     if mount.read_only:
         _mount("none", mount.target, MS_REMOUNT | MS_BIND | MS_RDONLY | _flags(mount.target))
+
+
+def _no_place(target: str, error: OSError) -> str:
+    return (
+        f"mountPath {target}: there is no such place on this machine and it cannot be made "
+        f"({error.strerror}). Make it once: sudo mkdir -p {target}"
+    )
+
+
+def _place(target: Path, *, is_folder: bool) -> None:
+    """Something to mount upon. Raises OSError."""
+    if is_folder:
+        target.mkdir(parents=True, exist_ok=True)
+    elif not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+
+
+def _cover(folder: Path, spare: Path) -> None:
+    """Puts a folder that this user may write to over one that he may not, with all that is in it. Raises OSError, Shut.
+
+    In this mount namespace only: what is made in it is nowhere on the machine.
+    """
+    spare.mkdir(exist_ok=True, mode=0o700)
+    _mount("none", str(spare), 0, "tmpfs")
+    for entry in os.scandir(folder):
+        twin = spare / entry.name
+        if entry.is_symlink():
+            twin.symlink_to(Path(entry.path).readlink())
+            continue
+        _place(twin, is_folder=entry.is_dir())
+        with contextlib.suppress(Shut):  # what may not be looked into stays empty
+            _mount(entry.path, str(twin), MS_BIND | MS_REC)
+    if folder == Path("/"):
+        os.chroot(spare)
+        return
+    _mount(str(spare), str(folder), MS_BIND | MS_REC)
+    _check(_libc.umount2(os.fsencode(spare), MNT_DETACH), f"covering {folder}")
+    with contextlib.suppress(OSError):  # below a covered `/` it is seen twice
+        spare.rmdir()
 
 
 def _flags(target: str) -> int:
@@ -81,8 +124,9 @@ def _flags(target: str) -> int:
     return found
 
 
-def _mount(source: str, target: str, flags: int) -> None:
-    done = _libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None)
+def _mount(source: str, target: str, flags: int, kind: str = "") -> None:
+    kinds = kind.encode() or None
+    done = _libc.mount(source.encode(), target.encode(), kinds, ctypes.c_ulong(flags), None)
     _check(done, f"mounting {source} at {target}")
 
 

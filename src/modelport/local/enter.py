@@ -14,8 +14,8 @@ import sys
 import termios
 from typing import NoReturn
 
-NAMESPACES = ("net", "uts", "ipc", "mnt")
-"""Those that a pod's process may have of its own; mounts last, as the others are looked up in ours."""
+NAMESPACES = ("user", "net", "uts", "ipc", "mnt")
+"""Those that a pod's process may have of its own; the user's first, for it owns the others, and mounts last."""
 
 
 def main(words: list[str]) -> NoReturn:

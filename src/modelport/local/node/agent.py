@@ -174,9 +174,8 @@ class Node:
             except Unreachable:
                 await asyncio.sleep(AWAY_S)
 
-    async def furnish(self, pod: Object, container: Object, launch: Launch, ip: str) -> Launch:
-        """Gives a process that believes itself alone the surroundings that it expects."""
-        del container
+    async def furnish(self, pod: Object, launch: Launch, ip: str) -> tuple[Launch, str]:
+        """Gives a process that believes itself alone the surroundings that it expects, and says what they lack."""
         return await self._surroundings.furnish(pod, launch, ip, self._services.all())
 
     async def vacate(self, pod: Object) -> None:

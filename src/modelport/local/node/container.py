@@ -12,6 +12,8 @@ from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.wire.fork import Exit
 
+NAMESPACES = "serving.modelport.io/Namespaces"
+"""Condition of a pod whose commands share the machine's network and files, because there is no other way."""
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S, STEADY_S = 0.5, 60.0, 300.0
 
 
@@ -132,8 +134,9 @@ def pod_status(
     started_at: str,
     now: datetime,
     problem: str = "",
+    lacking: str = "",
 ) -> Object:
-    """The pod's whole status. `problem`: why it cannot even begin."""
+    """The pod's whole status. `problem`: why it cannot even begin; `lacking`: what its commands must do without."""
     spec, before = pod["spec"], pod.get("status", {})
     inits = [(c, states.get(c["name"])) for c in objects(spec.get("initContainers"))]
     mains = [(c, states.get(c["name"])) for c in spec["containers"]]
@@ -165,6 +168,8 @@ def pod_status(
         ("Ready", ready, "" if ready else "ContainersNotReady", words),
     ):
         conditions.append(_condition(before, kind, holds, reason, message, now))
+    if lacking:
+        conditions.append(_condition(before, NAMESPACES, False, "NotPermitted", lacking, now))
     found["conditions"] = conditions
     return found
 

@@ -46,7 +46,7 @@ async def choose(node: Node, record: Record, container: Object) -> str:
         return python
     setting = await node.setting(SETTING)
     if not trusted(uri, setting):
-        await _tell(
+        await tell(
             node,
             record,
             "Warning",
@@ -71,16 +71,16 @@ async def _build(node: Node, record: Record, container: Object, wanted: Wanted) 
         logs.append(log_file, f"{wanted.source}: {line}")
         record.wait_for(name, "BuildingEnvironment", f"building an environment by {wanted.source}: {line}")
 
-    await _tell(
+    await tell(
         node, record, "Normal", "BuildingEnvironment", f"an environment of its own, by {wanted.source}"
     )
     record.wait_for(name, "BuildingEnvironment", f"building an environment by {wanted.source}")
     try:
         python = await node.environments.provide(wanted, hear)
     except EnvironmentFailed as error:
-        await _tell(node, record, "Warning", "EnvironmentFailed", str(error))
+        await tell(node, record, "Warning", "EnvironmentFailed", str(error))
         raise NotPossible("CreateContainerError", str(error)) from error
-    await _tell(node, record, "Normal", "EnvironmentBuilt", f"{wanted.source}: {python}")
+    await tell(node, record, "Normal", "EnvironmentBuilt", f"{wanted.source}: {python}")
     return python
 
 
@@ -134,6 +134,7 @@ def _wanted(record: Record, container: Object) -> tuple[Wanted, str] | None:
     return None
 
 
-async def _tell(node: Node, record: Record, kind: str, reason: str, message: str) -> None:
+async def tell(node: Node, record: Record, kind: str, reason: str, message: str) -> None:
+    """An event about the pod."""
     about = {"apiVersion": "v1", "kind": "Pod"} | record.pod
     await tell_event(node.client, about, kind, reason, message, datetime.now(UTC), COMPONENT)

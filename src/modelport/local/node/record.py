@@ -31,6 +31,8 @@ class Kept(msgspec.Struct, kw_only=True):
     """Where a folder of models comes to lie: target to place."""
     pythons: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     """The interpreter of each container."""
+    lacking: str = ""
+    """What the pod's commands would expect and this machine does not give them."""
 
 
 class Record:

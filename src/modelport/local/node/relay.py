@@ -27,7 +27,7 @@ import msgspec
 
 SERVICES = "127.0.0.2"
 """Where names of Services lead, inside."""
-CLONE_NEWNET = 0x40000000
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 CHUNK = 256 << 10
 
@@ -42,6 +42,22 @@ class Identity(msgspec.Struct):
     start: int
     network: str
     """File of the network namespace."""
+    user: str = ""
+    """File of the user namespace that it belongs to, where it has one of its own."""
+
+
+def become_root_inside() -> None:
+    """A user namespace in which this user is root, so that others may be made without being it outside. OSError.
+
+    For a process with one thread.
+    """
+    user, group = os.getuid(), os.getgid()
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "a user namespace")
+    me = Path("/proc/self")
+    (me / "setgroups").write_text("deny")
+    (me / "uid_map").write_text(f"0 {user} 1")
+    (me / "gid_map").write_text(f"0 {group} 1")
 
 
 def _leave() -> None:
@@ -92,16 +108,20 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, oth
             end.close()
 
 
-def _sign(identity: Path, tid: int) -> None:
+def _sign(identity: Path, tid: int, *, user: bool) -> None:
     start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    text = msgspec.json.encode(Identity(os.getpid(), start, f"/proc/{os.getpid()}/task/{tid}/ns/net"))
+    me = f"/proc/{os.getpid()}"
+    known = Identity(os.getpid(), start, f"{me}/task/{tid}/ns/net", f"{me}/ns/user" if user else "")
+    text = msgspec.json.encode(known)
     temporary = identity.with_name(f".{identity.name}")
     temporary.write_bytes(text)
     temporary.replace(identity)
 
 
-async def run(ip: str, ports: list[int], gateway: tuple[str, int], identity: Path) -> None:
-    """Carries until SIGTERM."""
+async def run(
+    ip: str, ports: list[int], gateway: tuple[str, int], identity: Path, *, user: bool = False
+) -> None:
+    """Carries until SIGTERM. `user`: this process is in a user namespace of its own."""
     loop = asyncio.get_running_loop()
     inside = ThreadPoolExecutor(1, "inside", _leave)
     tid = await loop.run_in_executor(inside, threading.get_native_id)
@@ -130,25 +150,27 @@ async def run(ip: str, ports: list[int], gateway: tuple[str, int], identity: Pat
     for port, listener in outer:
         await asyncio.start_server(into(port), sock=listener, limit=CHUNK)
     await asyncio.start_server(out, sock=inner, limit=CHUNK)
-    _sign(identity, tid)
+    _sign(identity, tid, user=user)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
 
 
 def main() -> int:
-    """`python -m modelport.local.node.relay --ip IP --ports N,M --gateway HOST:PORT --identity FILE`."""
+    """`python -m modelport.local.node.relay --ip IP --ports N,M --gateway HOST:PORT --identity FILE [--user]`."""
     parser = argparse.ArgumentParser(prog="modelport.local.node.relay")
     parser.add_argument("--ip", required=True)
     parser.add_argument("--ports", required=True)
     parser.add_argument("--gateway", required=True)
     parser.add_argument("--identity", type=Path, required=True)
+    parser.add_argument("--user", action="store_true", help="without being root: in a user namespace")
     options = parser.parse_args()
     host, _, port = options.gateway.rpartition(":")
+    ports = [int(p) for p in options.ports.split(",")]
     try:
-        asyncio.run(
-            run(options.ip, [int(p) for p in options.ports.split(",")], (host, int(port)), options.identity)
-        )
+        if options.user:
+            become_root_inside()
+        asyncio.run(run(options.ip, ports, (host, int(port)), options.identity, user=options.user))
     except OSError as error:
         sys.stderr.write(f"the pod's network: {error}\n")
         return 1

@@ -124,13 +124,16 @@ class Runner:
         try:
             python = record.kept.pythons[name] = await interpreter.choose(node, record, container)
             launch = await self._plan(container, python)
-            launch = await node.furnish(record.pod, container, launch, record.kept.ip)
+            launch, lacking = await node.furnish(record.pod, launch, record.kept.ip)
         except Missing as error:
             record.wait_for(name, "CreateContainerConfigError", str(error))
             return False
         except NotPossible as error:
             record.wait_for(name, error.reason, str(error))
             return False
+        if lacking and lacking != record.kept.lacking:
+            await interpreter.tell(node, record, "Warning", "NoNamespaces", lacking)
+        record.kept.lacking = lacking or record.kept.lacking
         self.environments[name] = launch.start.environment
         return await self._launch(container, launch)
 
@@ -263,6 +266,8 @@ class Runner:
                 return said[:4096]
         wants_log = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
         if code != 0 and (wants_log or not image.is_own(container)):
+            lacking = self._record.kept.lacking
             with contextlib.suppress(OSError):
-                return logs.tail(self._record.log_file(name), 20)[-2048:]
+                said = logs.tail(self._record.log_file(name), 20)[-2048:]
+                return f"{said}\n({lacking})" if lacking else said
         return ""

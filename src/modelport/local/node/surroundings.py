@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -13,12 +14,15 @@ import msgspec
 from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.local.folder import Folder, Settings
+from modelport.local.node import namespaces, volumes
 from modelport.local.node.forks import ForkFailed, Forks
 from modelport.local.node.launch import Launch, NotPossible
+from modelport.local.node.namespaces import Means
 from modelport.local.node.relay import SERVICES, Identity
 from modelport.local.process import Process
 from modelport.wire.fork import Mount, Room, Start
 
+log = logging.getLogger(__name__)
 READY_LIMIT_S = 20.0
 DEFAULT_PORT = 8080
 
@@ -29,21 +33,29 @@ class Surroundings:
     def __init__(self, folder: Folder, settings: Settings, forks: Forks) -> None:
         self._folder, self._settings, self._forks = folder, settings, forks
         self._locks: dict[str, asyncio.Lock] = {}
+        self._means: Means | None = None
 
-    @property
-    def possible(self) -> bool:
-        """Whether this user may make namespaces."""
-        return sys.platform == "linux" and os.geteuid() == 0
+    async def means(self) -> Means:
+        """What this user may do. Tried once."""
+        if self._means is None:
+            self._means = await asyncio.to_thread(namespaces.find)
+            log.info("namespaces for commands: %s", self._means.kind or self._means.missing)
+        return self._means
 
-    async def furnish(self, pod: Object, launch: Launch, ip: str, services: Iterable[Object]) -> Launch:
-        """The process with its surroundings. Raises NotPossible."""
-        if launch.own or not self.possible:
-            return launch
+    async def furnish(
+        self, pod: Object, launch: Launch, ip: str, services: Iterable[Object]
+    ) -> tuple[Launch, str]:
+        """The process with its surroundings, and what they lack, in words. Raises NotPossible."""
+        if launch.own:
+            return launch, ""
+        means = await self.means()
+        if not means.kind:
+            return _without(launch), lacks(means.missing)
         meta = pod["metadata"]
         home = self._folder.pod(meta["namespace"], meta["name"], meta["uid"])
         lock = self._locks.setdefault(meta["uid"], asyncio.Lock())
         async with lock:
-            network = await self._network(pod, home, ip)
+            relay = await self._network(pod, home, ip, means)
         hosts = home / "hosts"
         hosts.write_text(names(services))
         mounts = [Mount(source=str(hosts), target="/etc/hosts")]
@@ -51,21 +63,22 @@ class Surroundings:
             mounts.append(
                 Mount(source=str(_folder_of(place, home, number)), target=target, read_only=read_only)
             )
-        room = Room(network=network, mounts=tuple(mounts))
-        return msgspec.structs.replace(launch, start=msgspec.structs.replace(launch.start, room=room))
+        room = Room(user=relay.user, network=relay.network, mounts=tuple(mounts))
+        return msgspec.structs.replace(launch, start=msgspec.structs.replace(launch.start, room=room)), ""
 
-    async def _network(self, pod: Object, home: Path, ip: str) -> str:
-        """The pod's network namespace, kept by its relay."""
+    async def _network(self, pod: Object, home: Path, ip: str, means: Means) -> Identity:
+        """The relay that keeps the pod's network namespace."""
         path = home / "relay.json"
         known = _identity(path)
         if known is not None:
-            return known.network
+            return known
         path.unlink(missing_ok=True)
         gateway = f"{self._settings.pod_network}.0.1:{self._settings.gateway_port}"
         ports = ",".join(str(port) for port in ports_of(pod))
         arguments = [sys.executable, "-m", "modelport.local.node.relay", "--ip", ip, "--ports", ports]
+        arguments += ["--gateway", gateway, "--identity", str(path)]
         start = Start(
-            arguments=[*arguments, "--gateway", gateway, "--identity", str(path)],
+            arguments=[*arguments, "--user"] if means.kind == "user" else arguments,
             title="relay",
             environment={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             folder=str(home),
@@ -83,7 +96,7 @@ class Surroundings:
                     "CreateContainerError", f"the pod's network cannot be made: {said or 'no answer'}"
                 )
             await asyncio.sleep(0.01)
-        return found.network
+        return found
 
     async def vacate(self, pod: Object) -> None:
         """Ends a pod's relay."""
@@ -99,6 +112,25 @@ class Surroundings:
         for hosts in self._folder.pods.glob("*/hosts"):
             if hosts.read_text() != text:
                 hosts.write_text(text)  # in place: it is mounted
+
+
+def lacks(missing: str) -> str:
+    """What a command has to know that runs on the machine itself, and what would mend it."""
+    return (
+        f"no namespaces for custom containers here ({missing}): this one shares the machine's network and files. "
+        "It must listen on the address in $POD_IP, not on 0.0.0.0, and take paths from its arguments and environment, "
+        "for /mnt/models is not there. To have namespaces, run `modelport doctor` and follow its hint, or run as root."
+    )
+
+
+def _without(launch: Launch) -> Launch:
+    """A process without surroundings: paths of the container become paths of this machine where they are named."""
+    start = launch.start
+    arguments = [volumes.rewrite(word, launch.mounted) for word in start.arguments]
+    variables = {name: volumes.rewrite(value, launch.mounted) for name, value in start.environment.items()}
+    return msgspec.structs.replace(
+        launch, start=msgspec.structs.replace(start, arguments=arguments, environment=variables)
+    )
 
 
 def names(services: Iterable[Object]) -> str:

@@ -37,7 +37,7 @@ async def run(client: Client, record: Record) -> None:
 async def _tell(client: Client, record: Record, told: Object) -> Object:
     kept = record.kept
     found = pod_status(
-        record.pod, kept.containers, kept.ip, kept.started_at, datetime.now(UTC), record.problem
+        record.pod, kept.containers, kept.ip, kept.started_at, datetime.now(UTC), record.problem, kept.lacking
     )
     if found == told:
         return told
