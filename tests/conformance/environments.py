@@ -29,6 +29,7 @@ REQUIREMENTS = {
         "portforward>=0.7.4,<1",
     ),
     "schemathesis": ("schemathesis==4.32.5",),
+    "tutorials": ("kserve==0.21.0", "kubernetes<36", "torch>=2.4", "torchvision>=0.19", "pillow>=10.3"),
     "tritonclient": ("tritonclient[grpc,http]==2.73.0",),
 }
 """Versions that have been seen to work. They name their own dependencies well enough."""

@@ -12,6 +12,10 @@ ONE_PORT = "--one-port"
 """REST and gRPC on one port: what a service needs that declares no ports of its own."""
 
 
+_MLSERVER = [("sklearn", "1"), ("xgboost", "2"), ("lightgbm", "4"), ("catboost", "1")]
+"""What else `kserve-mlserver` serves where a service names it."""
+
+
 def runtimes(version: str) -> list[Object]:
     """All of them, with images of this version of Modelport."""
     return [
@@ -25,6 +29,8 @@ def runtimes(version: str) -> list[Object]:
             priority=3,
             auto_select=False,
         ),
+        # Chosen by itself for MLflow's folders alone: the others are served by the runtimes above.
+        _runtime("kserve-mlserver", version, [("mlflow", "1"), ("mlflow", "2")], named=_MLSERVER),
         _runtime("modelport-catboost", version, [("catboost", "1")]),
         _runtime("modelport-onnx", version, [("onnx", "1")]),
         _runtime("modelport-pytorch", version, [("pytorch", "1"), ("pytorch", "2")]),
@@ -39,6 +45,7 @@ def _runtime(
     priority: int = 1,
     auto_select: bool = True,
     extra: Sequence[str] = (),
+    named: Sequence[tuple[str, str]] = (),
 ) -> Object:
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",
@@ -49,6 +56,10 @@ def _runtime(
             "supportedModelFormats": [
                 {"name": model_format, "version": number, "autoSelect": auto_select, "priority": priority}
                 for model_format, number in formats
+            ]
+            + [
+                {"name": model_format, "version": number, "autoSelect": False}
+                for model_format, number in named
             ],
             "protocolVersions": ["v1", "v2", "grpc-v2"],
             "containers": [

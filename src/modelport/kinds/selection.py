@@ -25,7 +25,6 @@ ELSEWHERE = {
     "vLLM": "vLLM is not part of this platform yet; run it as a custom container.",
     "pmml": "PMML's runtime is not part of this platform yet.",
     "paddle": "Paddle's runtime is not part of this platform yet; convert the model to ONNX (paddle2onnx).",
-    "mlflow": "MLflow folders are served by their flavor: name the format sklearn, xgboost, lightgbm, catboost or onnx.",
     "autogluon": "AutoGluon's runtime is not part of this platform yet; run your own server as a custom container.",
 }
 """What to do about formats of KServe's that nothing here serves."""

@@ -22,6 +22,8 @@ def rewrite(uri: str, mirrors: Iterable[Mirror]) -> str:
         return uri
     best = max(fitting, key=lambda mirror: len(mirror.prefix))
     rest = uri[len(best.prefix) :]
+    if best.target.startswith(("file:", "/")) and uri.startswith(("http://", "https://")):
+        rest = rest.partition("?")[0]  # a folder knows no `?raw=true`
     if rest and not rest.startswith("/") and not best.target.endswith("/") and best.prefix.endswith("/"):
         rest = "/" + rest
     return best.target + rest

@@ -13,12 +13,13 @@ import joblib
 import lightgbm
 import numpy as np
 import onnx
+import pandas as pd
 import xgboost
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
@@ -77,8 +78,22 @@ def linear(folder: Path) -> None:
     onnx.save(model, folder / "onnx" / "model.onnx")
 
 
+def mlflow(folder: Path) -> None:
+    """`…/models/mlflow/wine`: a folder as `mlflow.sklearn.log_model` leaves it, of the documented columns."""
+    names = "fixed acidity,volatile acidity,citric acid,residual sugar,chlorides,free sulfur dioxide"
+    columns = [*names.split(","), "total sulfur dioxide", "density", "pH", "sulphates", "alcohol"]
+    table = pd.DataFrame(np.random.default_rng(0).random((60, len(columns))), columns=columns)
+    put = folder / "mlflow" / "wine"
+    put.mkdir(parents=True)
+    joblib.dump(LinearRegression().fit(table, table["alcohol"] / 2 + 1), put / "model.pkl")
+    (put / "MLmodel").write_text(
+        "flavors:\n  sklearn: {pickled_model: model.pkl, serialization_format: cloudpickle}\nmlflow_version: 2.0.0\n"
+    )
+
+
 if __name__ == "__main__":
     models = Path(sys.argv[1]) / "models"
     sklearn(models)
     boosted(models)
     linear(models)
+    mlflow(models)

@@ -45,6 +45,7 @@ def test_a_pin_behind_a_uri():
         ("hf://org/model:v1", "s3://hub/org/model:v1"),
         ("oci://registry.io/x:1", "oci://mirror.local/x:1"),
         ("oci://registry.io.evil/x", "oci://registry.io.evil/x"),
+        ("https://hub.com/blob/m.joblib?raw=true", "file:///srv/m.joblib"),
     ],
 )
 def test_the_longest_prefix_that_ends_at_a_border_decides(uri, target):
@@ -53,6 +54,7 @@ def test_the_longest_prefix_that_ends_at_a_border_decides(uri, target):
         Mirror("gs://a/special", "s3://other"),
         Mirror("hf://", "s3://hub/"),
         Mirror("oci://registry.io", "oci://mirror.local"),
+        Mirror("https://hub.com/blob/", "file:///srv/"),
     ]
     assert rewrite(uri, table) == target
 

@@ -1,0 +1,251 @@
+"""YAML files of KServe's documentation, as they are, by kubectl and by KServeClient: only their buckets are ours.
+
+Each becomes Ready and answers the request that its page has, or is refused in words that `docs/compatibility.md`
+explains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import requests
+import yaml
+from kserve import InferenceGRPCClient, InferInput, InferRequest, KServeClient, V1beta1InferenceService
+from kubernetes import client
+from sdk_platform import ROOT, Platform
+
+FOLDER = ROOT / "tests" / "conformance" / "kserve_docs"
+ROWS = [[6.8, 2.8, 4.8, 1.4], [6.0, 3.4, 4.5, 1.6]]
+V2 = {"inputs": [{"name": "input-0", "shape": [2, 4], "datatype": "FP32", "data": ROWS}]}
+ONE = {
+    "sepal_length_(cm)": [5.1],
+    "sepal_width_(cm)": [3.5],
+    "petal_length_(cm)": [1.4],
+    "petal_width_(cm)": [0.2],
+}
+WINE = {
+    "fixed acidity": 7.4, "volatile acidity": 0.7, "citric acid": 0, "residual sugar": 1.9, "chlorides": 0.076,
+    "free sulfur dioxide": 11, "total sulfur dioxide": 34, "density": 0.9978, "pH": 3.51, "sulphates": 0.56,
+    "alcohol": 9.4,
+}  # fmt: skip
+
+
+class Ask(NamedTuple):
+    """A documented request, and what the answer has to be."""
+
+    path: str
+    body: Any
+    answers: Callable[[Any], bool]
+
+
+def v1(answers: Any = (1, 1)) -> Ask:
+    return Ask(
+        "/v1/models/{}:predict", {"instances": ROWS}, lambda said: said["predictions"] == list(answers)
+    )
+
+
+def v2(answers: Any = (1, 1)) -> Ask:
+    return Ask("/v2/models/{}/infer", V2, lambda said: said["outputs"][0]["data"] == list(answers))
+
+
+def classes(values: Any) -> list[int]:
+    """The likeliest of three classes, a row each."""
+    rows = [values[start : start + 3] for start in range(0, len(values), 3)]
+    return [row.index(max(row)) for row in rows]
+
+
+def grpc(of: Callable[[list[Any]], list[int]] = list) -> Ask:
+    return Ask("grpc", [value for row in ROWS for value in row], lambda data: of(list(data)) == [1, 1])
+
+
+LIGHT_V1 = Ask(
+    "/v1/models/{}:predict", {"inputs": [ONE]}, lambda said: classes(said["predictions"][0]) == [0]
+)
+LIGHT_V2 = Ask("/v2/models/{}/infer", V2, lambda said: classes(said["outputs"][0]["data"]) == [1, 1])
+DOUBLED = Ask(
+    "/v2/models/{}/infer",
+    {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]},
+    lambda said: said["outputs"][0]["data"] == [2, 4],
+)
+MLFLOW = Ask(
+    "/v2/models/{}/infer",
+    {
+        "parameters": {"content_type": "pd"},
+        "inputs": [{"name": n, "shape": [1], "datatype": "FP32", "data": [v]} for n, v in WINE.items()],
+    },
+    lambda said: abs(said["outputs"][0]["data"][0] - 5.7) < 0.001,
+)
+
+SERVED: dict[str, tuple[Ask, list[str]]] = {
+    "first-isvc": (v1(), []),
+    "swagger-ui": (v1(), []),
+    "sklearn-v2": (v2(), []),
+    "sklearn-grpc-h2c": (grpc(), []),
+    "sklearn-grpc": (grpc(), []),
+    "xgboost-v2": (v2(), []),
+    "xgboost-grpc": (grpc(), []),
+    "lightgbm-v1": (LIGHT_V1, []),
+    "lightgbm-v2": (LIGHT_V2, []),
+    "lightgbm-grpc": (grpc(classes), []),
+    "onnx": (DOUBLED, []),
+    "mlflow": (MLFLOW, []),
+    "servingruntime-mlserver": (v2(), []),
+    "servingruntime-old-schema": (v1(), []),
+    "servingruntime-new-schema": (v1(), []),
+    "control-plane-gateway": (v1(), []),
+    "control-plane-scale": (v1(), ["maxReplicas", "minReplicas", "scaleTarget"]),
+    "gatewayapi-migration": (v1(), []),
+    "servicemesh-burst": (v1(), []),
+    "prometheus-metrics": (v2(), []),
+    "integrations-prometheus": (v1(), []),
+    "canary-1": (v1(), ["canaryTrafficPercent"]),
+    "canary-2": (v1(), []),
+    "rollout-default": (v1(), []),
+    "storage-oci": (v1(), []),
+    "storage-uri": (v1(), []),
+    "storage-azure": (v1(), []),
+    "hpa": (v1(), ["scaleMetric", "scaleTarget"]),
+    "keda": (v2(), ["autoScaling", "maxReplicas"]),
+    "logger": (v1(), ["logger"]),
+}
+"""By file: the page's request, and which fields of its predictor `FieldsIgnored` may name."""
+
+NEVER_APPLIED = {
+    "logger-blob": 'unknown field "predictor"',  # the page lacks `spec:`
+    "rollout-custom": 'unknown field "spec.transformer.custom"',  # of a version before v1beta1
+    "storage-containers": "model-registry://iris/v1",
+    "kpa-qps": 'spec.predictor.scaleMetric: Unsupported value: "qps"',
+}
+"""What KServe's webhook refuses too."""
+
+NOT_READY = {
+    "rollout-availability": ("ReconcileFailed", "maxUnavailable"),  # as on a cluster: "0" is neither number nor percentage
+    "collocation": ("ReconcileFailed", "transformer-container "),  # as on a cluster: the name ends with a space
+    "tensorflow": ("NoSupportingRuntime", "convert the model to ONNX"),
+    "pmml": ("NoSupportingRuntime", "PMML's runtime is not part of this platform yet"),
+    "paddle": ("NoSupportingRuntime", "paddle"),
+    "triton-torchscript": ("NoSupportingRuntime", "Triton is not part of this platform"),
+    "node-scheduling": ("NoSupportingRuntime", "Triton is not part of this platform"),
+    "huggingface": ("NoSupportingRuntime", "run your own server as a custom container"),
+    "autogluon": ("RuntimeNotRecognized", "kserve-autogluonserver"),
+    "custom-predictor": ("RuntimeUnhealthy", "Give the container a `command:`"),
+    "custom-predictor-grpc": ("RuntimeUnhealthy", "Give the container a `command:`"),
+    "custom-transformer": ("ModelLoadFailed", "gs://kfserving-examples/models/torchserve"),
+    "alibi": ("ModelLoadFailed", "gs://kfserving-examples/models/sklearn/1.3/income/model"),
+}  # fmt: skip
+"""By file: PredictorReady's reason, and what its message says."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def namespaces(platform: Platform) -> None:
+    """Those that the pages make."""
+    for name in ("kserve-test", "user1"):
+        platform.must("kubectl", "create", "namespace", name)
+
+
+def document(name: str) -> tuple[Path, dict[str, Any], str]:
+    """File, object and namespace."""
+    file = FOLDER / f"{name}.yaml"
+    item = yaml.safe_load(file.read_text())
+    return file, item, item["metadata"].get("namespace", "default")
+
+
+@pytest.fixture
+def gone(platform: Platform) -> Iterator[Callable[[Path], None]]:
+    """Deletes what a test has applied."""
+    files: list[Path] = []
+    yield files.append
+    for file in files:
+        platform.must("kubectl", "delete", "-f", str(file), "--ignore-not-found", "--timeout=60s")
+
+
+def ask(platform: Platform, status: dict[str, Any], name: str, wanted: Ask) -> Any:
+    """The answer to a request through the gateway."""
+    host = status["url"].removeprefix("http://")
+    if wanted.path != "grpc":
+        url = f"http://{platform.gateway}{wanted.path.format(name)}"
+        answer = requests.post(url, json=wanted.body, headers={"Host": host}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def infer() -> Any:
+        grpc = InferenceGRPCClient(
+            platform.gateway, timeout=60, channel_args=[("grpc.ssl_target_name_override", host)]
+        )
+        given = InferInput("input-0", [2, 4], "FP32", wanted.body)
+        return (await grpc.infer(InferRequest(name, [given]))).outputs[0].data
+
+    return asyncio.run(infer())
+
+
+@pytest.mark.parametrize("way", ["kubectl", "KServeClient"])
+@pytest.mark.parametrize("name", SERVED)
+def test_served(platform: Platform, sdk: KServeClient, gone: Any, name: str, way: str) -> None:
+    """Ready, answering as its page says, with nothing passed over but what is named."""
+    wanted, ignored = SERVED[name]
+    file, item, namespace = document(name)
+    own = item["metadata"]["name"]
+    gone(file)
+    if way == "kubectl":
+        platform.must("kubectl", "apply", "-f", str(file))
+        platform.must(
+            "kubectl", "wait", "--for=condition=Ready", f"isvc/{own}", "-n", namespace, "--timeout=90s"
+        )
+    else:
+        meta = {
+            key: item["metadata"][key] for key in ("name", "annotations", "labels") if key in item["metadata"]
+        }
+        sdk.create(
+            V1beta1InferenceService(
+                api_version=item["apiVersion"],
+                kind=item["kind"],
+                metadata=client.V1ObjectMeta(namespace=namespace, **meta),
+                spec=item["spec"],
+            )
+        )
+        sdk.wait_isvc_ready(own, namespace=namespace, timeout_seconds=90, polling_interval=1)
+    status = platform.status(own, namespace)
+    assert wanted.answers(said := ask(platform, status, own, wanted)), said
+    told = [one["message"] for one in status["conditions"] if one["type"] == "FieldsIgnored"]
+    paths = told[0].partition(": ")[2].split(", ") if told else []
+    assert {path.removeprefix("spec.predictor.") for path in paths} <= set(ignored)
+
+
+@pytest.mark.parametrize("name", NEVER_APPLIED)
+def test_refused_when_applied(platform: Platform, name: str) -> None:
+    """At once, by field, and nothing is stored."""
+    file, item, namespace = document(name)
+    done = platform.run("kubectl", "apply", "-f", str(file))
+    assert done.returncode != 0
+    assert NEVER_APPLIED[name] in done.stderr
+    assert platform.status(item["metadata"]["name"], namespace) == {}
+
+
+@pytest.mark.parametrize("name", NOT_READY)
+def test_not_ready_says_why(platform: Platform, gone: Any, name: str) -> None:
+    """Condition, model status, an event and `modelport describe` name cause and next step."""
+    reason, words = NOT_READY[name]
+    file, item, namespace = document(name)
+    own = item["metadata"]["name"]
+    gone(file)
+    platform.must("kubectl", "apply", "-f", str(file))
+
+    def told() -> dict[str, Any] | None:
+        status = platform.status(own, namespace)
+        conditions = {one["type"]: one for one in status.get("conditions", [])}
+        found = conditions.get("PredictorReady", {})
+        return status if found.get("reason") == reason and words in found.get("message", "") else None
+
+    try:
+        status = platform.until(words, told)
+    except AssertionError as error:
+        raise AssertionError(json.dumps(platform.status(own, namespace), indent=1)) from error
+    assert words in status["modelStatus"]["lastFailureInfo"]["message"]
+    assert words in platform.must("modelport", "describe", "-n", namespace, own)
+    told_by = ["kubectl", "get", "events", "-n", namespace, f"--field-selector=involvedObject.name={own}"]
+    platform.until("an event", lambda: words in platform.must(*told_by, "-o", "jsonpath={.items[*].message}"))
