@@ -88,11 +88,14 @@ def _ports(query: QueryParams) -> list[int]:
     return ports
 
 
-def _protocol(socket: WebSocket, known: tuple[str, ...]) -> str:
+def _protocol(socket: WebSocket, known: tuple[str, ...]) -> str | None:
+    """The first that both know; None for a client that names none: it means channels in binary messages."""
     asked = texts(socket.scope.get("subprotocols"))
+    if not asked:
+        return None
     found = next((one for one in asked if one in known), None)
     if found is None:
         raise bad_request(
-            f"Sec-WebSocket-Protocol: must be one of {', '.join(known)}, got {', '.join(asked) or 'none'}"
+            f"Sec-WebSocket-Protocol: must be one of {', '.join(known)}, got {', '.join(asked)}"
         )
     return found
