@@ -54,6 +54,7 @@ COMMANDS = (
     "wait",
     "predict",
     "rollout",
+    "plan",
     "fetch",
     "storage",
     "backup",

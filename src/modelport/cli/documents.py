@@ -71,11 +71,20 @@ def _objects(name: str, text: str) -> Iterator[Object]:
             raise Mistake(f"-f {name}: document {number} is no object but {type(document).__name__}")
         item = cast("Object", document)
         if str(item.get("kind", "")).endswith("List") and "items" in item:
-            yield from cast("list[Object]", item["items"] or [])
+            for position, one in enumerate(cast("list[Any]", item["items"] or [])):
+                yield _listed(item, one, f"-f {name}: document {number}, items[{position}]")
             continue
         if not isinstance(item.get("metadata"), dict):
             raise Mistake(f"-f {name}: document {number} ({item.get('kind', 'no kind')}) has no metadata")
         yield item
+
+
+def _listed(listing: Object, one: Any, where: str) -> Object:
+    """An item of a list; one of a kind's own list need not repeat apiVersion and kind."""
+    if not isinstance(one, dict) or not isinstance(cast("Object", one).get("metadata"), dict):
+        raise Mistake(f"{where} is no object with metadata")
+    kind = str(listing["kind"]).removesuffix("List")
+    return ({"apiVersion": listing.get("apiVersion"), "kind": kind} if kind else {}) | cast("Object", one)
 
 
 def _loader() -> Any:

@@ -23,14 +23,15 @@ async def seed(client: Client, version: str) -> None:
         resource.NAMESPACE,
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
     )
-    await _ensure(client, resource.CONFIG_MAP, _config())
+    await _ensure(client, resource.CONFIG_MAP, config_map())
     for kind, item in _gateway():
         await _ensure(client, kind, item)
     for item in builtin.runtimes(version):
         await _apply(client, CLUSTER_SERVING_RUNTIME, item)
 
 
-def _config() -> Object:
+def config_map() -> Object:
+    """`inferenceservice-config`, as it is until somebody changes it."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

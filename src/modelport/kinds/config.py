@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 from msgspec import Struct, field
@@ -147,6 +147,68 @@ def decode(config_map: Object | None) -> tuple[Config, list[Problem]]:
             )
     problems += _check(config)
     return config, problems
+
+
+ELSEWHERE: dict[str, str] = {
+    "ingress.ingressGateway": "It is for Knative mode.",
+    "ingress.ingressClassName": "Routes are Gateway API's, not Ingresses.",
+    "ingress.localGateway": "It is for Knative mode.",
+    "ingress.localGatewayService": "It is for Knative mode.",
+    "ingress.knativeLocalGatewayService": "It is for Knative mode.",
+    "ingress.disableIstioVirtualHost": "It is for Knative mode.",
+    "autoscaler": "Load does not change the number of pods yet.",
+    "opentelemetryCollector": "Load does not change the number of pods yet.",
+    "storageInitializer": "The platform fetches models itself; `modelport storage` has its settings.",
+    "logger": "Payloads are not logged yet.",
+    "batcher": "Our own server joins requests; the batcher's numbers in a service are its flags.",
+    "agent": "There are no sidecars.",
+    "router": "InferenceGraphs are not carried out yet.",
+    "explainers": "The ART explainer is not part of this platform.",
+    "localModel": "Model caches are not carried out yet.",
+    "multiNode": "Models over several machines need a cluster.",
+    "metricsAggregator": "Every server has its own /metrics.",
+}
+"""Why a key, or a field of one, is not carried out."""
+
+
+def ignored(config_map: Object) -> dict[str, str]:
+    """Paths of keys and fields that are set and not carried out, each with the reason."""
+    found: dict[str, str] = {}
+    for key, text in mapping(config_map.get("data")).items():
+        if key.startswith("_"):
+            continue  # KServe's example is a comment
+        if key not in KEYS:
+            found[f"data.{key}"] = ELSEWHERE.get(key, "Nothing here reads it.")
+            continue
+        try:
+            given: Any = msgspec.json.decode(str(text))
+        except msgspec.DecodeError:
+            continue  # `decode` tells
+        found |= _unread(mapping(given), KEYS[key][1], key)
+    return found
+
+
+def _unread(given: Object, kind: type[Struct], path: str) -> dict[str, str]:
+    known = {one.encode_name: one for one in msgspec.structs.fields(kind)}
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        at = f"{path}.{name}"
+        if name not in known or at in ELSEWHERE:
+            found[f"data.{at}"] = ELSEWHERE.get(at, "Nothing here reads it.")
+        elif at == "ingress.enableGatewayApi" and value is False:
+            found[f"data.{at}"] = "Routes are Gateway API's in any case."
+        elif at == "deploy.defaultDeploymentMode" and value not in ("Standard", "RawDeployment"):
+            found[f"data.{at}"] = "Every service is carried out in Standard mode."
+        elif isinstance(value, dict) and (below := _struct_of(known[name].type)) is not None:
+            found |= _unread(cast("Object", value), below, at)
+    return found
+
+
+def _struct_of(kind: Any) -> type[Struct] | None:
+    for one in (kind, *get_args(kind)):
+        if isinstance(one, type) and issubclass(one, Struct):
+            return one
+    return None
 
 
 def _check(config: Config) -> list[Problem]:

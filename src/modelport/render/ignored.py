@@ -1,89 +1,151 @@
 """Fields that are accepted, but not carried out yet: none is passed over in silence.
 
-A pattern names a field of a component; `spec.canary[]` and what is below is told as one. The test walks the schema: a
-field that changes nothing in the plan must be listed here.
+A name is a field of a component; `spec.canary` and what is below is told as one. The test walks the schema: a field
+that changes nothing in the plan must be listed here, with the reason.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, cast
 
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 
-COMPONENT: Final = (
-    "maxReplicas",
-    "scaleTarget",
-    "scaleMetric",
-    "scaleMetricType",
-    "autoScaling",
-    "containerConcurrency",
-    "canaryTrafficPercent",
-    "logger",
-    "storageContainerName",
-)
+SCALING = "Load does not change the number of pods yet: minReplicas of them run, at least one."
+SCHEDULING = "There is one machine, so nothing is to be chosen."
+PROCESS = "Pods are processes of this machine, not containers."
+MESH = "ModelMesh's own; nothing here reads it."
+WORKERS = "Models over several machines need a cluster."
+
+COMPONENT: Final = {
+    "maxReplicas": SCALING,
+    "scaleTarget": SCALING,
+    "scaleMetric": SCALING,
+    "scaleMetricType": SCALING,
+    "autoScaling": SCALING,
+    "containerConcurrency": "Requests at once are not limited; our own server joins them into batches.",
+    "canaryTrafficPercent": "Canaries are not there yet: a changed spec is a rolling update.",
+    "logger": "Payloads are not logged yet.",
+    "storageContainerName": "The platform fetches models itself.",
+}
 """Of every component."""
-PREDICTOR: Final = ("workerSpec", "name", "model.name", "model.storage.schemaPath", "model.confidential")
-POD: Final = (
-    "ephemeralContainers",
-    "affinity",
-    "tolerations",
-    "nodeSelector",
-    "nodeName",
-    "schedulerName",
-    "priority",
-    "priorityClassName",
-    "preemptionPolicy",
-    "topologySpreadConstraints",
-    "runtimeClassName",
-    "overhead",
-    "resourceClaims",
-    "schedulingGates",
-    "imagePullSecrets",
-    "hostNetwork",
-    "hostPID",
-    "hostIPC",
-    "hostUsers",
-    "shareProcessNamespace",
-    "dnsPolicy",
-    "dnsConfig",
-    "subdomain",
-    "hostname",
-    "hostnameOverride",
-    "setHostnameAsFQDN",
-    "os",
-    "readinessGates",
-    "securityContext",
-    "activeDeadlineSeconds",
-    "enableServiceLinks",
-    "resources",
-    "automountServiceAccountToken",
-)
+PREDICTOR: Final = {
+    "workerSpec": WORKERS,
+    "name": "It names a version beside others; canaries are not there yet.",
+    "model.name": "The container that serves the model is called kserve-container.",
+    "model.storage.schemaPath": "Nothing reads a schema beside the model.",
+    "model.confidential": "Models are not decrypted yet.",
+}
+POD: Final = {
+    "ephemeralContainers": PROCESS,
+    "affinity": SCHEDULING,
+    "tolerations": SCHEDULING,
+    "nodeSelector": SCHEDULING,
+    "nodeName": SCHEDULING,
+    "schedulerName": SCHEDULING,
+    "priority": SCHEDULING,
+    "priorityClassName": SCHEDULING,
+    "preemptionPolicy": SCHEDULING,
+    "topologySpreadConstraints": SCHEDULING,
+    "schedulingGates": SCHEDULING,
+    "resourceClaims": SCHEDULING,
+    "runtimeClassName": PROCESS,
+    "overhead": PROCESS,
+    "hostNetwork": PROCESS,
+    "hostPID": PROCESS,
+    "hostIPC": PROCESS,
+    "hostUsers": PROCESS,
+    "hostAliases": PROCESS,
+    "shareProcessNamespace": PROCESS,
+    "dnsPolicy": PROCESS,
+    "dnsConfig": PROCESS,
+    "subdomain": PROCESS,
+    "hostname": PROCESS,
+    "hostnameOverride": PROCESS,
+    "setHostnameAsFQDN": PROCESS,
+    "os": PROCESS,
+    "securityContext": "A pod's processes run as the user who started the platform.",
+    "readinessGates": "Nothing sets further conditions of pods.",
+    "activeDeadlineSeconds": "Pods that serve have no end.",
+    "enableServiceLinks": "Services are not listed in the environment.",
+    "resources": "Limits are held for each container, not for the pod as a whole.",
+    "automountServiceAccountToken": "Pods get no token of the API server.",
+}
 """Of a pod: they reach the pod, and on a cluster Kubernetes carries them out; one machine has no use for them."""
+CONTAINER: Final = {
+    "securityContext": "A pod's processes run as the user who started the platform.",
+    "volumeDevices": PROCESS,
+    "resizePolicy": "A change of resources is a rolling update.",
+    "restartPolicyRules": "A container that ends is started again, whatever its exit code.",
+    "stdin": PROCESS,
+    "stdinOnce": PROCESS,
+    "tty": PROCESS,
+    "terminationMessagePath": "Last words are read from $TERMINATION_LOG.",
+    "lifecycle.postStart": "Only preStop is carried out.",
+}
+"""Of a container."""
+RUNTIME: Final = {
+    "multiModel": "A pod serves one model.",
+    "workerSpec": WORKERS,
+    "grpcEndpoint": MESH,
+    "grpcDataEndpoint": MESH,
+    "httpDataEndpoint": MESH,
+    "replicas": MESH,
+    "storageHelper": MESH,
+    "builtInAdapter": MESH,
+}
+"""Of a ServingRuntime, beside those of its pod."""
 
 
 def fields(spec: Object, *, embedded: bool = True) -> list[str]:
     """Paths of fields that are set and not carried out, sorted."""
-    found: list[str] = []
+    return sorted(reasons(spec, embedded=embedded))
+
+
+def reasons(spec: Object, *, embedded: bool = True) -> dict[str, str]:
+    """The same paths, each with the reason."""
+    found: dict[str, str] = {}
     for component in ("predictor", "transformer", "explainer"):
         given = spec.get(component)
         if not isinstance(given, dict):
             continue
-        names = [*COMPONENT, *(PREDICTOR if component == "predictor" else ()), *(POD if embedded else ())]
-        found += [f"spec.{component}.{name}" for name in names if _is_set(cast("Object", given), name)]
-        least = cast("Object", given).get("minReplicas")
-        if least == 0:
-            found.append(f"spec.{component}.minReplicas")
-        batcher = cast("Object", given).get("batcher")
+        part, where = cast("Object", given), f"spec.{component}"
+        found |= _set(part, COMPONENT, where)
+        if component == "predictor":
+            found |= _set(part, PREDICTOR, where)
+        if embedded:
+            found |= _pod(part, where)
+            if isinstance(part.get("model"), dict):
+                found |= _set(part["model"], CONTAINER, f"{where}.model")
+        if part.get("minReplicas") == 0:
+            found[f"{where}.minReplicas"] = SCALING
+        batcher = part.get("batcher")
         if isinstance(batcher, dict) and "timeout" in batcher:
-            found.append(f"spec.{component}.batcher.timeout")
+            found[f"{where}.batcher.timeout"] = "KServe does nothing with it either."
         if batcher and component != "predictor":
-            found.append(f"spec.{component}.batcher")
+            found[f"{where}.batcher"] = "Only our own server joins requests."
     if spec.get("canary"):
-        found.append("spec.canary")
-    art = spec.get("explainer")
-    if isinstance(art, dict) and "art" in art:
-        found.append("spec.explainer.art")
-    return sorted(found)
+        found["spec.canary"] = COMPONENT["canaryTrafficPercent"]
+    if "art" in mapping(spec.get("explainer")):
+        found["spec.explainer.art"] = "The ART explainer is not part of this platform."
+    return found
+
+
+def of_runtime(spec: Object, *, embedded: bool = True) -> dict[str, str]:
+    """Paths of a runtime's fields that are set and not carried out, each with the reason."""
+    return _set(spec, RUNTIME, "spec") | (_pod(spec, "spec", skip=tuple(RUNTIME)) if embedded else {})
+
+
+def _pod(part: Object, where: str, skip: tuple[str, ...] = ()) -> dict[str, str]:
+    found = _set(part, {name: why for name, why in POD.items() if name not in skip}, where)
+    for kind in ("containers", "initContainers"):
+        for position, container in enumerate(objects(part.get(kind))):
+            found |= _set(container, CONTAINER, f"{where}.{kind}[{position}]")
+    return found
+
+
+def _set(given: Object, names: dict[str, str], where: str) -> dict[str, str]:
+    return {f"{where}.{name}": why for name, why in names.items() if _is_set(given, name)}
 
 
 def _is_set(given: Object, name: str) -> bool:

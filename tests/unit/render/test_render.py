@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 
+import msgspec
 import pytest
 
 from modelport.kinds import builtin, servingruntime
@@ -268,3 +269,120 @@ def test_every_field_of_a_model_is_carried_out_or_named(name):
     said = any(path.startswith(f"spec.predictor.model.{name}") for path in changed.ignored)
     differs = json.dumps(changed.objects) != json.dumps(before.objects) or changed.protocol != before.protocol
     assert said or differs or changed.problems, name
+
+
+RUNTIME = servingruntime.KINDS[0].schema["properties"]["spec"]["properties"]
+
+
+@pytest.mark.parametrize("name", sorted(RUNTIME.keys() - {"containers", "supportedModelFormats"}))
+def test_every_field_of_a_runtime_is_carried_out_or_named(name):
+    """A runtime's field that is dropped in silence changes how somebody's models are served."""
+    from modelport.render import ignored
+
+    spec = {
+        "supportedModelFormats": [{"name": "sklearn", "autoSelect": True}],
+        "containers": [{"name": "kserve-container", "image": "i", "command": ["serve"]}],
+    }
+    value = {"protocolVersions": ["grpc-v2"]}.get(name, _value(RUNTIME[name]))
+
+    def served(item):
+        one = servingruntime.decode({"metadata": {"name": "mine"}, "spec": item}, cluster=False)
+        rendered = plan(runtimes=[one])
+        return json.dumps([rendered.objects, [str(problem) for problem in rendered.problems]])
+
+    said = any(
+        path == f"spec.{name}" or path.startswith(f"spec.{name}.")
+        for path in ignored.of_runtime(spec | {name: value})
+    )
+    assert said or served(spec | {name: value}) != served(spec), name
+
+
+@pytest.mark.parametrize("component", ["transformer", "explainer"])
+@pytest.mark.parametrize(
+    "name", sorted(KIND.schema["properties"]["spec"]["properties"]["explainer"]["properties"])
+)
+def test_every_field_of_a_transformer_and_an_explainer_is_carried_out_or_named(component, name):
+    schema = KIND.schema["properties"]["spec"]["properties"][component]["properties"]
+    if name not in schema:
+        pytest.skip("no field of it")
+    bare = {"containers": [{"name": "kserve-container", "image": "i", "command": ["serve"]}]}
+    changed = plan(**{component: bare | {name: _value(schema[name])}})
+    where = f"spec.{component}.{name}"
+    said = any(path == where or path.startswith((f"{where}.", f"{where}[")) for path in changed.ignored)
+    differs = json.dumps(changed.objects) != json.dumps(plan(**{component: bare}).objects)
+    assert said or differs or changed.problems, name
+
+
+def test_every_key_of_the_configuration_is_carried_out_or_named():
+    """KServe's own ConfigMap: what nothing here reads must be told by `modelport plan`."""
+    from modelport.kinds import config as configuration
+
+    data = {
+        "ingress": '{"ingressClassName": "x", "ingressDomain": "a.b", "domainTemplate": "{{ .Name }}", "new": 1}',
+        "inferenceService": '{"resource": {"cpuLimit": "2", "colour": 1}, "serviceLabelDisallowedList": []}',
+        "deploy": '{"defaultDeploymentMode": "Knative"}',
+        "logger": "{}",
+        "unheardOf": "{}",
+        "_example": "text",
+    }
+    assert set(configuration.ignored({"data": data})) == {
+        "data.ingress.ingressClassName",
+        "data.ingress.new",
+        "data.inferenceService.resource.colour",
+        "data.deploy.defaultDeploymentMode",
+        "data.logger",
+        "data.unheardOf",
+    }
+    read = {
+        f"{key}.{one.encode_name}"
+        for key, (_, kind) in configuration.KEYS.items()
+        for one in msgspec.structs.fields(kind)
+    }
+    settings = {
+        "ingress.kserveIngressGateway": {"ingress": {"kserveIngressGateway": "a/b"}},
+        "ingress.ingressDomain": {"ingress": {"ingressDomain": "a.b"}},
+        "ingress.additionalIngressDomains": {"ingress": {"additionalIngressDomains": ["a.b"]}},
+        "ingress.domainTemplate": {"ingress": {"domainTemplate": "{{ .Name }}.x"}},
+        "ingress.urlScheme": {"ingress": {"urlScheme": "https"}},
+        "ingress.pathTemplate": {"ingress": {"pathTemplate": "/x/{{ .Name }}"}},
+        "ingress.disableIngressCreation": {"ingress": {"disableIngressCreation": True}},
+        "ingress.disableHTTPRouteTimeout": {"ingress": {"disableHTTPRouteTimeout": True}},
+        "inferenceService.resource": {"inferenceService": {"resource": {"cpuLimit": "7"}}},
+        "inferenceService.serviceAnnotationDisallowedList": {
+            "inferenceService": {"serviceAnnotationDisallowedList": ["note"]}
+        },
+        "inferenceService.serviceLabelDisallowedList": {
+            "inferenceService": {"serviceLabelDisallowedList": ["team"]}
+        },
+        "deploy.deploymentRolloutStrategy": {
+            "deploy": {
+                "deploymentRolloutStrategy": {"defaultRollout": {"maxSurge": "1", "maxUnavailable": "0"}}
+            }
+        },
+        "credentials.storageSpecSecretName": {"credentials": {"storageSpecSecretName": "mine"}},
+        "credentials.storageSecretNameAnnotation": {"credentials": {"storageSecretNameAnnotation": "note"}},
+        "security.autoMountServiceAccountToken": {"security": {"autoMountServiceAccountToken": False}},
+        "service.serviceClusterIPNone": {"service": {"serviceClusterIPNone": True}},
+    }
+    told = {
+        "ingress.enableGatewayApi",
+        "ingress.ingressGateway",
+        "ingress.ingressClassName",
+        "deploy.defaultDeploymentMode",
+    }
+    assert settings.keys() | told == read
+    meta = {"metadata": {"labels": {"team": "a"}, "annotations": {"note": "b"}}}
+    for name, changes in settings.items():
+        base = {key: dict(value) for key, value in EMBEDDED.items()}
+        merged = {key: base.get(key, {}) | changes.get(key, {}) for key in base.keys() | changes.keys()}
+
+        def rendered(values):
+            found = decode({"data": {key: json.dumps(value) for key, value in values.items()}})[0]
+            custom = {"containers": [{"name": "mine", "image": "i", "command": ["serve"]}]}
+            storage = {"model": {"modelFormat": {"name": "sklearn"}, "storage": {"path": "p", "key": "k"}}}
+            plans = [
+                plan(predictor, settings=found, **copy.deepcopy(meta)) for predictor in (custom, storage)
+            ]
+            return json.dumps([[one.objects, one.url] for one in plans])
+
+        assert rendered(merged) != rendered(base), f"{name} changes nothing"
