@@ -216,12 +216,15 @@ class Supervisor:
 
 def stop(folder: Folder) -> None:
     """Stops the programs in order, and with them the pods; returns when all have ended."""
+    from modelport.local.node import leftover  # late: the supervisor itself stays small
+
     folder.stopping.touch()
     for role in ROLES:
         found = process.read(folder.run / f"{role}.json")
         if found is not None:
             end(found, STOP_LIMITS_S[role])
             (folder.run / f"{role}.json").unlink(missing_ok=True)
+    leftover.end_all(folder)  # where the node had been killed
     for path in sorted(folder.run.glob("forkserver-*.json")):
         found = process.read(path)
         if found is not None:
@@ -269,6 +272,9 @@ def reap(folder: Folder) -> None:
             write(folder.exits / f"{pid}.{start}", json.dumps(how).encode())
         except OSError as error:
             _say(f"how pid {pid} ended cannot be written down: {error}")
+        # A container whose fork server is dead: while it is not reaped, its group is surely its own.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
 

@@ -19,7 +19,7 @@ from modelport.kube.part import mapping, objects
 from modelport.kube.quantity import to_bytes
 from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, Object, Resource
 from modelport.local.folder import Folder, Settings
-from modelport.local.node import environments, volumes
+from modelport.local.node import environments, leftover, volumes
 from modelport.local.node.address import Addresses
 from modelport.local.node.fetching import mirrors_of
 from modelport.local.node.forks import Forks
@@ -28,6 +28,7 @@ from modelport.local.node.logs import LIMIT_BYTES, Watch
 from modelport.local.node.refreshing import Sources
 from modelport.local.node.surroundings import Surroundings
 from modelport.local.node.worker import Worker
+from modelport.local.process import Process
 from modelport.storage import Cache as StorageCache
 from modelport.storage import Mirror
 
@@ -61,11 +62,13 @@ class Node:
         self._services = Cache(client, SERVICE)
         self._services.subscribe(lambda change: self._surroundings.rename(self._services.all()))
         self._surroundings = Surroundings(folder, settings, self.forks)
+        self._settling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until cancelled; the pods' processes live on."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._sweep())
                 group.create_task(self._services.run())
                 group.create_task(self._pods.run())
                 group.create_task(self._register())
@@ -87,6 +90,24 @@ class Node:
             if dropped:
                 log.info("%d unused Python environments dropped", dropped)
             await asyncio.sleep(PRUNE_EVERY_S)
+
+    async def settled(self) -> None:
+        """Returns once no order of a node before this one is under way any more."""
+        if self._settling is None:
+            self._settling = asyncio.create_task(self.forks.settle())
+        await asyncio.shield(self._settling)
+
+    async def _sweep(self) -> None:
+        """Pods that were deleted while no node ran leave processes and folders."""
+        found, began = list(self.folder.pods.glob("*")), datetime.now(UTC)
+        await self._pods.synced.wait()
+        known = {pod["metadata"]["uid"] for pod in self._pods.all()}
+        await self.settled()
+        await asyncio.to_thread(leftover.sweep, self.folder, found, known, began)
+
+    async def relay_of(self, pod: Object) -> Process | None:
+        """The process that carries a pod's connections; None for a pod without a network of its own."""
+        return await self._surroundings.relay_of(pod)
 
     async def shut(self) -> None:
         """Stops all pods' processes: the platform is going down."""

@@ -48,6 +48,11 @@ class Forks:
             return reply
         raise ForkFailed(reply.message if isinstance(reply, Refused) else f"it answered {reply!r}")
 
+    async def settle(self) -> None:
+        """Returns once every fork server that runs has done what it was asked before: by a node that is dead, too."""
+        for path in self._folder.run.glob("forkserver-*.sock"):
+            await asyncio.to_thread(_answers, path)
+
     async def preload(self, python: str, modules: list[str]) -> None:
         """Starts the fork server of an interpreter and has it import what the first model will probably need."""
         try:

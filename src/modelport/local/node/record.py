@@ -48,7 +48,10 @@ class Record:
         """The status is to be told."""
         self.problem = ""
         """Why the node cannot carry the pod out at all."""
-        self.kept = _load(folder) or Kept(
+        known = load(folder)
+        self.restored = known is not None
+        """Whether a node before this one has begun with the pod."""
+        self.kept = known or Kept(
             namespace=meta["namespace"],
             name=meta["name"],
             uid=meta["uid"],
@@ -97,12 +100,13 @@ class Record:
 def interpreters(pods: Path) -> Iterator[str]:
     """Those that the pods of a platform run by."""
     for folder in pods.glob("*"):
-        kept = _load(folder)
+        kept = load(folder)
         if kept is not None:
             yield from kept.pythons.values()
 
 
-def _load(folder: Path) -> Kept | None:
+def load(folder: Path) -> Kept | None:
+    """What was written down of a pod; None where nothing was, or it is damaged."""
     try:
         return msgspec.json.decode((folder / FILE).read_bytes(), type=Kept)
     except (OSError, msgspec.DecodeError):

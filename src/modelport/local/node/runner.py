@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from modelport.kube.meta import timestamp
 from modelport.kube.resource import Object
-from modelport.local.node import image, initializer, interpreter, logs
+from modelport.local.node import image, initializer, interpreter, leftover, logs
 from modelport.local.node.container import Ended, back_off_s, reason_of, restarts_again
 from modelport.local.node.ending import end_of, exit_of, kill_group, terminate
 from modelport.local.node.forks import ForkFailed
@@ -166,7 +168,10 @@ class Runner:
         launch.termination_log.parent.mkdir(parents=True, exist_ok=True)
         launch.termination_log.unlink(missing_ok=True)
         try:
-            started = await self._node.forks.start(launch.python, launch.start, self._record.log_file(name))
+            note = self._record.folder / name / leftover.PROCESS
+            note.unlink(missing_ok=True)
+            start = msgspec.structs.replace(launch.start, pid_file=str(note))
+            started = await self._node.forks.start(launch.python, start, self._record.log_file(name))
         except ForkFailed as error:
             state.ended = Ended(
                 code=128,
@@ -202,14 +207,18 @@ class Runner:
         probing = asyncio.create_task(prober.run())
         memory = asyncio.create_task(watch_memory(container, process))
         logged = asyncio.create_task(self._keep_log(self._record.log_file(name)))
-        out_of_memory = unhealthy = False
+        lost = asyncio.create_task(self._network_lost(container))
+        out_of_memory = unhealthy = cut_off = False
         try:
             while not ended.done():
-                await asyncio.wait({ended, probing, memory}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({ended, probing, memory, lost}, return_when=asyncio.FIRST_COMPLETED)
                 if ended.done():
                     break
                 if memory.done() and memory.result():
                     out_of_memory = True
+                    kill_group(process, signal.SIGKILL)
+                elif lost.done():
+                    cut_off = True
                     kill_group(process, signal.SIGKILL)
                 elif probing.done():
                     unhealthy = True
@@ -217,9 +226,12 @@ class Runner:
                     await terminate(process, grace_s, leader_only=image.is_own(container))
                 await asyncio.wait({ended})
         finally:
-            for task in (ended, probing, memory, logged):
+            for task in (ended, probing, memory, logged, lost):
                 task.cancel()
             await asyncio.gather(logged, return_exceptions=True)
+        failure = f"failed its {prober.failure}" if unhealthy else ""
+        if cut_off:
+            failure = "lost its network: the process that carries the pod's connections has ended"
         how = await exit_of(self._node.folder.exits, process)
         code, reason = reason_of(how, killed_for_memory=out_of_memory)
         state.pid = state.start = 0
@@ -228,7 +240,7 @@ class Runner:
             code=code,
             signal=how.signal if how else None,
             reason=reason,
-            message=self._last_words(container, code, prober.failure if unhealthy else "", out_of_memory),
+            message=self._last_words(container, code, failure, out_of_memory),
             started_at=state.started_at,
             finished_at=timestamp(datetime.now(UTC)),
         )
@@ -250,7 +262,12 @@ class Runner:
         self._record.state(name).started = True
         self._record.dirty.set()
 
-    def _last_words(self, container: Object, code: int, unhealthy: str, out_of_memory: bool) -> str:
+    async def _network_lost(self, container: Object) -> None:
+        """Returns once nothing can reach the container any more: it begins anew with another network."""
+        relay = None if image.is_own(container) else await self._node.relay_of(self._record.pod)
+        await (asyncio.Event().wait() if relay is None else end_of(relay))
+
+    def _last_words(self, container: Object, code: int, failure: str, out_of_memory: bool) -> str:
         """What the container left for whoever asks why it ended."""
         name = container["name"]
         if out_of_memory:
@@ -258,8 +275,8 @@ class Runner:
             return (
                 f"container {name} used more than its memory limit of {limit}. Raise resources.limits.memory."
             )
-        if unhealthy:
-            return f"container {name} failed its {unhealthy}"
+        if failure:
+            return f"container {name} {failure}"
         with contextlib.suppress(OSError):
             said = (self._record.folder / name / "termination-log").read_text(errors="replace").strip()
             if said:

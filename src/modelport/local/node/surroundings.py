@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,12 +15,13 @@ import msgspec
 from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.local.folder import Folder, Settings
-from modelport.local.node import namespaces, volumes
+from modelport.local.node import leftover, namespaces, volumes
+from modelport.local.node.ending import exit_of
 from modelport.local.node.forks import ForkFailed, Forks
 from modelport.local.node.launch import Launch, NotPossible
 from modelport.local.node.namespaces import Means
 from modelport.local.node.relay import SERVICES, Identity
-from modelport.local.process import Process
+from modelport.local.process import Process, read
 from modelport.wire.fork import Mount, Room, Start
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,8 @@ class Surroundings:
         means = await self.means()
         if not means.kind:
             return _without(launch), lacks(means.missing)
+        home = self._home(pod)
         meta = pod["metadata"]
-        home = self._folder.pod(meta["namespace"], meta["name"], meta["uid"])
         lock = self._locks.setdefault(meta["uid"], asyncio.Lock())
         async with lock:
             relay = await self._network(pod, home, ip, means)
@@ -82,6 +84,7 @@ class Surroundings:
             title="relay",
             environment={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             folder=str(home),
+            pid_file=str(home / leftover.RELAYS[1]),
         )
         try:
             started = await self._forks.start(sys.executable, start, home / "relay.log")
@@ -98,13 +101,23 @@ class Surroundings:
             await asyncio.sleep(0.01)
         return found
 
+    async def relay_of(self, pod: Object) -> Process | None:
+        """The process that carries a pod's connections; None where it has none."""
+        return read(self._home(pod) / leftover.RELAYS[0]) if (await self.means()).kind else None
+
     async def vacate(self, pod: Object) -> None:
         """Ends a pod's relay."""
+        self._locks.pop(pod["metadata"]["uid"], None)
+        home = self._home(pod)
+        relays = {found for name in leftover.RELAYS if (found := read(home / name)) is not None}
+        for relay in relays:
+            relay.signal(signal.SIGKILL)
+        for relay in relays:
+            await exit_of(self._folder.exits, relay)
+
+    def _home(self, pod: Object) -> Path:
         meta = pod["metadata"]
-        self._locks.pop(meta["uid"], None)
-        found = _identity(self._folder.pod(meta["namespace"], meta["name"], meta["uid"]) / "relay.json")
-        if found is not None:
-            Process(found.pid, found.start).signal(9)
+        return self._folder.pod(meta["namespace"], meta["name"], meta["uid"])
 
     def rename(self, services: Iterable[Object]) -> None:
         """Services have come or gone: their names are told to all pods that have a hosts file of their own."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modelport.kube.errors import ApiError
 from modelport.kube.part import objects
 from modelport.kube.resource import POD, Object
-from modelport.local.node import stopping, teller, volumes
+from modelport.local.node import leftover, stopping, teller, volumes
 from modelport.local.node.record import Record
 from modelport.local.node.runner import AGAIN_S, Runner
 from modelport.local.node.variables import Find, Missing
@@ -56,6 +56,9 @@ class Worker:
 
     async def run(self) -> None:
         """From begin to end."""
+        if self._record.restored:
+            await self._node.settled()
+            leftover.adopt(self._record)
         telling = asyncio.create_task(teller.run(self._node.client, self._record))
         refreshing = asyncio.create_task(self._refresh())
         life = asyncio.create_task(self._live())
@@ -77,6 +80,7 @@ class Worker:
         """Stops the processes, and leaves the API's object alone: the platform is going down."""
         await self._stop(hurry=False, shutdown=True)
         self._record.save()
+        await self._node.vacate(self._record.pod)
 
     async def _live(self) -> None:
         try:
