@@ -94,6 +94,14 @@ HORIZONTAL_POD_AUTOSCALER = Resource(
     categories=("all",),
     subresources=("status",),
 )
+POD_DISRUPTION_BUDGET = Resource(
+    group="policy",
+    version="v1",
+    kind="PodDisruptionBudget",
+    plural="poddisruptionbudgets",
+    short_names=("pdb",),
+    subresources=("status",),
+)
 HTTP_ROUTE = Resource(
     group="gateway.networking.k8s.io",
     version="v1",
@@ -144,6 +152,7 @@ STANDARD = (
     ENDPOINT_SLICE,
     LEASE,
     HORIZONTAL_POD_AUTOSCALER,
+    POD_DISRUPTION_BUDGET,
     HTTP_ROUTE,
     GATEWAY,
     GATEWAY_CLASS,

@@ -1,4 +1,4 @@
-"""`pods/binding` and `pods/eviction`: what a scheduler and a drain would ask."""
+"""`pods/binding`: what a scheduler would ask."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from modelport.local.apiserver.answer import plain, success
 from modelport.local.apiserver.api import decode
 from modelport.local.apiserver.body import read_body
 from modelport.local.apiserver.call import Call
-from modelport.local.apiserver.delete import delete
-from modelport.local.apiserver.options import delete_options, write_options
+from modelport.local.apiserver.options import write_options
 from modelport.local.apiserver.update import update
 
 
 async def bind(call: Call) -> Response:
     """Gives a pod to a node. ApiError 409 where it has one: all pods are born with the only node there is."""
-    body = await _body(call)
+    body = await body_of(call)
     target = body.get("target")
     node = str(cast("Object", target).get("name") or "") if isinstance(target, dict) else ""
     if not node:
@@ -40,18 +39,8 @@ async def bind(call: Call) -> Response:
     return plain(success({"name": call.name, "kind": "pods"}), call.form, 201)
 
 
-async def evict(call: Call) -> Response:
-    """Deletes a pod. There are no disruption budgets here."""
-    body = await _body(call)
-    named = body.get("metadata")
-    if isinstance(named, dict) and cast("Object", named).get("name", call.name) != call.name:
-        raise bad_request(f"metadata.name: must be that of the pod ({call.name})")
-    options = delete_options(call.query, body.get("deleteOptions"))
-    await delete(call.api, call.served, call.namespace, call.name, options)
-    return plain(success({"name": call.name, "kind": "pods"}), call.form, 201)
-
-
-async def _body(call: Call) -> Object:
+async def body_of(call: Call) -> Object:
+    """The Binding or Eviction that was posted. ApiError 400, 404, 405."""
     if call.verb != "create":
         raise ApiError(405, "MethodNotAllowed", f"pods/{call.subresource} is written by POST")
     # Fails with 404 before the body is looked at.

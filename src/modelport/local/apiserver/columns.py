@@ -318,6 +318,12 @@ COLUMNS: dict[Resource, tuple[Column, ...]] = {
         _column("Replicas", _number("status.currentReplicas"), type="integer"),
         AGE,
     ),
+    kinds.POD_DISRUPTION_BUDGET: (
+        _column("Min Available", lambda obj: str(at(obj, "spec.minAvailable", "N/A"))),
+        _column("Max Unavailable", lambda obj: str(at(obj, "spec.maxUnavailable", "N/A"))),
+        _column("Allowed Disruptions", _number("status.disruptionsAllowed"), type="integer"),
+        AGE,
+    ),
     kinds.HTTP_ROUTE: (_column("Hostnames", lambda obj: _list_as_json(at(obj, "spec.hostnames"))), AGE),
     kinds.GATEWAY: (
         _column("Class", _field("spec.gatewayClassName", "")),

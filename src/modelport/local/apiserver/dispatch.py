@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from modelport.kube.errors import ApiError, bad_request
 from modelport.kube.resource import NAMESPACE, POD
-from modelport.local.apiserver import binding, logs, namespaces, pod_metrics, scale
+from modelport.local.apiserver import binding, eviction, logs, namespaces, pod_metrics, scale
 from modelport.local.apiserver.accept import PROTOBUF, parse
 from modelport.local.apiserver.answer import one
 from modelport.local.apiserver.body import read_body
@@ -114,7 +114,7 @@ async def _subresource(call: Call) -> Response:
     if resource == POD and name == "binding":
         return await binding.bind(call)
     if resource == POD and name == "eviction":
-        return await binding.evict(call)
+        return await eviction.evict(call)
     if resource == NAMESPACE and name == "finalize":
         return await namespaces.finalize(call)
     if resource == POD and name in ("exec", "portforward"):

@@ -32,6 +32,7 @@ def standard(network: str) -> list[Served]:
         kinds.ENDPOINT_SLICE: core.EndpointSlice(),
         kinds.LEASE: core.Lease(),
         kinds.HORIZONTAL_POD_AUTOSCALER: core.Autoscaler(),
+        kinds.POD_DISRUPTION_BUDGET: core.Budget(),
         kinds.CUSTOM_RESOURCE_DEFINITION: definition.Definition(),
     }
     return [

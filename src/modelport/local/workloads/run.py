@@ -15,6 +15,7 @@ from modelport.local.workloads.autoscaler.loop import Autoscalers
 from modelport.local.workloads.claim import INDEXES
 from modelport.local.workloads.defined import Defined
 from modelport.local.workloads.deployment.loop import Deployments
+from modelport.local.workloads.disruption import Budgets
 from modelport.local.workloads.endpointslice import EndpointSlices, by_service
 from modelport.local.workloads.garbage import Garbage
 from modelport.local.workloads.moment import utc_now
@@ -50,6 +51,7 @@ async def run(
         Accounts(client, caches[kinds.NAMESPACE], caches[kinds.SERVICE_ACCOUNT]),
         Claims(client, caches[kinds.PERSISTENT_VOLUME_CLAIM]),
         Autoscalers(client, caches[kinds.HORIZONTAL_POD_AUTOSCALER], deployments, sets, pods, now),
+        Budgets(client, caches[kinds.POD_DISRUPTION_BUDGET], deployments, sets, pods, now),
         garbage,
         Defined(client, definitions, garbage, (*kinds.STANDARD, *declared)),
     )

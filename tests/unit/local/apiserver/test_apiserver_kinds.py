@@ -427,9 +427,11 @@ def test_the_platforms_definitions_are_listed_and_fixed(api: Api) -> None:
     assert found["spec"]["names"]["kind"] == "Widget"
     established = {one["type"]: one["status"] for one in found["status"]["conditions"]}
     assert established == {"NamesAccepted": "True", "Established": "True"}
+    found["spec"]["names"]["shortNames"] = ["another"]
+    new = {"metadata": {"name": "widgets.test.modelport.io"}, "spec": found["spec"]}
     for answer in (
         api.http.put(api.path("customresourcedefinitions", "widgets.test.modelport.io"), json=found),
-        api.http.post(api.path("customresourcedefinitions"), json=found),
+        api.http.post(api.path("customresourcedefinitions"), json=new),
         api.delete("customresourcedefinitions", "widgets.test.modelport.io"),
     ):
-        assert "built in" in refused(answer, 405, "MethodNotAllowed")["message"]
+        assert "built in" in refused(answer, 403, "Forbidden")["message"]

@@ -246,3 +246,23 @@ class Autoscaler(Plain):
                 invalid_value("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`")
             )
         return causes
+
+
+class Budget(Strategy):
+    """PodDisruptionBudget."""
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """One bound, and no negative one."""
+        spec = part(obj, "spec")
+        causes: list[Cause] = []
+        given = [field for field in ("minAvailable", "maxUnavailable") if spec.get(field) is not None]
+        if len(given) == 2:
+            causes.append(invalid_value("spec", given, "minAvailable and maxUnavailable cannot be both set"))
+        for field in given:
+            text = str(spec[field])
+            digits = text.removesuffix("%")
+            if not digits.isdecimal() or (text.endswith("%") and int(digits) > 100):
+                causes.append(
+                    invalid_value(f"spec.{field}", spec[field], "must be a number, or a percentage to 100%")
+                )
+        return causes
