@@ -66,6 +66,7 @@ async def _apply(client: Client, items: list[Object], options: argparse.Namespac
                 field_manager=MANAGER,
                 force=options.force or _by_kubectl(before),
                 dry_run=options.dry_run,
+                strict=True,
             )
         except ApiError as error:
             failed += 1

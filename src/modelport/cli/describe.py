@@ -116,7 +116,8 @@ def problems(item: Object) -> list[str]:
 
 def _pod(pod: Object) -> str:
     status = pod.get("status", {})
-    statuses = status.get("containerStatuses", []) + status.get("initContainerStatuses", [])
+    # What init containers wait for is why the others wait.
+    statuses = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
     waiting_ = [s["state"]["waiting"] for s in statuses if s.get("state", {}).get("waiting")]
     reason = next((w.get("reason") for w in waiting_ if w.get("reason")), status.get("phase", ""))
     if pod["metadata"].get("deletionTimestamp"):

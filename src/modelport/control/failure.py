@@ -91,7 +91,10 @@ def _of_container(pod: Object, container: Object) -> Failure | None:
     )
     name = container["name"]
     text = str(words or "it ended").strip()
-    if died and not mapping(ended).get("message"):
+    if text.startswith("Traceback (most recent call last)"):
+        # What is wrong stands at the end; where it came about is for the log.
+        text = f"container {name}: {text.splitlines()[-1].strip()} · next: modelport logs pod/{pod['metadata']['name']}"
+    elif died and not mapping(ended).get("message"):
         text = f"container {name}: {text} (exit code {mapping(ended).get('exitCode')})"
     return Failure(
         message=text,

@@ -15,6 +15,10 @@ from modelport.kube.resource import Object
 REVISION = "deployment.kubernetes.io/revision"
 
 
+UNANSWERED = "runs, and does not answer its readiness probe yet"
+"""What is said of a container while nobody knows more."""
+
+
 class Component(msgspec.Struct, kw_only=True):
     """One component as it is."""
 
@@ -102,10 +106,28 @@ def _waits_for(pods: Iterable[Object]) -> str:
                 waiting = mapping(mapping(one.get("state")).get("waiting"))
                 if waiting.get("message"):
                     return str(waiting["message"])
+        for one in objects(status.get("containerStatuses")):
+            if "running" in mapping(one.get("state")) and not one.get("ready"):
+                return _unanswered(pod, str(one["name"]))
         condition = find_condition(status.get("conditions"), "Ready") or {}
         if condition.get("message"):
             return str(condition["message"])
     return "its pods are starting"
+
+
+def _unanswered(pod: Object, name: str) -> str:
+    """What a container that runs does not answer yet."""
+    none: Object = {}
+    found = next((one for one in objects(pod["spec"].get("containers")) if one.get("name") == name), none)
+    probe: Object = found.get("readinessProbe") or {}
+    http, tcp, grpc = (mapping(probe.get(kind)) for kind in ("httpGet", "tcpSocket", "grpc"))
+    if http:
+        asked = f"HTTP {http.get('path', '/')} on port {http.get('port')}"
+    elif tcp or grpc:
+        asked = f"{'TCP' if tcp else 'gRPC'} port {(tcp or grpc).get('port')}"
+    else:
+        asked = "its command"
+    return f"container {name} {UNANSWERED} ({asked})"
 
 
 def route(item: Object | None) -> str | None:

@@ -8,13 +8,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from modelport.control.observed import Component, Observed
+import msgspec
+
+from modelport.control.failure import Failure
+from modelport.control.observed import UNANSWERED, Component, Observed
 from modelport.kinds.inferenceservice.spec import InferenceService
 from modelport.kube.condition import find_condition, remove_condition, set_condition
 from modelport.kube.meta import timestamp
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
+from modelport.render.pod import MODEL
 from modelport.render.rendered import Rendered
+from modelport.render.storage import INITIALIZER
 
 Truth = Literal["True", "False", "Unknown"]
 CONDITIONS = {"predictor": "PredictorReady", "transformer": "TransformerReady", "explainer": "ExplainerReady"}
@@ -30,6 +35,7 @@ def status(
         "observedGeneration": service.metadata.generation,
         "deploymentMode": before.get("deploymentMode") or "Standard",
     }
+    observed = _remembering(observed, before, service)
     if rendered.stopped:
         return found | {"conditions": _stopped(conditions, now)}
     conditions = _set(conditions, "Stopped", "False", "", "", now)
@@ -61,6 +67,30 @@ def status(
     found["modelStatus"] = _model(rendered, observed, before, now)
     found["conditions"] = conditions
     return found
+
+
+def _remembering(observed: Observed, before: Object, service: InferenceService) -> Observed:
+    """A container that ends again and again runs for a moment now and then: that is no news, and the reason why it
+    ended stays until it answers, or until it says something else."""
+    seen = observed.components.get("predictor")
+    model = mapping(before.get("modelStatus"))
+    info = mapping(model.get("lastFailureInfo"))
+    same = before.get("observedGeneration") == service.metadata.generation
+    blocked = model.get("transitionStatus") == "BlockedByFailedLoad" and info.get("exitCode") is not None
+    if seen is None or seen.failure is not None or seen.latest or not (same and blocked and seen.exists):
+        return observed
+    if UNANSWERED not in seen.message:
+        return observed
+    failure = Failure(
+        message=str(info.get("message", "")),
+        reason=str(info.get("reason", "")),
+        pod=str(info.get("location", "")),
+        container=MODEL,
+        time=str(info.get("time", "")),
+        exit_code=info.get("exitCode"),
+    )
+    known = {**observed.components, "predictor": msgspec.structs.replace(seen, failure=failure)}
+    return msgspec.structs.replace(observed, components=known)
 
 
 def _set(
@@ -152,6 +182,13 @@ def _latest(
     for component in observed.components.values():
         if component.failure is not None and not component.latest:
             found = component.failure
+            if (
+                not after
+                and found.container
+                and found.exit_code is not None
+                and found.container != INITIALIZER
+            ):
+                after = f" · next: modelport logs {name}"
             return _set(conditions, LATEST, "False", found.reason, f"{found.message}{after}", now)
     if all(component.latest for component in observed.components.values()) and observed.components:
         return _set(conditions, LATEST, "True", "", "", now)

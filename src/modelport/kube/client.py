@@ -252,13 +252,19 @@ class Client:
         force: bool = True,
         subresource: str = "",
         dry_run: bool = False,
+        strict: bool = False,
     ) -> Object:
-        """Server-side apply: the fields in `body` are ours; those that we had and that it lacks go."""
+        """Server-side apply: the fields in `body` are ours; those that we had and that it lacks go.
+
+        `strict`: unknown fields are refused, not dropped.
+        """
         meta = body["metadata"]
         return await self.request(
             "PATCH",
             resource.path(meta.get("namespace"), meta["name"], subresource),
-            params={"fieldManager": field_manager, "force": "true" if force else "false"} | _dry(dry_run),
+            params={"fieldManager": field_manager, "force": "true" if force else "false"}
+            | _dry(dry_run)
+            | ({"fieldValidation": "Strict"} if strict else {}),
             body=body,
             content_type=CONTENT_TYPES["apply"],
         )

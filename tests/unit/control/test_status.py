@@ -233,3 +233,28 @@ def test_events_are_told_once_a_change():
 )
 def test_covers(live, wanted, same):
     assert covers(live, wanted) is same
+
+
+def running_again():
+    found = pod("p", "a", ready=True)
+    found["spec"] = {
+        "containers": [{"name": "kserve-container", "readinessProbe": {"tcpSocket": {"port": 8080}}}]
+    }
+    found["status"]["containerStatuses"][0]["ready"] = False
+    found["status"]["conditions"][0]["status"] = "False"
+    return found
+
+
+def test_a_container_that_crashes_again_and_again_keeps_its_reason_while_it_runs_for_a_moment():
+    sets = [replica_set("a", 1)]
+    crashed = told(observed.component(deployment(available=False), sets, [pod("p", "a", ended=NOPE)]))
+    again = told(observed.component(deployment(available=False), sets, [running_again()]), before=crashed)
+    assert condition(again, "LatestDeploymentReady") == condition(crashed, "LatestDeploymentReady")
+    assert again["modelStatus"]["transitionStatus"] == "BlockedByFailedLoad"
+    assert transitions(crashed, again, "iris") == []
+
+
+def test_a_container_that_runs_and_never_crashed_names_the_probe_that_it_does_not_answer():
+    found = told(observed.component(deployment(available=False), [replica_set("a", 1)], [running_again()]))
+    assert "does not answer its readiness probe yet (TCP port 8080)" in condition(found, "Ready")["message"]
+    assert found["modelStatus"]["transitionStatus"] == "InProgress"
