@@ -16,14 +16,17 @@ import onnx
 import pandas as pd
 import xgboost
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC
 
+TEXTS = ["MSZoning", "LotShape", "Utilities", "Neighborhood", "SaleType"]
+NUMBERS = ["LotArea", "YrSold", "OverallQual", "YearBuilt", "GarageArea"]
 ROWS, CLASSES = load_iris(return_X_y=True)
 
 
@@ -38,11 +41,14 @@ def sklearn(folder: Path) -> None:
         put = folder / "sklearn" / where
         put.mkdir(parents=True)
         joblib.dump(model.fit(ROWS, CLASSES), put / "model.joblib")
-    texts = ["a bat and a ball", "the puck on the ice", "a pitcher and a catcher", "skates and a stick"]
-    words = make_pipeline(ColumnTransformer([("word", OneHotEncoder(handle_unknown="ignore"), [0])]))
-    model = make_pipeline(words, LogisticRegression()).fit(np.array(texts)[:, None], [0, 1, 0, 1])
-    (folder / "sklearn" / "words").mkdir()
-    joblib.dump(model, folder / "sklearn" / "words" / "model.joblib")
+    mixed = make_pipeline(
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), TEXTS), remainder="passthrough"),
+        DummyRegressor(strategy="constant", constant=12.202832815138274),  # what KServe's own test expects
+    )
+    house = pd.DataFrame([dict.fromkeys(TEXTS, "RL") | dict.fromkeys(NUMBERS, 1)], columns=[*TEXTS, *NUMBERS])
+    put = folder / "sklearn" / "1.3" / "mixedtype"
+    put.mkdir(parents=True)
+    joblib.dump(mixed.fit(house, [1.0]), put / "model.joblib")
 
 
 def boosted(folder: Path) -> None:
@@ -91,9 +97,16 @@ def mlflow(folder: Path) -> None:
     )
 
 
+def means(folder: Path) -> None:
+    """`…/models/means`: the format of `examples/own-runtime.yaml`."""
+    (folder / "means").mkdir()
+    (folder / "means" / "means.txt").write_text("0.5\n5\n")
+
+
 if __name__ == "__main__":
     models = Path(sys.argv[1]) / "models"
     sklearn(models)
     boosted(models)
     linear(models)
     mlflow(models)
+    means(models)
