@@ -62,8 +62,11 @@ def test_a_service_from_apply_to_ready_to_deleted(stage: Any, pods: Any) -> None
         types = [one["type"] for one in status["conditions"]]
         assert "TransformerReady" not in types
         assert "ExplainerReady" not in types
-        said = [one["reason"] for one in await on.api.all(EVENT) if one["involvedObject"]["name"] == "iris"]
-        assert "InferenceServiceReady" in said
+
+        async def announced() -> bool:
+            return any(one["reason"] == "InferenceServiceReady" for one in await on.api.all(EVENT))
+
+        await on.api.until(announced)
         await on.client.delete(INFERENCE_SERVICE, "default", "iris")
 
         async def nothing_left() -> bool:
