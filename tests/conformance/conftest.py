@@ -20,6 +20,8 @@ sys.path.append(str(HERE.parent / "e2e"))  # how a server is started is written 
 
 from served import PATIENCE_S, Running, running  # noqa: E402
 
+collect_ignore = ["kserve_docs", "kserve_e2e"]  # KServe's own; tests/conformance/sdk.sh runs them
+
 MODELS = {"echo": "Echo", "simple": "Simple", "teller": "Teller"}
 
 
