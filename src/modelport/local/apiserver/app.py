@@ -104,6 +104,8 @@ class App:
         if address is None:
             return await self._told(request, user, path, form)
         if address.plural in reviews.RESOURCES and request.method == "POST":
+            if form.kind and ";" in request.headers.get("accept", "").rpartition(",")[2]:
+                raise ApiError(406, "NotAcceptable", f"an answer to {address.plural} is no {form.kind}")
             body = await parse(await read_body(request), request.headers.get("content-type", ""))
             return plain(reviews.answer(self._api.registry, user, address, body), form, 201)
         return await self._resource(request, user, address, form)

@@ -6,6 +6,7 @@ Of a definition's versions the stored one is served. Conversion is none, so that
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import cast
 
 from modelport.kube.condition import set_condition
@@ -22,6 +23,7 @@ from modelport.local.apiserver.part import part
 from modelport.local.apiserver.registry import Served
 from modelport.local.apiserver.state_file import StoreError
 from modelport.local.apiserver.strategies.definition import CLEANUP, Definition
+from modelport.local.apiserver.strategy import Strategy
 from modelport.local.apiserver.table import Column
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,13 @@ def load(api: Api) -> None:
     """Serves what is defined already. At the start, before anybody asks."""
     for row in api.store.rows(CUSTOM_RESOURCE_DEFINITION.qualified):
         _serve(api, decode(row))
+
+
+class Custom(Strategy):
+    """A kind with fields of its own that field selectors may name."""
+
+    def __init__(self, selectable: Iterable[str]) -> None:
+        self.selectable = frozenset(selectable)
 
 
 async def establish(api: Api) -> None:
@@ -119,6 +128,9 @@ def served(definition: Object) -> Served:
                 priority=one.get("priority") or 0,
             )
             for one in objects(version.get("additionalPrinterColumns"))
+        ),
+        strategy=Custom(
+            str(one.get("jsonPath")).removeprefix(".") for one in objects(version.get("selectableFields"))
         ),
         custom=True,
     )

@@ -8,7 +8,7 @@ from typing import Any, cast
 from starlette.responses import Response
 
 from modelport.kube.errors import ApiError, bad_request, conflict
-from modelport.kube.resource import NAMESPACE, Object
+from modelport.kube.resource import NAMESPACE, POD, Object
 from modelport.local.apiserver.accept import parse
 from modelport.local.apiserver.answer import one
 from modelport.local.apiserver.api import Api, decode, key
@@ -74,9 +74,10 @@ def _is_going(namespace: Object) -> bool:
 
 async def _empty(api: Api, name: str) -> None:
     left = 0
-    for served in api.registry:
-        if not served.resource.namespaced:
-            continue
+    # Pods first, all else once they are gone: it may be what they need to end well.
+    namespaced = [one for one in api.registry if one.resource.namespaced]
+    pods = [one for one in namespaced if one.resource == POD and api.store.rows(POD.qualified, name)]
+    for served in pods or namespaced:
         for row in api.store.rows(served.resource.qualified, name):
             left += 1
             if decode(row)["metadata"].get("deletionTimestamp"):

@@ -78,7 +78,8 @@ class Registry:
             known is not None
             and known.resource == resource
             and known.document == served.document
-            and (known.columns == served.columns)
+            and known.columns == served.columns
+            and known.strategy.selectable == served.strategy.selectable
         ):
             return
         if known is not None:

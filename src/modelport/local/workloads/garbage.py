@@ -117,6 +117,8 @@ class Garbage:
                 self._add(resource, new)
             if begins_to_go and is_waiting(new):
                 self._add_dependents(new)
+            if old is not None and owners_of(old) != owners_of(new):
+                self._add_waiting_owners(old)
             if old is not None and old["metadata"]["uid"] != new["metadata"]["uid"]:
                 self._gone(old)
         elif old is not None:
@@ -124,6 +126,9 @@ class Garbage:
 
     def _gone(self, item: Object) -> None:
         self._add_dependents(item)
+        self._add_waiting_owners(item)
+
+    def _add_waiting_owners(self, item: Object) -> None:
         for reference in owners_of(item):
             resource, owner = self._owner(reference, namespace_of(item))
             if resource is not None and owner is not None and is_waiting(owner):
@@ -179,7 +184,10 @@ class Garbage:
         owners: list[tuple[Object, State]] = [
             (reference, await self._state(reference, item)) for reference in owners_of(item)
         ]
-        judgement = judge(item, owners, bool(self._dependents(item)))
+        dependents = self._dependents(item)
+        judgement = judge(item, owners, bool(dependents))
+        if judgement.delete == "Foreground" and any(is_waiting(one) for _, one in dependents):
+            await self._unblock(resource, item)
         if judgement.delete:
             await self._delete(resource, item, judgement.delete)
         elif judgement.drop:
@@ -206,6 +214,11 @@ class Garbage:
 
     async def _disown(self, resource: Resource, item: Object, uids: tuple[str, ...]) -> None:
         kept = [one for one in owners_of(item) if one["uid"] not in uids]
+        await self._patch(resource, item, {"ownerReferences": kept})
+
+    async def _unblock(self, resource: Resource, item: Object) -> None:
+        """It would wait for who may wait for it: in a circle nobody would ever go. Its owners need not wait for it."""
+        kept = [one | {"blockOwnerDeletion": False} for one in owners_of(item)]
         await self._patch(resource, item, {"ownerReferences": kept})
 
     async def _patch(self, resource: Resource, item: Object, metadata: Object) -> None:

@@ -94,6 +94,17 @@ def test_it_is_in_discovery_and_in_the_schemas(api: Api) -> None:
     assert any(name.endswith(".v1.Box") for name in schemas)
 
 
+def test_its_own_fields_can_be_selected(api: Api) -> None:
+    body = definition()
+    body["spec"]["versions"][0]["selectableFields"] = [{"jsonPath": ".spec.colour"}]
+    path = establish(api, body)
+    for name, colour in (("a", "red"), ("b", "blue")):
+        good(api.http.post(path, json=box(name, colour=colour)), 201)
+    found = good(api.http.get(path, params={"fieldSelector": "spec.colour=blue"}))
+    assert [one["metadata"]["name"] for one in found["items"]] == ["b"]
+    refused(api.http.get(path, params={"fieldSelector": "spec.size=1"}), 400, "BadRequest")
+
+
 def test_a_changed_schema_counts_at_once(api: Api) -> None:
     body = definition()
     path = establish(api, body)

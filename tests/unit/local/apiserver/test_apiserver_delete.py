@@ -133,13 +133,13 @@ def test_a_namespace_waits_for_what_is_held_in_it(api: Api) -> None:
     api.create("widgets", body)
     api.create("pods", pod())
     good(api.delete("namespaces", api.namespace))
-    wait_until(lambda: "deletionTimestamp" in api.get("widgets", "one")["metadata"])
     wait_until(lambda: "deletionTimestamp" in api.get("pods", "web")["metadata"])
     status = refused(api.http.post(api.path("configmaps"), json=config()), 403, "Forbidden")
     assert "because it is being terminated" in status["message"]
     assert status["details"]["causes"][0]["reason"] == "NamespaceTerminating"
-    api.patch("widgets", "one", {"metadata": {"finalizers": None}})
     good(api.delete("pods", "web", {"gracePeriodSeconds": 0}))
+    wait_until(lambda: "deletionTimestamp" in api.get("widgets", "one")["metadata"])
+    api.patch("widgets", "one", {"metadata": {"finalizers": None}})
     wait_until(lambda: api.http.get(api.path("namespaces", api.namespace)).status_code == 404)
 
 
@@ -167,3 +167,17 @@ def test_finalizers_of_a_namespace_have_their_own_door(api: Api) -> None:
     wait_until(lambda: api.get("namespaces", api.namespace)["spec"] == {"finalizers": ["example.com/held"]})
     good(api.http.put(api.path("namespaces", f"{api.namespace}/finalize"), json=made | {"spec": {}}))
     refused(api.http.get(api.path("namespaces", api.namespace)), 404, "NotFound")
+
+
+def test_in_a_namespace_that_goes_pods_go_first(api: Api) -> None:
+    """A pod that saves its state as it ends still needs its Secrets."""
+    api.create("configmaps", config("needed"))
+    held = pod("held")
+    held["metadata"]["finalizers"] = ["example.org/hold"]
+    api.create("pods", held)
+    good(api.http.delete(f"/api/v1/namespaces/{api.namespace}"))
+    wait_until(lambda: api.get("pods", "held")["metadata"].get("deletionTimestamp"))
+    assert "deletionTimestamp" not in api.get("configmaps", "needed")["metadata"]
+    api.patch("pods", "held", {"metadata": {"finalizers": None}})
+    api.delete("pods", "held", gracePeriodSeconds="0")
+    wait_until(lambda: api.http.get(f"/api/v1/namespaces/{api.namespace}").status_code == 404)

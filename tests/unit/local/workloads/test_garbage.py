@@ -196,3 +196,18 @@ def test_owners_of_other_kinds_and_pods_of_nobody(embedded: Any) -> None:
 
 async def _are(api: Any, wanted: list[str]) -> bool:
     return await names(api) == wanted
+
+
+def test_a_circle_of_owners_goes_all_the_same(embedded: Any) -> None:
+    """Each would wait for the next for ever."""
+
+    async def scene(api: Any) -> None:
+        first = await api.client.create(CONFIG_MAP, config_map("a"))
+        second = await api.client.create(CONFIG_MAP, config_map("b", first))
+        third = await api.client.create(CONFIG_MAP, config_map("c", second))
+        references = config_map("a", third)["metadata"]["ownerReferences"]
+        await api.client.patch(CONFIG_MAP, "default", "a", {"metadata": {"ownerReferences": references}})
+        await api.client.delete(CONFIG_MAP, "default", "a", propagation="Foreground")
+        await api.until(lambda: _are(api, []))
+
+    in_cluster(embedded, scene)
