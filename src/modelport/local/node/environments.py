@@ -129,8 +129,9 @@ class Environments:
         home = self._folder / f"{wanted.key}-{secrets.token_hex(4)}"
         try:
             home.mkdir(parents=True, mode=0o700)
-            file = home / "requirements.txt"
-            file.write_text("\n".join(wanted.lines) + "\n")
+            file = wanted.file or home / "requirements.txt"
+            if wanted.file is None:
+                file.write_text("\n".join(wanted.lines) + "\n")
             for words in steps(home, file, hashed=wanted.hashed):
                 await self._step(words, home, wanted, tell)
             place = await asyncio.to_thread(overlay.make, self._folder)

@@ -30,6 +30,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Where relative paths in it lead."""
     lines: tuple[str, ...]
     """Without comments."""
+    file: Path | None = None
+    """The model's own requirements.txt, for what it names lies beside it; None where the lines come from another file."""
 
     @property
     def key(self) -> str:
@@ -47,15 +49,18 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 def find(folder: Path, uri: str) -> Wanted | None:
     """What the model in a folder asks for; None where it asks for nothing. Raises ValueError, OSError."""
-    if (folder / PIP).is_file():
-        lines = _lines((folder / PIP).read_text())
-        name = PIP
-    elif (folder / CONDA).is_file():
-        lines = _of_conda((folder / CONDA).read_text())
-        name = CONDA
-    else:
+    name = next((name for name in (PIP, CONDA) if (folder / name).is_file()), None)
+    if name is None:
         return None
-    return Wanted(source=f"{name} of {uri}", folder=folder, lines=tuple(lines)) if lines else None
+    try:
+        text = (folder / name).read_text()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is no text in UTF-8: {error.reason} at byte {error.start}") from error
+    lines = _lines(text) if name == PIP else _of_conda(text)
+    if not lines:
+        return None
+    file = folder / name if name == PIP else None
+    return Wanted(source=f"{name} of {uri}", folder=folder, lines=tuple(lines), file=file)
 
 
 def satisfied(wanted: Wanted) -> bool:
@@ -91,7 +96,7 @@ def _of_conda(text: str) -> list[str]:
     try:
         given = mapping(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ValueError(f"it is no YAML: {error}") from error
+        raise ValueError(f"{CONDA} is no YAML: {error}") from error
     lines: list[str] = []
     dependencies = given.get("dependencies")
     for one in cast("list[Any]", dependencies) if isinstance(dependencies, list) else []:

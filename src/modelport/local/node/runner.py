@@ -282,7 +282,8 @@ class Runner:
             if said:
                 return said[:4096]
         wants_log = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
-        if code != 0 and (wants_log or not image.is_own(container)):
+        # Our own server writes what hinders it to the file, unless it ends before it can: by a wrong flag, say.
+        if code != 0 and (wants_log or not image.is_own(container) or code < 128):
             lacking = self._record.kept.lacking
             with contextlib.suppress(OSError):
                 said = logs.tail(self._record.log_file(name), 20)[-2048:]

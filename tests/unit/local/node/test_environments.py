@@ -66,7 +66,7 @@ def left(folder: Folder) -> list[str]:
     return sorted(path.name for path in folder.environments.iterdir() if path.name != "overlay")
 
 
-def test_two_models_with_packages_that_conflict_live_side_by_side(folder, want, installer):
+def test_two_models_with_packages_that_conflict_live_side_by_side(folder, want):
     async def build():
         known = Environments(folder.environments)
         said: list[str] = []
@@ -94,7 +94,7 @@ def test_many_that_ask_for_the_same_get_one_environment(folder, want):
 
 
 @pytest.mark.parametrize("line", ["flavour==99.1", "no-such-package"])
-def test_a_package_that_cannot_be_had_is_named_and_leaves_nothing(folder, want, installer, line):
+def test_a_package_that_cannot_be_had_is_named_and_leaves_nothing(folder, want, line):
     async def build():
         known = Environments(folder.environments)
         one = want(line)
@@ -173,6 +173,23 @@ def test_only_what_no_pod_runs_by_is_pruned(folder, want):
     assert os.access(used, os.X_OK)
     assert not os.access(unused, os.X_OK)
     assert len(left(folder)) == 2
+
+
+def test_what_the_file_names_lies_beside_it(folder, want, installer):
+    one = want("-r more.txt")
+    (one.folder / "more.txt").write_text("flavour==1.0\n")
+    wheels.make(one.folder, "spice", "3.0")
+    (one.folder / "requirements.txt").write_text("\n".join([*one.lines, "./spice-3.0-py3-none-any.whl"]))
+    again = requirements.find(one.folder, "file:///m")
+    assert again is not None
+    python = asyncio.run(Environments(folder.environments).provide(again, lambda _: None))
+    done = subprocess.run(
+        [python, "-c", "import flavour, spice; print(flavour.version, spice.version)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1.0 3.0\n"
 
 
 def test_uv_and_pip_say_why_in_one_sentence():

@@ -66,7 +66,15 @@ def test_a_file_that_asks_for_nothing_needs_no_environment(tmp_path, text):
 
 def test_a_conda_file_that_is_no_yaml_is_told(tmp_path):
     (tmp_path / "conda.yaml").write_text("dependencies: [")
-    with pytest.raises(ValueError, match="it is no YAML"):
+    with pytest.raises(ValueError, match=r"conda\.yaml is no YAML"):
+        requirements.find(tmp_path, "file:///m")
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path):
+    (tmp_path / "requirements.txt").write_bytes(b"scikit\xff")
+    with pytest.raises(
+        ValueError, match=r"requirements\.txt is no text in UTF-8: invalid start byte at byte 6"
+    ):
         requirements.find(tmp_path, "file:///m")
 
 
