@@ -93,7 +93,7 @@ def _of_container(pod: Object, container: Object) -> Failure | None:
     text = str(words or "it ended").strip()
     if text.startswith("Traceback (most recent call last)"):
         # What is wrong stands at the end; where it came about is for the log.
-        text = f"container {name}: {text.splitlines()[-1].strip()} · next: modelport logs pod/{pod['metadata']['name']}"
+        text = f"container {name}: {text.splitlines()[-1].strip()}"
     elif died and not mapping(ended).get("message"):
         text = f"container {name}: {text} (exit code {mapping(ended).get('exitCode')})"
     return Failure(

@@ -15,7 +15,7 @@ from modelport.kube.schema.kubernetes import schema_of
 from modelport.kube.strategic import strategic_patch
 
 MODEL, TRANSFORMER = "kserve-container", "transformer-container"
-PORT = 8080
+PORT, GRPC_PORT = 8080, 8081
 POD_FIELDS = tuple(field.encode_name for field in msgspec.structs.fields(PodSpec))
 OWN_IMAGES = (
     IMAGE,
@@ -100,14 +100,30 @@ def finish(pod: Object, service: InferenceService, main: str) -> Object:
             continue
         set_env(each, "INFERENCE_SERVICE_NAME", service.metadata.name)
         each.setdefault("imagePullPolicy", "IfNotPresent")
-        if is_own(str(each.get("image", ""))) and any(
-            int(port["containerPort"]) != rest_port(each) for port in ports(each)
-        ):
-            # As with KServe's servers: who names the gRPC port has it beside that of REST.
-            each["args"] = [word for word in texts(each.get("args")) if word != ONE_PORT]
+        if is_own(str(each.get("image", ""))):
+            _listen(each)
         if each["name"] == main and "readinessProbe" not in each:
             each["readinessProbe"] = probe(each)
     return pod
+
+
+def _listen(target: Object) -> None:
+    """Our own server listens where the container's ports say, as requests will go there."""
+    words = texts(target.get("args"))
+    for number, port in enumerate(ports(target)):
+        name, wanted = str(port.get("name", "")), int(port["containerPort"])
+        if "grpc" in name or "h2c" in name or wanted == GRPC_PORT:
+            # As with KServe's servers: who names the gRPC port has it beside that of REST.
+            words = [word for word in words if word != ONE_PORT]
+            if wanted not in (GRPC_PORT, rest_port(target)) and not _has(words, "grpc"):
+                words.append(f"--grpc_port={wanted}")
+        elif number == 0 and wanted != rest_port(target):
+            words.append(f"--http_port={wanted}")
+        target["args"] = words
+
+
+def _has(words: list[str], kind: str) -> bool:
+    return any(word.partition("=")[0].replace("-", "_") == f"__{kind}_port" for word in words)
 
 
 def probe(target: Object) -> Object:
@@ -127,14 +143,14 @@ def is_own(image: str) -> bool:
 
 
 def rest_port(target: Object) -> int:
-    """The port on which our own server answers REST: its flag's, also where only the gRPC port is declared."""
-    words = texts(target.get("args"))
+    """The port on which our own server answers REST: its last flag's, also where only the gRPC port is declared."""
+    words, found = texts(target.get("args")), PORT
     for number, word in enumerate(words):
         flag, given, value = word.partition("=")
         if flag in ("--http_port", "--http-port"):
             text = value if given else "".join(words[number + 1 : number + 2])
-            return int(text) if text.isdecimal() else PORT
-    return PORT
+            found = int(text) if text.isdecimal() else found
+    return found
 
 
 def ports(target: Object) -> list[Object]:

@@ -103,6 +103,7 @@ SERVED: dict[str, tuple[Ask, list[str]]] = {
     "servicemesh-burst": (v1(), []),
     "prometheus-metrics": (v2(), []),
     "integrations-prometheus": (v1(), []),
+    "integrations-grpc": (grpc(), []),
     "canary-1": (v1(), ["canaryTrafficPercent"]),
     "canary-2": (v1(), []),
     "rollout-default": (v1(), []),

@@ -12,4 +12,4 @@ def test_of_a_traceback_the_last_line_is_told():
     pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [{"name": "main", "state": state}]}}
     found = of_pod(pod)
     assert found is not None
-    assert found.message == 'container main: KeyError: "HOME" · next: modelport logs pod/p'
+    assert found.message == 'container main: KeyError: "HOME"'

@@ -135,14 +135,23 @@ def test_grpc_has_a_rule_of_its_own_where_it_has_a_port():
     assert grpc["matches"][0]["headers"][0]["name"] == "content-type"
 
 
-def test_a_service_that_declares_only_its_grpc_port_listens_there_and_answers_its_probe():
-    ports = [{"containerPort": 8081, "name": "grpc-port"}]
-    model = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m", "ports": ports}
+@pytest.mark.parametrize(
+    ("port", "flag", "probed"),
+    [
+        ({"containerPort": 8081, "name": "grpc-port"}, None, 8080),
+        ({"containerPort": 9000, "name": "h2c"}, "--grpc_port=9000", 8080),
+        ({"containerPort": 9000}, "--http_port=9000", 9000),
+        ({"containerPort": 8080, "name": "http1"}, "--one-port", 8080),
+    ],
+)
+def test_our_server_listens_where_the_declared_port_is_and_is_probed_over_rest(port, flag, probed):
+    model = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m", "ports": [port]}
     rendered = plan({"model": model})
     main = pod(rendered)["containers"][0]
-    assert "--one-port" not in main["args"]
-    assert main["readinessProbe"]["httpGet"]["port"] == 8080
-    assert named(rendered, "Service")["spec"]["ports"][0]["targetPort"] == 8081
+    assert flag is None or flag in main["args"]
+    assert ("--one-port" in main["args"]) == ("grpc" not in str(port) and "h2c" not in str(port))
+    assert main["readinessProbe"]["httpGet"]["port"] == probed
+    assert named(rendered, "Service")["spec"]["ports"][0]["targetPort"] == port["containerPort"]
 
 
 def test_an_empty_name_as_the_sdk_sends_it_is_no_field_that_is_ignored():
