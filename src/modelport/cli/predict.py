@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelport.cli import Mistake, home, route
+from modelport.cli import Mistake, by_grpc, home, route
 from modelport.cli.home import note
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def register(commands: Commands) -> None:
             help="the body, or - for standard input (default: the model's example)",
         )
         command.add_argument(
-            "--protocol", choices=("v1", "v2"), help="default: by the body; without one v1 (explain: v1)"
+            "--protocol",
+            choices=("v1", "v2", "grpc"),
+            help="default: by the body; without one v1 (explain: v1)",
         )
         command.add_argument(
             "--model", metavar="NAME", help="the model's name, where it is not the service's"
@@ -62,11 +64,14 @@ def run(options: argparse.Namespace) -> int:
     body = _body(options.data) if options.data else None
     protocol = options.protocol or ("v2" if isinstance(body, dict) and "inputs" in body else "v1")
     path = f"/v1/models/{model}:{options.verb}" if protocol == "v1" else f"/v2/models/{model}/infer"
-    if options.verb == "explain" and protocol == "v2":
+    if options.verb == "explain" and protocol != "v1":
         raise Mistake("--protocol: explanations are asked for by v1")
     if body is None:
         body = _example(item, settings, path, options.key)
         note(f"the model's example: {_short(body)}")
+    if protocol == "grpc":
+        print(json.dumps(by_grpc.ask(item, settings, model, body, options.key)))
+        return 0
     answer = route.ask(item, settings, "POST", path, body, options.key)
     text = answer.body.decode(errors="replace")
     if answer.status >= 400:

@@ -57,7 +57,7 @@ class Client:
         blobs: list[bytes] = []
         for name, array in inputs.items():
             array = np.ascontiguousarray(array)
-            blob = _encode(array)
+            blob = encode_tensor(array)
             tensors.append(
                 {
                     "name": name,
@@ -151,7 +151,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
 
 
-def _encode(array: Array) -> bytes:
+def encode_tensor(array: Array) -> bytes:
+    """Raw contents of a tensor, as the binary extension and gRPC carry them."""
     if datatype_of(array.dtype) != "BYTES":
         return array.tobytes()
     parts: list[bytes] = []
@@ -173,11 +174,15 @@ def _outputs(head: dict[str, Any], blob: memoryview) -> dict[str, Array]:
             continue
         part = blob[offset : offset + size]
         offset += size
-        if datatype == "BYTES":
-            outputs[output["name"]] = _strings(part).reshape(shape)
-        else:
-            outputs[output["name"]] = np.frombuffer(part, dtype=numpy_dtype(datatype)).reshape(shape)
+        outputs[output["name"]] = decode_tensor(part, datatype, shape)
     return outputs
+
+
+def decode_tensor(part: memoryview | bytes, datatype: str, shape: list[int]) -> Array:
+    """A tensor out of its raw contents."""
+    if datatype == "BYTES":
+        return _strings(memoryview(part)).reshape(shape)
+    return np.frombuffer(part, dtype=numpy_dtype(datatype)).reshape(shape)
 
 
 def _strings(part: memoryview) -> Array:

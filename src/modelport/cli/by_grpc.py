@@ -1,0 +1,83 @@
+"""One prediction over gRPC, through the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from modelport.cli import Mistake, route
+
+if TYPE_CHECKING:
+    from modelport.kube.resource import Object
+    from modelport.local.folder import Settings
+    from modelport.protocol.datatype import Array
+
+HINTS = {
+    "UNAUTHENTICATED": "--key KEY, or MODELPORT_KEY in the environment",
+    "UNAVAILABLE": "modelport describe NAME · modelport status",
+    "NOT_FOUND": "--model NAME, where the model's name is not the service's",
+}
+
+
+def ask(item: Object, settings: Settings, model: str, body: Any, key: str | None) -> dict[str, Any]:
+    """The answer, as REST would have it. A Mistake for a refusal."""
+    from modelport.client.grpc import GrpcClient, GrpcError, GrpcMissing
+
+    name, authority = item["metadata"]["name"], route.host(item)
+    if authority is None:
+        raise Mistake(f"{name} has no address yet", f"modelport describe {name} says what it waits for")
+    target = "127.0.0.1" if settings.host in ("0.0.0.0", "127.0.0.1", "localhost") else settings.host  # noqa: S104
+    certificate = Path(settings.tls_certificate).read_bytes() if settings.tls_certificate else None
+    try:
+        with GrpcClient(
+            f"{target}:{settings.gateway_port}", authority=authority, certificate=certificate, token=key or ""
+        ) as client:
+            inputs = tensors(body, lambda: client.metadata(model))
+            outputs = client.infer(model, inputs)
+    except GrpcMissing as error:
+        raise Mistake(str(error), "or ask by REST: --protocol v2") from error
+    except GrpcError as error:
+        raise Mistake(str(error), HINTS.get(error.code, "").replace("NAME", name)) from error
+    return {"model_name": model, "outputs": [_plain(name, array) for name, array in outputs.items()]}
+
+
+def tensors(body: Any, metadata: Any) -> dict[str, Array]:
+    """The inputs of a V2 body, or of V1's rows by what the model says of its inputs. A Mistake where they do not fit."""
+    import numpy as np
+
+    from modelport.protocol.datatype import numpy_dtype
+
+    if not isinstance(body, dict):
+        raise Mistake("the body must be an object with `inputs` or `instances`")
+    given = cast("dict[str, Any]", body)
+    try:
+        if "inputs" in given:
+            return {
+                one["name"]: np.array(one["data"], dtype=numpy_dtype(one["datatype"])).reshape(one["shape"])
+                for one in given["inputs"]
+            }
+        rows: list[Any] = given["instances"]
+        declared: list[dict[str, Any]] = metadata()["inputs"]
+        if len(declared) == 1:
+            only = declared[0]
+            return {only["name"]: np.array(rows, dtype=numpy_dtype(only["datatype"]))}
+        return {
+            one["name"]: np.array([row[one["name"]] for row in rows], dtype=numpy_dtype(one["datatype"]))
+            for one in declared
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise Mistake(
+            f"the body does not fit: {what}", 'as in: -d \'{"inputs": [{"name": …, "shape": …}]}\''
+        ) from error
+
+
+def _plain(name: str, array: Array) -> dict[str, Any]:
+    from modelport.protocol.datatype import datatype_of
+
+    return {
+        "name": name,
+        "datatype": datatype_of(array.dtype),
+        "shape": list(array.shape),
+        "data": array.ravel().tolist(),
+    }
