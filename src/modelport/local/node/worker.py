@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from modelport.local.node.agent import Node
 
 log = logging.getLogger(__name__)
+FAILED_AGAIN_S = 2.0
+"""Until a pod is looked at again that the node itself has failed at."""
 
 
 class Worker:
@@ -83,23 +85,31 @@ class Worker:
         await self._node.vacate(self._record.pod)
 
     async def _live(self) -> None:
-        try:
-            await self._begin()
-            spec = self._record.pod["spec"]
-            for container in objects(spec.get("initContainers")):
-                if not await self._runner.initialize(container):
-                    return
-            for container in objects(spec["containers"]):
-                self._tasks.append(asyncio.create_task(self._runner.keep(container)))
-            if self._tasks:
-                await asyncio.gather(*self._tasks)
-        except asyncio.CancelledError:
-            await _cancel(*self._tasks)
-            raise
-        except Exception as error:
-            log.exception("pod %s", self._record.name)
-            self._record.problem = f"the node failed: {error}"
-            self._record.dirty.set()
+        """The containers' lives; begun again after whatever the node could not do: a full disk, no free address."""
+        while True:
+            try:
+                await self._carry_out()
+                return
+            except asyncio.CancelledError:
+                await _cancel(*self._tasks)
+                raise
+            except Exception as error:
+                log.exception("pod %s", self._record.name)
+                self._record.problem = f"the node failed: {error}"
+                self._record.dirty.set()
+                await _cancel(*self._tasks)
+                self._tasks.clear()
+            await asyncio.sleep(FAILED_AGAIN_S)
+
+    async def _carry_out(self) -> None:
+        await self._begin()
+        spec = self._record.pod["spec"]
+        for container in objects(spec.get("initContainers")):
+            if not await self._runner.initialize(container):
+                return
+        for container in objects(spec["containers"]):
+            self._tasks.append(asyncio.create_task(self._runner.keep(container)))
+        await asyncio.gather(*self._tasks)
 
     async def _begin(self) -> None:
         """An address and volumes: what all containers share."""
@@ -119,6 +129,7 @@ class Worker:
                 await asyncio.sleep(AGAIN_S)
                 continue
             break
+        record.problem = ""
         record.change()
         self._begun.set()
 
