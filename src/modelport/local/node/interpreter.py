@@ -61,7 +61,8 @@ async def choose(node: Node, record: Record, container: Object) -> str:
 
 async def _build(node: Node, record: Record, container: Object, wanted: Wanted) -> str:
     name = container["name"]
-    log_file = record.log_file(name)
+    initializers = [one["name"] for one in record.containers() if image.is_initializer(one)]
+    log_file = record.log_file(initializers[0] if initializers else name)
 
     refused = node.environments.refusal(wanted)
     if refused is not None:

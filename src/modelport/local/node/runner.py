@@ -287,5 +287,5 @@ class Runner:
             lacking = self._record.kept.lacking
             with contextlib.suppress(OSError):
                 said = logs.tail(self._record.log_file(name), 20)[-2048:]
-                return f"{said}\n({lacking})" if lacking else said
+                return f"{said} ({lacking})" if lacking else said
         return ""
