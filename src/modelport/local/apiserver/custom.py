@@ -28,7 +28,7 @@ from modelport.local.apiserver.table import Column
 
 log = logging.getLogger(__name__)
 
-AGAIN_S, CHECK_S = 0.2, 30.0
+AGAIN_S, CHECK_S = 0.2, 300.0
 REPLICAS = ".spec.replicas"
 
 
