@@ -43,6 +43,8 @@ def predictor(
         below = (selection.runtime.spec.labels or {}, selection.runtime.spec.annotations or {})
     else:
         pod, below = _custom(component), (dict[str, str](), dict[str, str]())
+    if not pod["containers"]:
+        return [_empty("predictor")]
     main = container(pod, MODEL) or pod["containers"][0]
     _batch(component, main)
     uris = storage.uris_of(component, model)
@@ -58,6 +60,8 @@ def transformer(service: InferenceService, around: Around, version: str) -> Part
     if component is None:
         return []
     pod = _custom(component)
+    if not pod["containers"]:
+        return [_empty("transformer")]
     _point_at_predictor(service, component, pod["containers"][0])
     uris = storage.uris_of(component, None)
     name = component_name(service, "transformer")
@@ -79,6 +83,8 @@ def explainer(service: InferenceService, around: Around, version: str) -> Part |
             )
         ]
     pod = _custom(component)
+    if not pod["containers"]:
+        return [_empty("explainer")]
     _point_at_predictor(service, component, pod["containers"][0])
     uris = storage.uris_of(component, None)
     name = component_name(service, "explainer")
@@ -88,6 +94,10 @@ def explainer(service: InferenceService, around: Around, version: str) -> Part |
 def component_name(service: InferenceService, component: str) -> str:
     """Name of a component's Deployment and Service."""
     return f"{service.metadata.name}-{component}"
+
+
+def _empty(component: str) -> Problem:
+    return Problem(f"spec.{component}", "has no container.", "Give it one.", "InvalidPredictorSpec")
 
 
 def _custom(component: Component) -> Object:

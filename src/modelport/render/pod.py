@@ -102,7 +102,9 @@ def finish(pod: Object, service: InferenceService, main: str) -> Object:
         each.setdefault("imagePullPolicy", "IfNotPresent")
         if is_own(str(each.get("image", ""))):
             _listen(each)
-        if each["name"] == main and "readinessProbe" not in each:
+        # A model beside its transformer must answer, too, before requests come.
+        asked = each["name"] == main or is_own(str(each.get("image", ""))) or bool(ports(each))
+        if asked and "readinessProbe" not in each:
             each["readinessProbe"] = probe(each)
     return pod
 

@@ -11,6 +11,7 @@ from modelport.kinds.problem import Problem
 from modelport.kinds.selection import Selection, select
 from modelport.kube.resource import Object
 from modelport.render import components, ignored, route
+from modelport.render.check import check
 from modelport.render.rendered import Around, Part, Rendered
 from modelport.render.template import TemplateError
 
@@ -46,6 +47,8 @@ def render(service: InferenceService, around: Around, version: str) -> Rendered:
     if rendered.problems:
         return rendered
     _address(service, rendered, around)
+    if rendered.problems:
+        return rendered
     objects = [item for part in rendered.parts for item in part.objects]
     if not route.is_local(service, ingress):
         routes = route.routes(service, rendered.parts, _specs(service), ingress)
@@ -53,7 +56,11 @@ def render(service: InferenceService, around: Around, version: str) -> Rendered:
             rendered.problems.append(routes)
             return rendered
         objects += routes
-    rendered.objects = objects
+    # A name that is too long, or a mount of a volume that is not there: told here, with the object and the field,
+    # rather than by an API server that refuses one object of several.
+    rendered.problems += check(objects)
+    if not rendered.problems:
+        rendered.objects = objects
     return rendered
 
 

@@ -16,6 +16,12 @@ INITIALIZER, VOLUME = "storage-initializer", "kserve-provision-location"
 IMAGE = "modelport/storage-initializer"
 MOUNT = "/mnt/models"
 READ_ONLY = "storage.kserve.io/readonly"
+SETTINGS = frozenset(
+    "STORAGE_ALLOW_PATTERNS STORAGE_IGNORE_PATTERNS HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_ENDPOINT "
+    "MODELSCOPE_API_TOKEN MODELSCOPE_ENDPOINT MLFLOW_TRACKING_URI MLFLOW_TRACKING_TOKEN MLFLOW_TRACKING_USERNAME "
+    "MLFLOW_TRACKING_PASSWORD HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy".split()
+)
+"""What a model's `env` says of its fetching; the rest of it concerns the server."""
 
 
 def uris_of(component: Component, model: Model | None) -> list[StorageUri]:
@@ -114,6 +120,11 @@ def _initializer(
             overrides = json.dumps(storage.parameters, sort_keys=True)
             variables.append({"name": "STORAGE_OVERRIDE_CONFIG", "value": overrides})
         init["env"] = variables
+    settings = [
+        one for each in _served(pod) for one in objects(each.get("env", [])) if one.get("name") in SETTINGS
+    ]
+    if settings:
+        init["env"] = [*init.get("env", []), *({one["name"]: one for one in settings}.values())]
     named = service.metadata.annotations.get(config.credentials.storage_secret_name_annotation)
     if named:
         set_env(init, "STORAGE_SECRET_NAME", named)
@@ -128,6 +139,9 @@ def _volume(pod: Object, volume: Object) -> None:
 
 def _mount(pod: Object, mount: Object) -> None:
     """Into the container that serves the model, and a transformer beside it."""
-    for each in objects(pod.get("containers", [])):
-        if each.get("name") in (MODEL, TRANSFORMER):
-            each["volumeMounts"] = [*each.get("volumeMounts", []), mount]
+    for each in _served(pod):
+        each["volumeMounts"] = [*each.get("volumeMounts", []), mount]
+
+
+def _served(pod: Object) -> list[Object]:
+    return [each for each in objects(pod.get("containers", [])) if each.get("name") in (MODEL, TRANSFORMER)]

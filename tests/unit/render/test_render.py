@@ -179,6 +179,15 @@ def test_the_models_settings_go_over_the_runtimes():
     assert {"name": "A", "value": "b"} in container["env"]
 
 
+def test_what_a_model_says_of_its_fetching_reaches_the_fetch():
+    """A gated model's token in `env` is what a Hugging Face user writes first."""
+    token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
+    env = [token, {"name": "OMP_NUM_THREADS", "value": "1"}]
+    found = pod(plan({"sklearn": {"storageUri": "hf://org/model", "env": env}}))
+    assert found["initContainers"][0]["env"] == [token]
+    assert "env" not in pod(plan())["initContainers"][0]
+
+
 def test_a_batcher_becomes_flags_of_our_own_server():
     rendered = plan({"sklearn": {"storageUri": "s3://b/m"}, "batcher": {"maxBatchSize": 64, "maxLatency": 5}})
     assert pod(rendered)["containers"][0]["args"][-2:] == ["--max-batch-size=64", "--batch-delay=5"]
