@@ -163,9 +163,13 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
     mark = tmp_path / "loaded"
     container = {
         "name": "c",
-        "startupProbe": {"exec": {"command": ["test", "-e", str(mark)]}, "periodSeconds": 60},
-        "livenessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 60},
-        "readinessProbe": {"exec": {"command": ["true"]}},
+        "startupProbe": {
+            "exec": {"command": ["test", "-e", str(mark)]},
+            "periodSeconds": 60,
+            "timeoutSeconds": 20,
+        },
+        "livenessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 60, "timeoutSeconds": 20},
+        "readinessProbe": {"exec": {"command": ["true"]}, "timeoutSeconds": 20},
     }
 
     async def run() -> list[str]:
@@ -187,6 +191,7 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
         await asyncio.gather(running, return_exceptions=True)
         container["startupProbe"] = {
             "exec": {"command": ["false"]},
+            "timeoutSeconds": 20,
             "periodSeconds": 0.1,
             "failureThreshold": 1,
         }

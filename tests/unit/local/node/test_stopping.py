@@ -25,7 +25,7 @@ POLITE = (
 )
 
 
-def pod(containers: list[dict], *, deletion: float | None = 5, term: float | None = None) -> dict:
+def pod(containers: list[dict], *, deletion: float | None = 60, term: float | None = None) -> dict:
     metadata = {"name": "p", "namespace": "default", "uid": "u", "annotations": {stopping.UNROUTED: "true"}}
     if deletion is not None:
         metadata["deletionGracePeriodSeconds"] = deletion
