@@ -17,9 +17,25 @@ IMAGE = "modelport/storage-initializer"
 MOUNT = "/mnt/models"
 READ_ONLY = "storage.kserve.io/readonly"
 SETTINGS = frozenset(
-    "STORAGE_ALLOW_PATTERNS STORAGE_IGNORE_PATTERNS HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_ENDPOINT "
-    "MODELSCOPE_API_TOKEN MODELSCOPE_ENDPOINT MLFLOW_TRACKING_URI MLFLOW_TRACKING_TOKEN MLFLOW_TRACKING_USERNAME "
-    "MLFLOW_TRACKING_PASSWORD HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy".split()
+    [
+        "STORAGE_ALLOW_PATTERNS",
+        "STORAGE_IGNORE_PATTERNS",
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HF_ENDPOINT",
+        "MODELSCOPE_API_TOKEN",
+        "MODELSCOPE_ENDPOINT",
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_TRACKING_TOKEN",
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+    ]
 )
 """What a model's `env` says of its fetching; the rest of it concerns the server."""
 
