@@ -43,7 +43,11 @@ def run(options: argparse.Namespace) -> int:
             namespace = options.namespace if resource.namespaced else None
             item = await client.get(resource, namespace, name)
             events = (await client.list(EVENT, namespace)).items
-            about = [event for event in events if concerns(event, resource.kind, name)]
+            about = [
+                event
+                for event in events
+                if concerns(event, resource.kind, name) and not _of_a_former(event, resource.kind, item)
+            ]
             if number:
                 print()
             if resource.kind == "InferenceService":
@@ -56,6 +60,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
 
     return home.speak(options, describe)
+
+
+def _of_a_former(event: Object, kind: str, item: Object) -> bool:
+    """Whether an event is of an object of the same name that was there before."""
+    about = event.get("involvedObject", {})
+    uid = about.get("uid")
+    return about.get("kind") == kind and bool(uid) and uid != item["metadata"]["uid"]
 
 
 def _service(item: Object, pods: list[Object], settings: Settings) -> None:
