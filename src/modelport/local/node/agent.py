@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from modelport.control.cache import Cache, Change
 from modelport.kube.client import Client, Unreachable
 from modelport.kube.errors import ApiError
-from modelport.kube.meta import timestamp
+from modelport.kube.meta import controller_of, timestamp
 from modelport.kube.part import mapping, objects
 from modelport.kube.quantity import to_bytes
 from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, Object, Resource
@@ -25,6 +25,7 @@ from modelport.local.node.fetching import mirrors_of
 from modelport.local.node.forks import Forks
 from modelport.local.node.launch import Launch
 from modelport.local.node.logs import LIMIT_BYTES, Watch
+from modelport.local.node.record import Record
 from modelport.local.node.refreshing import Sources
 from modelport.local.node.surroundings import Surroundings
 from modelport.local.node.worker import Worker
@@ -104,6 +105,16 @@ class Node:
         known = {pod["metadata"]["uid"] for pod in self._pods.all()}
         await self.settled()
         await asyncio.to_thread(leftover.sweep, self.folder, found, known, began)
+
+    def leads(self, record: Record) -> bool:
+        """Whether a pod is the first by name of those on this machine that the same object controls."""
+        owner = (controller_of(record.pod) or {}).get("uid")
+        alike = (
+            pod["metadata"]["name"]
+            for pod in self._pods.all()
+            if (controller_of(pod) or {}).get("uid") == owner and not pod["metadata"].get("deletionTimestamp")
+        )
+        return min(alike, default=record.name) == record.name
 
     async def relay_of(self, pod: Object) -> Process | None:
         """The process that carries a pod's connections; None for a pod without a network of its own."""

@@ -12,7 +12,17 @@ from typing import cast
 
 from modelport.kube.part import mapping, objects, texts
 from modelport.kube.resource import SECRET, SERVICE_ACCOUNT, Object, Resource
-from modelport.storage import Cache, Credentials, Mirror, Patterns, Progress, StorageError, fetch, kserve
+from modelport.storage import (
+    Cache,
+    Credentials,
+    Fetched,
+    Mirror,
+    Patterns,
+    Progress,
+    StorageError,
+    fetch,
+    kserve,
+)
 from modelport.storage.credentials import merge, of
 
 Find = Callable[[Resource, str], Object | None]
@@ -37,15 +47,15 @@ async def initialize(
     holder: Path,
     say: Callable[[str], None],
     tell: Callable[[Progress], None],
-) -> dict[str, Path]:
-    """Fetches what the initializer's arguments name: destination to place. Raises FetchFailed."""
+) -> dict[str, Fetched]:
+    """Fetches what the initializer's arguments name: by destination. Raises FetchFailed."""
     arguments = texts(container.get("args"))
     if len(arguments) < 2 or len(arguments) % 2:
         raise FetchFailed(
             f"storage-initializer: needs pairs of URI and folder, got {len(arguments)} arguments",
             transient=False,
         )
-    found: dict[str, Path] = {}
+    found: dict[str, Fetched] = {}
     given = credentials(container, environment, pod, find, say)
     for uri, target in zip(arguments[::2], arguments[1::2], strict=True):
         cancel = threading.Event()
@@ -73,7 +83,7 @@ async def initialize(
         say(f"{fetched.uri}{where}: {fetched.digest}, {fetched.bytes} bytes, {how}")
         for warning in fetched.warnings:
             say(f"warning: {warning}")
-        found[target.rstrip("/")] = fetched.path
+        found[target.rstrip("/")] = fetched
     return found
 
 

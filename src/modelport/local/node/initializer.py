@@ -52,7 +52,8 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
             say,
             tell,
         )
-        record.kept.fetched |= {target: str(path) for target, path in found.items()}
+        record.kept.fetched |= {target: str(one.path) for target, one in found.items()}
+        record.kept.digests |= {target: one.digest for target, one in found.items()}
     except (FetchFailed, Missing) as error:
         code, message = 1, str(error)
         transient = error.transient if isinstance(error, FetchFailed) else True

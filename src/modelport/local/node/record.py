@@ -29,6 +29,8 @@ class Kept(msgspec.Struct, kw_only=True):
     containers: dict[str, State]
     fetched: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     """Where a folder of models comes to lie: target to place."""
+    digests: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    """What lay there when it was fetched, by target."""
     pythons: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     """The interpreter of each container."""
     lacking: str = ""

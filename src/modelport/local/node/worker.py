@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modelport.kube.errors import ApiError
 from modelport.kube.part import objects
 from modelport.kube.resource import POD, Object
-from modelport.local.node import leftover, stopping, teller, volumes
+from modelport.local.node import leftover, polling, stopping, teller, volumes
 from modelport.local.node.record import Record
 from modelport.local.node.runner import AGAIN_S, Runner
 from modelport.local.node.variables import Find, Missing
@@ -109,7 +109,9 @@ class Worker:
                 return
         for container in objects(spec["containers"]):
             self._tasks.append(asyncio.create_task(self._runner.keep(container)))
-        await asyncio.gather(*self._tasks)
+        keeping = tuple(self._tasks)
+        self._tasks.append(asyncio.create_task(polling.follow(self._node, self._record)))
+        await asyncio.gather(*keeping)
 
     async def _begin(self) -> None:
         """An address and volumes: what all containers share."""

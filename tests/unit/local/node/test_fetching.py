@@ -65,7 +65,7 @@ def run(tmp_path):
                 said.append,
                 lambda progress: None,
             )
-        )["/mnt/models"]
+        )["/mnt/models"].path
 
     start.said = said
     yield start
