@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from modelport.control import events
 from modelport.control.cache import Cache, Change, Key
 from modelport.control.queue import Queue
+from modelport.kinds import config as configuration
 from modelport.kinds.catalog import STORED_ONLY
 from modelport.kube.client import Client
 from modelport.kube.condition import set_condition
 from modelport.kube.errors import ApiError
 from modelport.kube.part import mapping, objects
-from modelport.kube.resource import Object, Resource
+from modelport.kube.resource import CONFIG_MAP, Object, Resource
 
 REASON = "NotCarriedOut"
 
@@ -29,6 +31,14 @@ class Stored:
         ]
         for cache in self.caches:
             cache.subscribe(self._noticed(cache.resource))
+        config = Cache(
+            client,
+            CONFIG_MAP,
+            namespace=configuration.NAMESPACE,
+            fields=f"metadata.name={configuration.NAME}",
+        )
+        config.subscribe(self._noticed(CONFIG_MAP))
+        self.caches = [*self.caches, config]
 
     def _noticed(self, kind: Resource) -> Callable[[Change], None]:
         def add(change: Change) -> None:
@@ -44,6 +54,9 @@ class Stored:
         item = cache.get(namespace, name)
         if item is None or item["metadata"].get("deletionTimestamp"):
             return
+        if kind is CONFIG_MAP:
+            await self._configuration(item)
+            return
         before = mapping(item.get("status"))
         after = told(item, before, self._clock())
         if after != before:
@@ -52,6 +65,13 @@ class Stored:
             except ApiError as error:
                 if error.code != 404:
                     raise
+
+    async def _configuration(self, item: Object) -> None:
+        """KServe's ConfigMap has no status: an event says what of it nothing follows from."""
+        ignored = configuration.ignored(item)
+        if ignored:
+            words = f"set, but not carried out: {', '.join(sorted(ignored))}. Why: modelport plan"
+            await events.record(self._client, item, "Warning", "FieldsIgnored", words, self._clock())
 
 
 def told(item: Object, before: Object, now: datetime) -> Object:

@@ -445,6 +445,23 @@ async def _lacks(on: Any, kind: str) -> bool:
     return not await on.condition(kind)
 
 
+def test_keys_of_the_configuration_that_nothing_reads_are_told(stage: Any) -> None:
+    async def play(on: Any) -> None:
+        async def there() -> bool:
+            return await on.client.find(CONFIG_MAP, "kserve", "inferenceservice-config") is not None
+
+        await on.api.until(there)
+        await on.client.patch(CONFIG_MAP, "kserve", "inferenceservice-config", {"data": {"logger": "{}"}})
+
+        async def told() -> bool:
+            found = await on.api.all(EVENT, "kserve")
+            return any(one["reason"] == "FieldsIgnored" and "data.logger" in one["message"] for one in found)
+
+        await on.api.until(told)
+
+    scene(play, stage)
+
+
 def test_a_kind_that_is_only_stored_says_so(stage: Any) -> None:
     async def play(on: Any) -> None:
         graph = {
