@@ -16,8 +16,9 @@ from modelport.control.failure import owner_uid
 from modelport.control.observed import Observed
 from modelport.control.queue import Queue
 from modelport.control.status import LATEST, status
+from modelport.kinds import clusterstoragecontainer, servingruntime
 from modelport.kinds import config as configuration
-from modelport.kinds import servingruntime
+from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, StorageContainer
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE, InferenceService, decode
 from modelport.kinds.inferenceservice.spec import Metadata, Predictor, Spec
 from modelport.kinds.problem import Problem
@@ -103,6 +104,7 @@ class Loop:
         self.queue: Queue[Key] = Queue()
         self._services = Cache(client, INFERENCE_SERVICE)
         self._runtimes = {kind: Cache(client, kind) for kind in (SERVING_RUNTIME, CLUSTER_SERVING_RUNTIME)}
+        self._storage_containers = Cache(client, CLUSTER_STORAGE_CONTAINER)
         self._made = {kind: Cache(client, kind, indexes={"owner": _owner}) for kind in MADE}
         self._sets = Cache(client, resource.REPLICA_SET, indexes={"owner": _owner})
         self._pods = Cache(client, resource.POD, labels=LABEL, indexes={"service": _service})
@@ -116,7 +118,7 @@ class Loop:
         self._services.subscribe(self._changed)
         for cache in (*self._made.values(), self._sets, self._pods):
             cache.subscribe(self._below_changed)
-        for cache in (*self._runtimes.values(), self._config):
+        for cache in (*self._runtimes.values(), self._storage_containers, self._config):
             cache.subscribe(self._all_changed)
 
     @property
@@ -125,6 +127,7 @@ class Loop:
         return [
             self._services,
             *self._runtimes.values(),
+            self._storage_containers,
             *self._made.values(),
             self._sets,
             self._pods,
@@ -180,7 +183,11 @@ class Loop:
         config, problems = configuration.decode(self._config.get(configuration.NAMESPACE, configuration.NAME))
         if problems and not is_stopped(service):
             return Rendered(problems=problems)
-        around = Around(config=config, runtimes=self._known_runtimes(service.metadata.namespace))
+        around = Around(
+            config=config,
+            runtimes=self._known_runtimes(service.metadata.namespace),
+            storage_containers=self._known_storage_containers(),
+        )
         try:
             return render(service, around, self._version)
         except Exception as error:
@@ -198,6 +205,17 @@ class Loop:
                     found.append(servingruntime.decode(item, cluster=cluster))
                 except msgspec.ValidationError as error:
                     log.warning("runtime %s does not fit the schema: %s", item["metadata"]["name"], error)
+        return found
+
+    def _known_storage_containers(self) -> list[StorageContainer]:
+        found: list[StorageContainer] = []
+        for item in self._storage_containers.all():
+            try:
+                found.append(clusterstoragecontainer.decode(item))
+            except msgspec.ValidationError as error:
+                log.warning(
+                    "storage container %s does not fit the schema: %s", item["metadata"]["name"], error
+                )
         return found
 
     async def _apply(self, item: Object, rendered: Rendered) -> dict[Made, Object]:

@@ -152,7 +152,7 @@ def _part(
 ) -> Part | list[Problem]:
     config = around.config
     model = spec.model if isinstance(spec, Predictor) else None
-    problems = storage.add(pod, service, model, list(uris), config, version)
+    problems = storage.add(pod, service, spec, model, list(uris), around, version)
     if problems:
         return problems
     main = container(pod, TRANSFORMER) or container(pod, MODEL) or pod["containers"][0]

@@ -26,7 +26,6 @@ COMPONENT: Final = {
     "containerConcurrency": "Requests at once are not limited; our own server joins them into batches.",
     "canaryTrafficPercent": "Canaries are not there yet: a changed spec is a rolling update.",
     "logger": "Payloads are not logged yet.",
-    "storageContainerName": "The platform fetches models itself.",
 }
 """Of every component."""
 PREDICTOR: Final = {

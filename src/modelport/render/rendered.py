@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from modelport.kinds.clusterstoragecontainer import StorageContainer
 from modelport.kinds.config import Config
 from modelport.kinds.problem import Problem
 from modelport.kinds.servingruntime import Runtime
@@ -18,6 +19,7 @@ class Around(msgspec.Struct, kw_only=True):
     config: Config
     runtimes: Sequence[Runtime] = ()
     """Those of its namespace and of the cluster."""
+    storage_containers: Sequence[StorageContainer] = ()
 
 
 class Part(msgspec.Struct, kw_only=True):

@@ -10,7 +10,9 @@ from modelport.kinds.inferenceservice.spec import Component, InferenceService, M
 from modelport.kinds.problem import Problem
 from modelport.kube.part import objects
 from modelport.kube.resource import Object
+from modelport.render import storage_container
 from modelport.render.pod import MODEL, TRANSFORMER, set_env
+from modelport.render.rendered import Around
 
 INITIALIZER, VOLUME = "storage-initializer", "kserve-provision-location"
 IMAGE = "modelport/storage-initializer"
@@ -69,9 +71,10 @@ def legacy_uri(pod: Object) -> str | None:
 def add(
     pod: Object,
     service: InferenceService,
+    component: Component,
     model: Model | None,
     uris: list[StorageUri],
-    config: Config,
+    around: Around,
     version: str,
 ) -> list[Problem]:
     """Puts models into a pod."""
@@ -90,8 +93,17 @@ def add(
         )
         mount: Object = {"name": volume, "mountPath": one.mount_path, "readOnly": not writable}
         _mount(pod, mount | ({"subPath": path.strip("/")} if path.strip("/") else {}))
-    if fetched:
-        _initializer(pod, service, model, fetched, config, version, writable=writable)
+    if not fetched:
+        return []
+    chosen = storage_container.choose(
+        [one.uri for one in fetched], component.storage_container_name, around.storage_containers
+    )
+    if isinstance(chosen, Problem):
+        return [chosen]
+    init = _initializer(pod, service, model, fetched, around.config, version, writable=writable)
+    if chosen is not None:
+        init = storage_container.merged(init, chosen)
+    pod["initContainers"] = [*pod.get("initContainers", []), init]
     return []
 
 
@@ -104,7 +116,7 @@ def _initializer(
     version: str,
     *,
     writable: bool,
-) -> None:
+) -> Object:
     paths = [one.mount_path or MOUNT for one in uris]
     parent = paths[0] if len(paths) == 1 else commonpath(paths)
     init: Object = {
@@ -144,9 +156,9 @@ def _initializer(
     named = service.metadata.annotations.get(config.credentials.storage_secret_name_annotation)
     if named:
         set_env(init, "STORAGE_SECRET_NAME", named)
-    pod["initContainers"] = [*pod.get("initContainers", []), init]
     _volume(pod, {"name": VOLUME, "emptyDir": {}})
     _mount(pod, {"name": VOLUME, "mountPath": parent, "readOnly": not writable})
+    return init
 
 
 def _volume(pod: Object, volume: Object) -> None:

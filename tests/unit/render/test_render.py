@@ -324,6 +324,8 @@ def test_every_field_of_a_transformer_and_an_explainer_is_carried_out_or_named(c
     if name not in schema:
         pytest.skip("no field of it")
     bare = {"containers": [{"name": "kserve-container", "image": "i", "command": ["serve"]}]}
+    if name == "storageContainerName":  # it says how these are fetched
+        bare["storageUris"] = [{"uri": "s3://b/words"}]
     changed = plan(**{component: bare | {name: _value(schema[name])}})
     where = f"spec.{component}.{name}"
     said = any(path == where or path.startswith((f"{where}.", f"{where}[")) for path in changed.ignored)

@@ -166,7 +166,7 @@ def main() -> int:
     parser.add_argument("--user", action="store_true", help="without being root: in a user namespace")
     options = parser.parse_args()
     host, _, port = options.gateway.rpartition(":")
-    ports = [int(p) for p in options.ports.split(",")]
+    ports = [int(p) for p in options.ports.split(",") if p]
     try:
         if options.user:
             become_root_inside()

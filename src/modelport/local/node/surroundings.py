@@ -15,7 +15,7 @@ import msgspec
 from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.local.folder import Folder, Settings
-from modelport.local.node import leftover, namespaces, volumes
+from modelport.local.node import image, leftover, namespaces, volumes
 from modelport.local.node.ending import exit_of
 from modelport.local.node.forks import ForkFailed, Forks
 from modelport.local.node.launch import Launch, NotPossible
@@ -157,14 +157,20 @@ def names(services: Iterable[Object]) -> str:
 
 
 def ports_of(pod: Object) -> list[int]:
-    """Where the pod's containers listen."""
-    found = {
+    """Where the pod's commands listen. Our own servers are not in its network: they listen outside themselves."""
+    containers = objects(pod["spec"]["containers"])
+    own = _declared(one for one in containers if image.is_own(one))
+    foreign = [one for one in containers if not image.is_own(one)]
+    return sorted((_declared(foreign) | {DEFAULT_PORT}) - own) if foreign else []
+
+
+def _declared(containers: Iterable[Object]) -> set[int]:
+    return {
         int(port["containerPort"])
-        for container in pod["spec"]["containers"]
+        for container in containers
         for port in objects(container.get("ports"))
         if port.get("containerPort")
     }
-    return sorted(found | {DEFAULT_PORT})
 
 
 def _identity(path: Path) -> Identity | None:

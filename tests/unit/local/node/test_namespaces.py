@@ -310,6 +310,14 @@ def test_ports_are_those_that_are_declared_and_kserves_own():
     assert surroundings.ports_of(pod) == [8080, 9000]
 
 
+def test_ports_of_our_own_servers_stay_free_for_them():
+    """A foreign init container beside our own server: both on 8080, and only one can have it."""
+    own = {"image": "modelport/server:1", "ports": [{"containerPort": 8080}]}
+    foreign = {"image": "mine", "command": ["serve"], "ports": [{"containerPort": 9000}]}
+    assert surroundings.ports_of({"spec": {"containers": [own]}}) == []
+    assert surroundings.ports_of({"spec": {"containers": [own, foreign]}}) == [9000]
+
+
 def until(condition) -> None:
     end = time.monotonic() + LIMIT_S
     while not condition():
