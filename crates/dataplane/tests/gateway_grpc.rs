@@ -115,6 +115,27 @@ async fn a_call_and_its_trailers_pass_on_the_port_of_http1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fails_at_once_is_a_head_alone() {
+    // An error of the model reads "Stream removed" at the client where anything follows the head.
+    let upstream = Upstream::start(|_: Request<Incoming>| async move {
+        let mut response = Response::new(full(Bytes::new()));
+        response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        response.headers_mut().insert("grpc-status", "5".parse().unwrap());
+        response
+    });
+    let running = Setup::new().start();
+    running.route(&[upstream.address], json!({}));
+    let mut sender = connect(running.address).await;
+    let response = sender.send_request(call(INFER, message("abc"))).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "5");
+    assert!(http_body::Body::is_end_stream(response.body()), "the head ends the stream");
+    wait_for("the count", || {
+        running.metric("modelport_gateway_requests_total{service=\"n/s\",code=\"4xx\",protocol=\"grpc\"")
+            == 1.0
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_directions_of_a_stream_flow_at_once() {
     let upstream = calls();
     let running = Setup::new().start();

@@ -88,11 +88,16 @@ impl Reply {
         body: Incoming,
         source: Source,
         load: Load,
-        exchange: Exchange,
+        mut exchange: Exchange,
         limit: Limit,
         under_way: UnderWay,
         waiting: Waiting,
     ) -> Self {
+        // A gRPC call that failed at once is a head alone: clients refuse it with an empty frame behind it.
+        let ended = first.is_none() && matches!(source, Source::Http2(_)) && body.is_end_stream();
+        if ended {
+            exchange.end();
+        }
         Self::Passed(Box::new(Passed {
             first,
             body,
@@ -101,7 +106,7 @@ impl Reply {
             exchange,
             limit,
             alarm: None,
-            ended: false,
+            ended,
             activity: Arc::clone(waiting.activity()),
             waiting: Some(waiting),
             _under_way: under_way,
