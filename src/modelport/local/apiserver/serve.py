@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
 import os
 import socket
 from collections.abc import Generator
@@ -20,6 +21,8 @@ DRAIN_S = 5
 HEAD_LIMIT_BYTES = 1 << 20
 """What a request's head may have, roughly: it is counted by packets."""
 BACKLOG = 1024
+TLS_BUFFER_BYTES = 32 << 10
+"""Of each connection. asyncio's own 256 KiB are for a few fast ones; here are dozens of watches that are silent."""
 GOODBYE_S = 0.2
 """How long a client may take to close its end."""
 
@@ -104,6 +107,7 @@ async def serve(
 
     `ready` is set once it can be asked. OSError where the port or the certificate cannot be had.
     """
+    asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     config = uvicorn.Config(
         app,
         ssl_certfile=certificate,
