@@ -9,7 +9,7 @@ EXTRAS := sklearn,xgboost,lightgbm
 
 export CARGO_TERM_COLOR ?= never
 
-.PHONY: help setup run test test-rust test-python check fix wheel bench fuzz clean
+.PHONY: help setup run test test-rust test-python check fix wheel bench soak fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -64,6 +64,9 @@ wheel: $(BIN)/uv ## Build the wheel for this platform into dist/
 bench: setup ## Measure beside KServe and Triton, each installed into an environment of its own
 	cargo build --quiet --release -p modelport-load
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/run.py --modelport-env $(VENV) $(BENCH)
+
+soak: setup ## Two million requests, one in a hundred malformed: nothing fails, memory stays flat
+	$(BIN)/python benchmarks/soak.py --out benchmarks/soak.json
 
 fuzz: ## Fuzz every decoder for an hour each
 	scripts/fuzz 3600
