@@ -2,7 +2,8 @@
 
 Commands that were made for containers listen on 0.0.0.0:8080 and ask `iris-predictor.default` on port 80. In here they
 are alone, so both work: what comes to the pod's address outside is carried in, and what goes to any Service's name is
-carried to the gateway, which knows them all. A socket belongs to the namespace of the thread that made it, so one
+carried to the gateway, which knows them all. A port is open outside while somebody listens on it inside: whoever
+connects, a probe say, finds what it would find in a container. A socket belongs to the namespace of the thread that made it, so one
 thread that has left for the new namespace makes the inner sockets, and one event loop serves them all.
 """
 
@@ -19,7 +20,6 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,9 +30,10 @@ SERVICES = "127.0.0.2"
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 CHUNK = 256 << 10
-
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+FIRST_LOOK_S, LAST_LOOK_S = 0.02, 0.5
+"""Between two looks whether somebody listens inside."""
+LISTENS = "0A"
+"""As /proc/net/tcp calls it."""
 
 
 class Identity(msgspec.Struct):
@@ -75,6 +76,25 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.listen(1024)
     listener.setblocking(False)
     return listener
+
+
+def _listening(tid: int) -> set[int]:
+    """Ports that somebody listens on in the network of a thread of this process."""
+    found: set[int] = set()
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/self/task/{tid}/net/{name}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == LISTENS:
+                    found.add(int(words[1].rpartition(":")[2], 16))
+    return found
+
+
+async def _until_listening(tid: int, port: int) -> None:
+    pause_s = FIRST_LOOK_S
+    while port not in _listening(tid):
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 1.05, LAST_LOOK_S)
 
 
 def _connect(hosts: tuple[str, ...], port: int) -> socket.socket:
@@ -125,19 +145,26 @@ async def run(
     loop = asyncio.get_running_loop()
     inside = ThreadPoolExecutor(1, "inside", _leave)
     tid = await loop.run_in_executor(inside, threading.get_native_id)
-    outer = [(port, _listen(ip, port)) for port in ports]
     inner = await loop.run_in_executor(inside, _listen, SERVICES, 80)
 
-    def into(port: int) -> Handler:
+    async def offer(port: int) -> None:
+        refused = asyncio.Event()
+
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 other = await loop.run_in_executor(inside, _connect, ("127.0.0.1", ip), port)
             except OSError:
-                writer.transport.abort()  # nobody listens inside: as if nobody listened here
+                writer.transport.abort()  # it has just ended
+                refused.set()
                 return
             await _carry(reader, writer, other)
 
-        return handle
+        while True:
+            await _until_listening(tid, port)
+            refused.clear()
+            server = await asyncio.start_server(handle, sock=_listen(ip, port), limit=CHUNK)
+            await refused.wait()
+            server.close()
 
     async def out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -147,13 +174,15 @@ async def run(
             return
         await _carry(reader, writer, other)
 
-    for port, listener in outer:
-        await asyncio.start_server(into(port), sock=listener, limit=CHUNK)
+    offers = [asyncio.create_task(offer(port)) for port in ports]
     await asyncio.start_server(out, sock=inner, limit=CHUNK)
     _sign(identity, tid, user=user)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    await stop.wait()
+    await asyncio.wait([asyncio.create_task(stop.wait()), *offers], return_when=asyncio.FIRST_COMPLETED)
+    for task in offers:
+        if task.done():
+            task.result()  # it cannot listen: whoever started this is told
 
 
 def main() -> int:

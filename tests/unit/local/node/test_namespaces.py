@@ -124,6 +124,16 @@ def answers(ip: str) -> bool:
     return False
 
 
+def is_refused(ip: str) -> bool:
+    try:
+        ask(ip)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, http.client.HTTPException):
+        pass
+    return False
+
+
 def test_two_commands_may_both_bind_every_address(network):
     """Unmodified KServe servers do; on the machine itself the second one could not start."""
     pods = [network.relay(number) for number in (1, 2)]
@@ -166,10 +176,18 @@ def test_the_machine_is_not_seen_from_inside(network):
     assert child.communicate(timeout=LIMIT_S)[0] == "Connection refused\n"
 
 
-def test_where_nobody_listens_inside_the_caller_is_hung_up_on(network):
-    ip, _ = network.relay(1)
-    with pytest.raises((OSError, http.client.HTTPException)):
+def test_a_port_is_open_while_somebody_listens_on_it_inside(network):
+    """A probe must not take a server for ready that is still importing its framework."""
+    ip, relay = network.relay(1)
+    with pytest.raises(ConnectionRefusedError):
         ask(ip)
+    for _ in range(2):
+        server = network.inside(relay, SERVER, env=os.environ | {"WHO": "x"})
+        until(lambda: answers(ip))
+        server.kill()
+        server.wait()
+        until(lambda: not answers(ip))
+        until(lambda: is_refused(ip))
 
 
 def test_a_killed_relay_leaves_its_address_free(network):
