@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from modelport.server.model_server import ModelServer as ModelServer
     from modelport.server.save import save as save
 
+    __version__: str
+
 _HOME = {
     "HTTPError": "modelport.protocol.errors",
     "InferInput": "modelport.protocol.infer",
@@ -51,4 +53,8 @@ __all__ = list(_HOME)  # pyright: ignore[reportUnsupportedDunderAll] - one table
 def __getattr__(name: str) -> object:
     if home := _HOME.get(name):
         return getattr(importlib.import_module(home), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("modelport")
     raise AttributeError(f"module 'modelport' has no attribute {name!r}")
