@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import http.server
 import io
-import json
 import threading
 
 import joblib
 import numpy as np
 import pytest
+from node_platform import Platform, running
 from sklearn.dummy import DummyRegressor
-from test_control_words import Platform, platform  # noqa: F401 (a fixture)
+
+from modelport.kinds.inferenceservice import INFERENCE_SERVICE
 
 
 def dummy(value: float) -> bytes:
@@ -21,12 +22,15 @@ def dummy(value: float) -> bytes:
 
 
 class Shelf(http.server.BaseHTTPRequestHandler):
-    """One file with an ETag, as a web server has it."""
+    """One file with an ETag, as a web server has it; None: it is gone."""
 
-    content = dummy(1.0)
+    content: bytes | None = dummy(1.0)
     unchanged = 0
 
     def do_GET(self) -> None:
+        if self.content is None:
+            self.send_error(404)
+            return
         tag = f'"{hash(self.content)}"'
         if self.headers.get("If-None-Match") == tag:
             type(self).unchanged += 1
@@ -52,28 +56,80 @@ def address():
     server.server_close()
 
 
-def test_a_replaced_model_is_rolled_out_and_a_broken_one_is_not(platform: Platform, address: str):  # noqa: F811
-    service = {
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory):
+    with running(tmp_path_factory.mktemp("poll") / "platform") as found:
+        yield found
+
+
+def service(name: str, uri: str, every: str) -> dict[str, object]:
+    return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {"name": "churn", "annotations": {"serving.modelport.io/storage-poll": "5s"}},
-        "spec": {"predictor": {"sklearn": {"storageUri": address}}},
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "annotations": {"serving.modelport.io/storage-poll": every},
+        },
+        "spec": {"predictor": {"sklearn": {"storageUri": uri}}},
     }
-    applied = platform.run("apply", "-f", "-", given=json.dumps(service))
-    assert applied.returncode == 0, applied.stderr
-    ask = ("predict", "churn", "-d", '{"instances": [[0, 0]]}')
-    platform.until(lambda text: "1.0" in text, *ask)
-    wanted, before = Shelf.unchanged + 2, platform.run("get", "pods", "-o", "name").stdout
-    while Shelf.unchanged < wanted:
-        platform.until(bool, *ask)
-    assert platform.run("get", "pods", "-o", "name").stdout == before, (
-        "an unchanged model starts nothing anew"
-    )
+
+
+def test_a_replaced_model_is_rolled_out_and_a_broken_one_is_not(platform: Platform, address: str):
+    def answers(value: float) -> bool:
+        return str(value) in platform.modelport("predict", "churn", "-d", '{"instances": [[0, 0]]}')
+
+    def revisions() -> int:
+        return platform.modelport("get", "replicasets").count("churn-predictor-")
+
+    platform.apply(INFERENCE_SERVICE, service("churn", address, "5s"))
+    platform.modelport("wait", "isvc/churn", "--timeout", "120")
+    assert answers(1.0)
+    wanted = Shelf.unchanged + 2
+    platform.until("two looks", lambda: Shelf.unchanged >= wanted)
+    assert revisions() == 1, "an unchanged model starts nothing anew"
+
     Shelf.content = dummy(2.0)
-    platform.until(lambda text: "2.0" in text, *ask)
-    assert "ModelChanged" in platform.run("events").stdout
+    platform.until("the second model", lambda: answers(2.0))
+    assert "ModelChanged" in platform.modelport("events")
+
     Shelf.content = b"no model at all"
-    platform.until(lambda text: "previous version keeps serving" in text, "describe", "churn")
-    assert "2.0" in platform.run(*ask).stdout, "the good one serves on"
+    words = "previous version keeps serving"
+    platform.until(words, lambda: words in platform.modelport("describe", "churn"))
+    assert answers(2.0), "the good one serves on"
+
+    Shelf.content = None
+    platform.until("the event", lambda: "StoragePollFailed" in platform.modelport("events"))
+    assert answers(2.0)
+
     Shelf.content = dummy(3.0)
-    platform.until(lambda text: "3.0" in text, *ask)
+    platform.until("the third model", lambda: answers(3.0))
+
+
+def test_a_changed_address_is_one_change(platform: Platform, address: str):
+    """What was found at the former address must not have the pods replaced a second time."""
+    Shelf.content = dummy(4.0)
+    platform.apply(INFERENCE_SERVICE, service("moved", address, "5s"))
+    platform.modelport("wait", "isvc/moved", "--timeout", "120")
+
+    def sets() -> int:
+        return platform.modelport("get", "replicasets").count("moved-predictor-")
+
+    Shelf.content = dummy(5.0)
+    platform.until("the change behind the address", lambda: sets() == 2)
+    elsewhere = address.replace("127.0.0.1", "localhost")
+    Shelf.content = dummy(6.0)
+    platform.apply(INFERENCE_SERVICE, service("moved", elsewhere, "5s"))
+    platform.until(
+        "the new address",
+        lambda: "6.0" in platform.modelport("predict", "moved", "-d", '{"instances": [[0, 0]]}'),
+    )
+    before, looks = sets(), Shelf.unchanged + 3
+    platform.until("further looks", lambda: Shelf.unchanged >= looks)
+    assert sets() == before
+
+
+def test_an_interval_that_cannot_be_is_told(platform: Platform, address: str):
+    Shelf.content = dummy(1.0)
+    platform.apply(INFERENCE_SERVICE, service("often", address, "1s"))
+    platform.until("the event", lambda: "is too often for a store" in platform.modelport("events"))

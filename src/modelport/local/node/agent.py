@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from modelport.control.cache import Cache, Change
 from modelport.kube.client import Client, Unreachable
+from modelport.kube.condition import is_true
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import controller_of, timestamp
 from modelport.kube.part import mapping, objects
@@ -107,14 +108,15 @@ class Node:
         await asyncio.to_thread(leftover.sweep, self.folder, found, known, began)
 
     def leads(self, record: Record) -> bool:
-        """Whether a pod is the first by name of those on this machine that the same object controls."""
+        """Whether a pod speaks for those that the same object controls: the first by name of the ready ones. Where
+        none is ready, each speaks for itself."""
         owner = (controller_of(record.pod) or {}).get("uid")
-        alike = (
+        ready = (
             pod["metadata"]["name"]
             for pod in self._pods.all()
-            if (controller_of(pod) or {}).get("uid") == owner and not pod["metadata"].get("deletionTimestamp")
+            if (controller_of(pod) or {}).get("uid") == owner and is_true(pod, "Ready")
         )
-        return min(alike, default=record.name) == record.name
+        return min(ready, default=record.name) == record.name
 
     async def relay_of(self, pod: Object) -> Process | None:
         """The process that carries a pod's connections; None for a pod without a network of its own."""

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from modelport.kube.errors import ApiError
 from modelport.kube.meta import controller_of
 from modelport.kube.part import mapping, objects, texts
 from modelport.kube.resource import DEPLOYMENT, REPLICA_SET, Object
-from modelport.local.node import image, volumes
+from modelport.local.node import image, interpreter, volumes
 from modelport.local.node.fetching import FetchFailed, initialize
 from modelport.local.node.record import Record
 from modelport.local.node.variables import Missing, environment
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 EVERY = "serving.modelport.io/storage-poll"
 """Annotation: how often, as in `30s`, `5m`, `1h`."""
-FOUND = "serving.modelport.io/storage-digest"
-"""Annotation of the pod template: what was found last."""
+FOUND = "serving.modelport.io/storage-found"
+"""Annotation of the pod template: the mark of what was found last to have changed."""
 LEAST_S = 5.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -55,11 +55,9 @@ def interval_s(text: str) -> float:
     return seconds
 
 
-def mark(digests: Mapping[str, str]) -> str:
-    """One digest for all models of a pod."""
-    if len(digests) == 1:
-        return next(iter(digests.values()))
-    lines = "\n".join(f"{target} {digest}" for target, digest in sorted(digests.items()))
+def mark(arguments: Sequence[str], digests: Mapping[str, str]) -> str:
+    """What the initializer of a pod was asked for and what it found, as one digest."""
+    lines = "\n".join([*arguments, *(f"{target} {digest}" for target, digest in sorted(digests.items()))])
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
 
 
@@ -73,7 +71,7 @@ async def follow(node: Node, record: Record) -> None:
     try:
         pause_s = interval_s(text)
     except ValueError as error:
-        await _tell(node, record.pod, "Warning", "StoragePollRefused", str(error))
+        await interpreter.tell(node, record, "Warning", "StoragePollRefused", str(error))
         return
     while True:
         await asyncio.sleep(pause_s)
@@ -83,7 +81,7 @@ async def follow(node: Node, record: Record) -> None:
             await look(node, record, container)
         except (FetchFailed, Missing) as error:
             message = f"the model cannot be looked at again: {error} What was fetched keeps serving."
-            await _tell(node, record.pod, "Warning", "StoragePollFailed", message)
+            await interpreter.tell(node, record, "Warning", "StoragePollFailed", message)
         except (ApiError, Unreachable) as error:
             log.warning("pod %s: looking for a changed model: %s", record.name, error)
         except Exception:  # the pod serves on, whatever this is
@@ -93,9 +91,6 @@ async def follow(node: Node, record: Record) -> None:
 async def look(node: Node, record: Record, container: Object) -> None:
     """Fetches what has changed, and has it rolled out. Raises FetchFailed, Missing, ApiError, Unreachable."""
     pod = record.pod
-    deployment = await _deployment(node, pod)
-    if deployment is None:
-        return
     find = await node.finder(pod)
     found = await initialize(
         container,
@@ -109,19 +104,27 @@ async def look(node: Node, record: Record, container: Object) -> None:
         lambda words: log.debug("pod %s: %s", record.name, words),
         lambda progress: None,
     )
-    now = mark({target: one.digest for target, one in found.items()})
-    template = mapping(deployment["spec"]["template"]["metadata"].get("annotations"))
-    if now == template.get(FOUND, mark(record.kept.digests)):
+    digests = {target: one.digest for target, one in found.items()}
+    if digests == record.kept.digests:
         return
-    meta = deployment["metadata"]
+    deployment = await _deployment(node, pod)
+    if deployment is None:
+        return
+    arguments = texts(container.get("args"))
+    now = mark(arguments, digests)
+    meta, template = deployment["metadata"], deployment["spec"]["template"]
+    if mapping(template["metadata"].get("annotations")).get(FOUND) == now:
+        return  # on its way, or tried in vain
     change: Object = {"spec": {"template": {"metadata": {"annotations": {FOUND: now}}}}}
     await node.client.patch(
         DEPLOYMENT, meta["namespace"], meta["name"], change, field_manager="modelport-storage"
     )
-    uris = ", ".join(texts(container.get("args"))[::2])
     owner = controller_of(deployment)
     about = deployment if owner is None else owner | {"metadata": owner | {"namespace": meta["namespace"]}}
-    await _tell(node, about, "Normal", "ModelChanged", f"{uris} is now {now}: rolled out as a change")
+    words = f"{', '.join(arguments[::2])} is now {', '.join(digests.values())}: rolled out as a change"
+    await events.record(
+        node.client, about, "Normal", "ModelChanged", words, datetime.now(UTC), interpreter.COMPONENT
+    )
 
 
 async def _deployment(node: Node, pod: Object) -> Object | None:
@@ -134,7 +137,3 @@ async def _deployment(node: Node, pod: Object) -> Object | None:
     if above is None or above["kind"] != DEPLOYMENT.kind:
         return None
     return await node.client.find(DEPLOYMENT, namespace, above["name"])
-
-
-async def _tell(node: Node, about: Object, kind: str, reason: str, message: str) -> None:
-    await events.record(node.client, about, kind, reason, message, datetime.now(UTC), "node")
