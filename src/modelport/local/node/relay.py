@@ -3,8 +3,8 @@
 Commands that were made for containers listen on 0.0.0.0:8080 and ask `iris-predictor.default` on port 80. In here they
 are alone, so both work: what comes to the pod's address outside is carried in, and what goes to any Service's name is
 carried to the gateway, which knows them all. A port is open outside while somebody listens on it inside: whoever
-connects, a probe say, finds what it would find in a container. A socket belongs to the namespace of the thread that made it, so one
-thread that has left for the new namespace makes the inner sockets, and one event loop serves them all.
+connects, a probe say, finds what it would find in a container. A socket belongs to the namespace of the thread that
+made it, so one thread that has left for the new namespace makes the inner sockets, and one event loop serves them all.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ SERVICES = "127.0.0.2"
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 CHUNK = 256 << 10
+BACKLOG = 1024
 FIRST_LOOK_S, LAST_LOOK_S = 0.02, 0.5
 """Between two looks whether somebody listens inside."""
 LISTENS = "0A"
 """As /proc/net/tcp calls it."""
+OWN = f"{struct.unpack('=I', socket.inet_aton(SERVICES))[0]:08X}"
+"""Where the relay itself listens inside, in the same words."""
 
 
 class Identity(msgspec.Struct):
@@ -69,13 +72,13 @@ def _leave() -> None:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(1024)
-    listener.setblocking(False)
-    return listener
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket that does not listen yet: whoever connects is refused."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((host, port))
+    bound.setblocking(False)
+    return bound
 
 
 def _listening(tid: int) -> set[int]:
@@ -84,9 +87,10 @@ def _listening(tid: int) -> set[int]:
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/self/task/{tid}/net/{name}").read_text().splitlines()[1:]:
-                words = line.split()
-                if words[3] == LISTENS:
-                    found.add(int(words[1].rpartition(":")[2], 16))
+                _, local, _, state, *_ = line.split()
+                address, _, port = local.partition(":")
+                if state == LISTENS and address != OWN:
+                    found.add(int(port, 16))
     return found
 
 
@@ -145,26 +149,29 @@ async def run(
     loop = asyncio.get_running_loop()
     inside = ThreadPoolExecutor(1, "inside", _leave)
     tid = await loop.run_in_executor(inside, threading.get_native_id)
-    inner = await loop.run_in_executor(inside, _listen, SERVICES, 80)
+    outer = {port: _bind(ip, port) for port in ports}
+    inner = await loop.run_in_executor(inside, _bind, SERVICES, 80)
 
-    async def offer(port: int) -> None:
+    async def offer(port: int, bound: socket.socket) -> None:
         refused = asyncio.Event()
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 other = await loop.run_in_executor(inside, _connect, ("127.0.0.1", ip), port)
-            except OSError:
-                writer.transport.abort()  # it has just ended
-                refused.set()
+            except OSError as error:
+                writer.transport.abort()
+                if isinstance(error, ConnectionRefusedError):
+                    refused.set()  # it has just ended
                 return
             await _carry(reader, writer, other)
 
         while True:
             await _until_listening(tid, port)
             refused.clear()
-            server = await asyncio.start_server(handle, sock=_listen(ip, port), limit=CHUNK)
+            server = await asyncio.start_server(handle, sock=bound, backlog=BACKLOG, limit=CHUNK)
             await refused.wait()
             server.close()
+            bound = _bind(ip, port)
 
     async def out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -174,15 +181,15 @@ async def run(
             return
         await _carry(reader, writer, other)
 
-    offers = [asyncio.create_task(offer(port)) for port in ports]
-    await asyncio.start_server(out, sock=inner, limit=CHUNK)
+    offers = [asyncio.create_task(offer(port, bound)) for port, bound in outer.items()]
+    await asyncio.start_server(out, sock=inner, backlog=BACKLOG, limit=CHUNK)
     _sign(identity, tid, user=user)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     await asyncio.wait([asyncio.create_task(stop.wait()), *offers], return_when=asyncio.FIRST_COMPLETED)
     for task in offers:
         if task.done():
-            task.result()  # it cannot listen: whoever started this is told
+            task.result()  # it ends by an error alone
 
 
 def main() -> int:

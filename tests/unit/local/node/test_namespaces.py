@@ -71,9 +71,9 @@ def network(tmp_path, kind):
     class Network:
         port = gateway.getsockname()[1]
 
-        def relay(self, number: int) -> tuple[str, Identity]:
+        def relay(self, number: int, ports: str = "8080") -> tuple[str, Identity]:
             ip, path = f"127.66.{fixed}.{number}", tmp_path / f"relay-{number}.json"
-            command = [sys.executable, "-m", "modelport.local.node.relay", "--ip", ip, "--ports", "8080"]
+            command = [sys.executable, "-m", "modelport.local.node.relay", "--ip", ip, "--ports", ports]
             command += ["--gateway", f"127.0.0.1:{self.port}", "--identity", str(path)]
             path.unlink(missing_ok=True)
             self.start([*command, *(["--user"] if kind == "user" else [])])
@@ -110,17 +110,17 @@ def echo(listener: socket.socket) -> None:
             threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 
 
-def ask(ip: str, body: bytes | None = None) -> bytes:
-    connection = http.client.HTTPConnection(ip, 8080, timeout=LIMIT_S)
+def ask(ip: str, body: bytes | None = None, port: int = 8080) -> bytes:
+    connection = http.client.HTTPConnection(ip, port, timeout=LIMIT_S)
     connection.request("GET" if body is None else "POST", "/", body)
     found = connection.getresponse().read()
     connection.close()
     return found
 
 
-def answers(ip: str) -> bool:
+def answers(ip: str, port: int = 8080) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
-        return bool(ask(ip))
+        return bool(ask(ip, port=port))
     return False
 
 
@@ -188,6 +188,18 @@ def test_a_port_is_open_while_somebody_listens_on_it_inside(network):
         server.wait()
         until(lambda: not answers(ip))
         until(lambda: is_refused(ip))
+
+
+def test_the_port_of_services_is_no_port_of_the_pod(network, kind):
+    """The relay itself listens on port 80 inside: a server on port 80 is not there before it listens."""
+    if kind == "user":
+        pytest.skip("port 80 outside is root's")
+    ip, relay = network.relay(1, "80")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((ip, 80)).close()
+    server = SERVER.replace('("0.0.0.0", 8080)', '("127.0.0.1", 80)')
+    network.inside(relay, server, env=os.environ | {"WHO": "x"})
+    until(lambda: answers(ip, 80))
 
 
 def test_a_killed_relay_leaves_its_address_free(network):
