@@ -46,7 +46,7 @@ async def run(folder: Folder, settings: Settings) -> None:
         return folder.log_of(pod, container, previous=previous)
 
     def execute(pod: Object, container: str, command: Sequence[str], find: Find) -> Execution:
-        return execution(pod, container, command, find, settings)
+        return execution(pod, container, command, find, settings, folder)
 
     app = build(
         store, registry, tokens=Tokens(folder.tokens), log_files=log_file, execute=execute, measure=Usage().of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,21 +10,21 @@ from modelport.kube.errors import bad_request
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 from modelport.local.apiserver.execution import Execution, Find
-from modelport.local.folder import Settings
+from modelport.local.folder import Folder, Settings
 
 ENTER = Path(__file__).with_name("enter.py")
-PYTHON = "serving.modelport.io/python"
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
 
 def execution(
-    pod: Object, container: str, command: Sequence[str], find: Find, settings: Settings
+    pod: Object, container: str, command: Sequence[str], find: Find, settings: Settings, folder: Folder
 ) -> Execution:
     """The command's process. ApiError 400 where the container does not run."""
     # Late: only who asks for it pays for it.
+    from modelport.local.node import launch, record
     from modelport.local.node.variables import Missing, environment
 
-    name = pod["metadata"]["name"]
+    meta, ip = pod["metadata"], pod["status"].get("podIP", "")
+    name = meta["name"]
     pid = _pid(pod, container)
     if pid is None:
         raise bad_request(f'container "{container}" of pod "{name}" does not run')
@@ -36,27 +35,14 @@ def execution(
         variables = environment(pod, given, find)
     except Missing as error:
         raise bad_request(str(error)) from error
-    full = _surroundings(pod, settings) | variables
+    kept = record.load(folder.pod(meta["namespace"], name, meta["uid"]))
+    python = kept.pythons.get(container) if kept is not None else None
+    full = {"TERM": "xterm"} | launch.environment(pod, variables, ip, settings, python or sys.executable)
     return Execution(
         arguments=[sys.executable, "-I", "-S", str(ENTER), str(pid), *command],
         terminal_arguments=[sys.executable, "-I", "-S", str(ENTER), "--tty", str(pid), *command],
-        environment=full | _own(pid, full.get("POD_IP", "")),
+        environment=full | _own(pid, ip),
     )
-
-
-def _surroundings(pod: Object, settings: Settings) -> dict[str, str]:
-    """What every container of the pod finds: a little of this machine's, and the pod's own facts."""
-    base = {name: os.environ[name] for name in KEPT if name in os.environ}
-    given = mapping(pod["metadata"].get("annotations")).get(PYTHON)
-    python = Path(given or sys.executable)
-    folder = python / "bin" if python.is_dir() else python.parent
-    return base | {
-        "PATH": f"{folder}:{base.get('PATH', '/usr/bin:/bin')}",
-        "HOSTNAME": pod["metadata"]["name"],
-        "POD_IP": pod["status"].get("podIP", ""),
-        "MODELPORT_GATEWAY": f"{settings.pod_network}.0.1:{settings.gateway_port}",
-        "TERM": "xterm",
-    }
 
 
 def _pid(pod: Object, container: str) -> int | None:

@@ -63,7 +63,7 @@ def plan(
         reverse=True,
     )
     termination_log = folder / "termination-log"
-    full = _environment(pod, variables, ip, settings, python)
+    full = environment(pod, variables, ip, settings, python)
     full[TERMINATION_LOG] = str(termination_log)
     words = [
         expand(str(word), full)
@@ -104,7 +104,7 @@ def sees(target: str, mounted: list[str]) -> bool:
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
-def _environment(
+def environment(
     pod: Object, variables: dict[str, str], ip: str, settings: Settings, python: str
 ) -> dict[str, str]:
     """What a process finds: a little of this machine's, the pod's own facts, and the container's."""

@@ -25,7 +25,7 @@ from modelport.local.apiserver.standard import standard
 from modelport.local.apiserver.store import Store
 from modelport.local.apiserver.tokens import Tokens
 from modelport.local.execute import execution
-from modelport.local.folder import Settings
+from modelport.local.folder import Folder, Settings
 
 ROLES = ("admin", "edit", "view")
 NETWORK = "127.99"
@@ -78,7 +78,9 @@ async def run(folder: Path, port: int) -> None:
         registry,
         tokens=Tokens(folder / "tokens.json"),
         log_files=lambda pod, container, previous: log_file(folder, pod, container, previous),
-        execute=lambda pod, container, command, find: execution(pod, container, command, find, SETTINGS),
+        execute=lambda pod, container, command, find: execution(
+            pod, container, command, find, SETTINGS, Folder(folder)
+        ),
     )
     ready = asyncio.Event()
     serving = asyncio.create_task(
