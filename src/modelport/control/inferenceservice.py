@@ -16,9 +16,9 @@ from modelport.control.failure import owner_uid
 from modelport.control.observed import Observed
 from modelport.control.queue import Queue
 from modelport.control.status import LATEST, status
-from modelport.kinds import clusterstoragecontainer, servingruntime
 from modelport.kinds import config as configuration
-from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, StorageContainer
+from modelport.kinds import servingruntime
+from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, usable
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE, InferenceService, decode
 from modelport.kinds.inferenceservice.spec import Metadata, Predictor, Spec
 from modelport.kinds.problem import Problem
@@ -186,7 +186,7 @@ class Loop:
         around = Around(
             config=config,
             runtimes=self._known_runtimes(service.metadata.namespace),
-            storage_containers=self._known_storage_containers(),
+            storage_containers=usable(self._storage_containers.all()),
         )
         try:
             return render(service, around, self._version)
@@ -205,17 +205,6 @@ class Loop:
                     found.append(servingruntime.decode(item, cluster=cluster))
                 except msgspec.ValidationError as error:
                     log.warning("runtime %s does not fit the schema: %s", item["metadata"]["name"], error)
-        return found
-
-    def _known_storage_containers(self) -> list[StorageContainer]:
-        found: list[StorageContainer] = []
-        for item in self._storage_containers.all():
-            try:
-                found.append(clusterstoragecontainer.decode(item))
-            except msgspec.ValidationError as error:
-                log.warning(
-                    "storage container %s does not fit the schema: %s", item["metadata"]["name"], error
-                )
         return found
 
     async def _apply(self, item: Object, rendered: Rendered) -> dict[Made, Object]:

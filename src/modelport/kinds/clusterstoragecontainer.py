@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from modelport.kinds.kind import AGE, Kind, PrinterColumn, Related, whole
+from modelport.kinds.kind import AGE, Kind, PrinterColumn, Related, mismatch, whole
 from modelport.kinds.problem import Problem
 from modelport.kinds.structural import Json, structural
 from modelport.kube.resource import Object, Resource
@@ -64,6 +66,15 @@ def decode(obj: Object) -> StorageContainer:
     )
 
 
+def usable(items: Iterable[Object]) -> list[StorageContainer]:
+    """The typed views of those that fit the schema; the others are refused where they are written."""
+    found: list[StorageContainer] = []
+    for item in items:
+        with contextlib.suppress(msgspec.ValidationError):
+            found.append(decode(item))
+    return found
+
+
 def supports(spec: StorageContainerSpec, uri: str) -> bool:
     """Whether it fetches a URI. A pattern that cannot be read supports nothing."""
     for one in spec.supported_uri_formats:
@@ -93,7 +104,7 @@ def _validate(obj: Object, old: Object | None, related: Related) -> list[Problem
     try:
         new = decode(obj)
     except msgspec.ValidationError as error:
-        return [Problem("spec", str(error), "kubectl explain clusterstoragecontainer says what it takes.")]
+        return [mismatch(error, "clusterstoragecontainer")]
     problems: list[Problem] = []
     if not new.spec.supported_uri_formats:
         problems.append(

@@ -9,10 +9,10 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from modelport.kinds import clusterstoragecontainer, servingruntime
 from modelport.kinds import config as configuration
+from modelport.kinds import servingruntime
 from modelport.kinds.catalog import KINDS, STORED_ONLY
-from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, StorageContainer
+from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, usable
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE, decode
 from modelport.kinds.kind import Kind
 from modelport.kinds.servingruntime import CLUSTER_SERVING_RUNTIME, SERVING_RUNTIME, Runtime
@@ -175,7 +175,8 @@ def _service(
         others.get(CONFIG_MAP, configuration.NAMESPACE, configuration.NAME)
     )
     runtimes = _runtimes(others, item["metadata"]["namespace"])
-    around = Around(config=config, runtimes=runtimes, storage_containers=_storage_containers(others))
+    fetchers = usable(others.list(CLUSTER_STORAGE_CONTAINER, None))
+    around = Around(config=config, runtimes=runtimes, storage_containers=fetchers)
     rendered = render(decode(item), around, version)
     found = [
         Field(path=problem.field or "spec", answer="refused", reason=problem.message, hint=problem.hint)
@@ -203,16 +204,6 @@ def _as_given(paths: dict[str, str], given: Object) -> dict[str, str]:
         f"spec.predictor.{shorthand}.{path.removeprefix(before)}" if path.startswith(before) else path: why
         for path, why in paths.items()
     }
-
-
-def _storage_containers(others: _Others) -> list[StorageContainer]:
-    found: list[StorageContainer] = []
-    for item in others.list(CLUSTER_STORAGE_CONTAINER, None):
-        try:
-            found.append(clusterstoragecontainer.decode(item))
-        except msgspec.ValidationError:
-            continue  # refused where it stands
-    return found
 
 
 def _runtimes(others: _Others, namespace: str) -> list[Runtime]:

@@ -8,9 +8,8 @@ from typing import Any, cast
 
 import msgspec
 
-from modelport.kinds import clusterstoragecontainer
 from modelport.kinds import config as configuration
-from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, StorageContainer, supports
+from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, supports, usable
 from modelport.kinds.inferenceservice import replicas, uris
 from modelport.kinds.inferenceservice.defaulting import FRAMEWORKS, MODE
 from modelport.kinds.inferenceservice.spec import Component, InferenceService, Predictor
@@ -168,14 +167,7 @@ def _implementations(service: InferenceService) -> list[Problem]:
 
 def _schemes(related: Related) -> Callable[[str], bool]:
     """Whether a ClusterStorageContainer knows a URI."""
-    found: list[StorageContainer] = []
-    for item in related.list(CLUSTER_STORAGE_CONTAINER):
-        try:
-            one = clusterstoragecontainer.decode(item)
-        except msgspec.ValidationError:
-            continue  # its own validation says so
-        if not one.disabled:
-            found.append(one)
+    found = [one for one in usable(related.list(CLUSTER_STORAGE_CONTAINER)) if not one.disabled]
     return lambda uri: any(supports(one.spec, uri) for one in found)
 
 
