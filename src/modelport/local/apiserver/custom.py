@@ -16,11 +16,11 @@ from modelport.kube.resource import CUSTOM_RESOURCE_DEFINITION, Object, Resource
 from modelport.kube.schema import custom
 from modelport.local.apiserver.api import Api, decode, key
 from modelport.local.apiserver.delete import delete, finished, remove
-from modelport.local.apiserver.fanout import CutOff, Ended
 from modelport.local.apiserver.ledger import Change, Changed, Missing, Row
 from modelport.local.apiserver.options import DeleteOptions
 from modelport.local.apiserver.part import part
 from modelport.local.apiserver.registry import Served
+from modelport.local.apiserver.rounds import whenever_changed
 from modelport.local.apiserver.state_file import StoreError
 from modelport.local.apiserver.strategies.definition import CLEANUP, Definition
 from modelport.local.apiserver.strategy import Strategy
@@ -28,7 +28,7 @@ from modelport.local.apiserver.table import Column
 
 log = logging.getLogger(__name__)
 
-AGAIN_S, CHECK_S = 0.2, 300.0
+CHECK_S = 300.0
 REPLICAS = ".spec.replicas"
 
 
@@ -47,18 +47,7 @@ class Custom(Strategy):
 
 async def establish(api: Api) -> None:
     """Serves what comes to be defined and takes away what no longer is, until cancelled."""
-    while True:
-        watcher, _ = await api.store.watch(CUSTOM_RESOURCE_DEFINITION.qualified, api.store.version)
-        try:
-            while True:
-                going = await _round(api)
-                await watcher.take(AGAIN_S if going else CHECK_S)
-        except CutOff:
-            log.debug("definitions: the watch was cut off; looking at all of them again")
-        except Ended:
-            return
-        finally:
-            watcher.close()
+    await whenever_changed(api, CUSTOM_RESOURCE_DEFINITION, _round, check_s=CHECK_S)
 
 
 async def _round(api: Api) -> bool:

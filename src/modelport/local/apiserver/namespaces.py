@@ -16,17 +16,15 @@ from modelport.local.apiserver.body import read_body
 from modelport.local.apiserver.call import Call
 from modelport.local.apiserver.create import create
 from modelport.local.apiserver.delete import delete, finished, remove
-from modelport.local.apiserver.fanout import CutOff, Ended
 from modelport.local.apiserver.ledger import Change, Changed, Missing, Occupied
 from modelport.local.apiserver.options import DeleteOptions, WriteOptions
 from modelport.local.apiserver.part import texts
+from modelport.local.apiserver.rounds import whenever_changed
 from modelport.local.apiserver.state_file import StoreError
 
 log = logging.getLogger(__name__)
 
 ALWAYS = ("default", "kube-system", "kube-public", "kserve")
-AGAIN_S = 0.2
-"""How soon a namespace whose content still goes is looked at again."""
 CHECK_S = 30.0
 """How soon all are, whatever the watch says."""
 TRIES = 10
@@ -43,18 +41,7 @@ async def make(api: Api) -> None:
 
 async def empty_those_going(api: Api) -> None:
     """Empties namespaces that are going away, until cancelled. Any object may hold one up by a finalizer."""
-    while True:
-        watcher, _ = await api.store.watch(NAMESPACE.qualified, api.store.version)
-        try:
-            while True:
-                busy = await _sweep(api)
-                await watcher.take(AGAIN_S if busy else CHECK_S)
-        except CutOff:
-            log.debug("namespaces: the watch was cut off; looking at all of them again")
-        except Ended:
-            return
-        finally:
-            watcher.close()
+    await whenever_changed(api, NAMESPACE, _sweep, check_s=CHECK_S)
 
 
 async def _sweep(api: Api) -> bool:
