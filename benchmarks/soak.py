@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,12 @@ class Malformed(threading.Thread):
             if self.sent >= self.due:
                 time.sleep(0.01)
                 continue
-            for result in bad_input.run(self._url, "iris"):
+            try:
+                results = bad_input.run(self._url, "iris")
+            except (OSError, ValueError) as error:
+                self.failures.append(f"a right request among the malformed ones: {error}")
+                return
+            for result in results:
                 self.sent += 1
                 if result.is_server_error or not result.alive:
                     self.failures.append(str(result))
@@ -193,6 +199,8 @@ def soak(
     settled = sizes[max(1, len(sizes) // 10)]
     problems = [f"{errors} answers were wrong or missing"] if errors else []
     problems += malformed.failures[:20]
+    if malformed.sent < malformed.due:
+        problems.append(f"{malformed.sent} malformed requests were sent, not {malformed.due}")
     after = processes(pid)
     if set(after) != set(before):
         problems.append(f"worker processes were replaced: {sorted(before)} before, {sorted(after)} after")
@@ -210,7 +218,6 @@ def soak(
 
 def grpc_message() -> bytes:
     """`V2` as an encoded ModelInferRequest."""
-    import struct
 
     def field(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content
