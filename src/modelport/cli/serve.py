@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -77,6 +78,14 @@ def register(commands: Commands) -> None:
         default=1,
         metavar="N",
         help="threads that the framework may use for one prediction (default 1)",
+    )
+    _flag(
+        models,
+        "--device",
+        type=_device,
+        default=os.environ.get("MODELPORT_DEVICE", "auto"),
+        metavar="DEVICE",
+        help="where to compute: cpu, cuda, cuda:1; auto: PyTorch and ONNX models use a GPU where there is one (default auto)",
     )
     _flag(
         models,
@@ -229,6 +238,12 @@ def _boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"must be true or false, got {text!r}")
 
 
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text):
+        return text
+    raise argparse.ArgumentTypeError(f"must be auto, cpu, cuda or cuda:N, got {text!r}")
+
+
 def _env_flag(name: str) -> bool:
     return os.environ.get(name, "").lower() in ("true", "1", "yes")
 
@@ -377,6 +392,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         model=ModelOptions(
             predict_proba=options.predict_proba,
             threads=options.threads,
+            device=options.device,
             allow_pickle=not options.no_pickle,
             max_batch_size=options.max_batch_size,
             batch_delay_s=options.batch_delay / 1000,

@@ -67,14 +67,30 @@ class OnnxRuntime(Runtime):
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors reach us as exceptions; they need no second line on stderr
         available: list[str] = ort.get_available_providers()
-        wanted = [provider for provider in _PROVIDERS if provider in available]
+        wanted = _providers(path, settings.device, available)
         try:
             session = ort.InferenceSession(str(path), options, providers=wanted)
         except Exception as error:  # its exceptions have no base class of their own
             raise _unloadable(path, error, ort.__version__) from error
         return OnnxModel(
-            session, path, settings, unused=[p for p in wanted if p not in session.get_providers()]
+            session,
+            path,
+            settings,
+            unused=[provider for provider, _ in wanted if provider not in session.get_providers()],
         )
+
+
+def _providers(path: Path, device: str, available: list[str]) -> list[tuple[str, dict[str, str]]]:
+    """Execution providers in the order of preference, each with its options. Raises LoadError."""
+    kind, _, index = device.partition(":")
+    usable = _PROVIDERS[-1:] if kind == "cpu" else _PROVIDERS
+    found = [provider for provider in usable if provider in available]
+    if kind == "cuda" and found[0] == _PROVIDERS[-1]:
+        raise LoadError(
+            f"{path}: --device {device}, but this onnxruntime is built for CPUs. "
+            "Run: pip install onnxruntime-gpu, or pass --device cpu"
+        )
+    return [(one, {"device_id": index} if index and one != _PROVIDERS[-1] else {}) for one in found]
 
 
 class OnnxModel(LoadedModel):

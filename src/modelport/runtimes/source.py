@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -25,8 +27,11 @@ def is_class(path: str) -> bool:
     return ".py:" in path
 
 
-def load(source: Source, options: ModelOptions) -> Servable:
-    """Loads a model, warms it up and says what was found. Raises LoadError."""
+def load(source: Source, options: ModelOptions, on_unusable: Callable[[], None] | None = None) -> Servable:
+    """Loads a model, warms it up and says what was found. Raises LoadError.
+
+    `on_unusable` is called when the model says that this process cannot go on (`runtime.Unusable`).
+    """
     if is_class(source.path):
         return custom.load(source.path, source.name, source.version)
     began = time.perf_counter()
@@ -40,12 +45,13 @@ def load(source: Source, options: ModelOptions) -> Servable:
         name=source.name,
         predict_proba=options.predict_proba,
         threads=options.threads,
+        device=options.device,
         signature=kept.signature if kept else None,
         allow_pickle=options.allow_pickle,
     )
     loaded = runtime.load(artifact, settings)
     took = time.perf_counter() - began
-    executor = RuntimeExecutor(loaded, settings)
+    executor = RuntimeExecutor(loaded, settings, on_unusable)
     warm = warm_up(executor, kept, loaded.signature)
     if not warm.ok:
         raise LoadError(f"{source.path}: {warm.text}")
@@ -102,10 +108,17 @@ def worker(plan: Plan, version: str) -> Callable[[Sockets, Channel, socket.socke
     """What a forked process does to serve the plan."""
 
     def run(sockets: Sockets, channel: Channel, commands: socket.socket, asked: Asked) -> int:
-        repository = Repository(plan, lambda source: load(source, plan.model), _find(plan), _names(plan))
+        repository = Repository(
+            plan, lambda source: load(source, plan.model, _end_gracefully), _find(plan), _names(plan)
+        )
         return work(plan, sockets, repository, channel, asked, version, commands)
 
     return run
+
+
+def _end_gracefully() -> None:
+    """As by `kill`: what is in flight is answered, and the supervisor starts another process."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _found(plan: Plan) -> dict[str, dict[str | None, Path]]:

@@ -5,6 +5,9 @@ recognised by what is in the file, never by loading it, and refused with the lin
 
 An exported program says what it takes, so its requests are checked before they get here. TorchScript knows the
 names of its tensors only: arrays reach `forward` by name, else in order, and floats take the dtype of the weights.
+
+Both forms run on a GPU where torch sees one, unless the device is chosen. A GPU computes floats in another order
+than a CPU, so that results differ in their last digits.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 
 from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InferenceError, InvalidInput, ServeError
-from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
+from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings, Unusable
 from modelport.server.signature import Signature, TensorSpec
 from modelport.server.tensors import settle, summary
 
@@ -46,12 +49,15 @@ _MISFIT: Final = re.compile(
 )
 """What operators and an exported program's guards say when the tensors that came do not go together."""
 
+_CONTEXT_LOST: Final = re.compile(r"(?:CUDA|CUDA driver|HIP) error: [^\n]*[^\n.]")
+"""What torch says where a kernel failed: every later call in the process fails as well."""
+
 _UNBOUNDED: Final = 2**31
 """A limit on rows from here on is none."""
 
 
 class TorchRuntime(Runtime):
-    """PyTorch on the CPU: exported programs and TorchScript, told apart by what is in the file."""
+    """PyTorch on CPU or GPU: exported programs and TorchScript, told apart by what is in the file."""
 
     name: ClassVar[str] = "pytorch"
     extra: ClassVar[str] = "torch"
@@ -73,13 +79,20 @@ class TorchRuntime(Runtime):
             raise LoadError(f"{path}: torch is not installed. Run: pip install 'modelport[torch]'") from error
         torch.set_num_threads(settings.threads)
         try:
-            # Both loaders warn: of TorchScript's deprecation, of read-only buffers. Neither helps who serves.
+            # Loaders warn of TorchScript's deprecation and read-only buffers, CUDA of a missing driver. None of it
+            # helps who serves.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                device = _device(torch, settings.device)
                 if form == "script":
-                    return ScriptModel(torch, torch.jit.load(path, map_location="cpu").eval(), path, settings)
+                    module = torch.jit.load(path, map_location=device).eval()
+                    return ScriptModel(torch, module, device, path, settings)
                 with path.open("rb") as file:
-                    return ExportedModel(torch, torch.export.load(file), path, settings)
+                    program = torch.export.load(file)
+                if device.type != "cpu":
+                    passes: Any = importlib.import_module("torch.export.passes")
+                    program = passes.move_to_device_pass(program, device)
+                return ExportedModel(torch, program, device, path, settings)
         except LoadError:
             raise
         except Exception as error:
@@ -92,9 +105,10 @@ class TorchRuntime(Runtime):
 class _TorchModel(LoadedModel):
     """What both forms share: arrays in without a copy, whatever the module returns out by name."""
 
-    def __init__(self, torch: Any, module: Any) -> None:
+    def __init__(self, torch: Any, module: Any, device: Any) -> None:
         self._torch = torch
         self._module = module
+        self._device = device
 
     def _call(
         self, shapes: Mapping[str, Array], args: Sequence[object], kwargs: Mapping[str, object]
@@ -114,8 +128,10 @@ class _TorchModel(LoadedModel):
         if not array.flags.writeable or not array.flags.c_contiguous:
             array = np.array(array, order="C")
         if datatype == "BF16":
-            return self._torch.from_numpy(array.view(np.int16)).view(self._torch.bfloat16)
-        return self._torch.from_numpy(array)
+            tensor = self._torch.from_numpy(array.view(np.int16)).view(self._torch.bfloat16)
+        else:
+            tensor = self._torch.from_numpy(array)
+        return tensor.to(self._device)
 
     def _array(self, value: Any) -> Array:
         """A result as an array. BF16 and narrower floats become FP32, for NumPy has no such dtype."""
@@ -139,6 +155,12 @@ class _TorchModel(LoadedModel):
         if isinstance(error, ServeError):
             return error
         reason = _reason(error)
+        if isinstance(error, self._torch.cuda.OutOfMemoryError):
+            return InferenceError(
+                f"torch: {reason} Send fewer rows at once, lower --max-batch-size, or use a larger GPU."
+            )
+        if self._device.type == "cuda" and (lost := _CONTEXT_LOST.search(str(error))):
+            return Unusable(f"torch: {lost[0]}. The process that computes is being replaced.")
         if isinstance(error, self._torch.jit.Error) or not _MISFIT.search(reason):
             return InferenceError(f"torch: {reason}")
         came = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in arrays.items())
@@ -155,8 +177,8 @@ class ExportedModel(_TorchModel):
 
     platform = "pytorch_export"
 
-    def __init__(self, torch: Any, program: Any, path: Path, settings: Settings) -> None:
-        super().__init__(torch, program.module())
+    def __init__(self, torch: Any, program: Any, device: Any, path: Path, settings: Settings) -> None:
+        super().__init__(torch, program.module(), device)
         known = {node.name: node.meta.get("val") for node in program.graph.nodes}
         self._leaves = [
             _Input(leaf)
@@ -188,7 +210,7 @@ class ExportedModel(_TorchModel):
         self.batchable = obstacle is None
         self.description = "; ".join(
             [
-                f"exported program, torch {torch.__version__} on CPU",
+                f"exported program, torch {torch.__version__} on {_spoken(torch, device)}",
                 f"takes {summary(self.signature.inputs)}",
                 f"gives {summary(self.signature.outputs)}",
                 *([f"requests are not joined: {obstacle}"] if obstacle else []),
@@ -225,8 +247,8 @@ class ScriptModel(_TorchModel):
 
     platform = "pytorch_torchscript"
 
-    def __init__(self, torch: Any, module: Any, path: Path, settings: Settings) -> None:
-        super().__init__(torch, module)
+    def __init__(self, torch: Any, module: Any, device: Any, path: Path, settings: Settings) -> None:
+        super().__init__(torch, module, device)
         arguments = module.forward.schema.arguments[1:]  # without self
         for argument in arguments:
             if str(argument.type) not in _TENSORS and not argument.has_default_value():
@@ -251,7 +273,7 @@ class ScriptModel(_TorchModel):
         )
         self.description = "; ".join(
             [
-                f"TorchScript forward({', '.join(self._names)}), torch {torch.__version__} on CPU",
+                f"TorchScript forward({', '.join(self._names)}), torch {torch.__version__} on {_spoken(torch, device)}",
                 f"takes {summary(self.signature.inputs)}"
                 if self.signature.inputs
                 else "datatypes and shapes unknown, so requests are not joined (save a signature beside it)",
@@ -283,6 +305,39 @@ class ScriptModel(_TorchModel):
             takes = ", ".join(self._names)
             raise InvalidInput(f'inputs: missing "{missing[0]}". The model takes {takes}.')
         return places
+
+
+def _device(torch: Any, asked: str) -> Any:
+    """The device to compute on; `auto` is the first GPU that torch sees, else the CPU. Raises LoadError."""
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(asked)
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or torch.version.hip
+        raise LoadError(
+            f"--device {asked}: torch {torch.__version__} sees no GPU here. "
+            + (
+                "Look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+                if built
+                else "It is built for CPUs: install another"
+            )
+            + ", or pass --device cpu."
+        )
+    if (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise LoadError(
+            f"--device {asked}: torch sees {count} GPU{'' if count == 1 else 's'}, numbered from 0. "
+            f"Pass --device cuda:{count - 1} or less."
+        )
+    return device
+
+
+def _spoken(torch: Any, device: Any) -> str:
+    """What the user calls it: CPU, or the GPU's own name."""
+    if device.type == "cpu":
+        return "CPU"
+    return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def _spec(path: Path, name: str, value: Any) -> TensorSpec:

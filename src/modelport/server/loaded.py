@@ -9,7 +9,7 @@ from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InvalidInput, Unimplemented
 from modelport.protocol.tensor import to_bits, to_outputs
 from modelport.server.failure import to_serve_error
-from modelport.server.runtime import LoadedModel, Settings
+from modelport.server.runtime import LoadedModel, Settings, Unusable
 from modelport.server.signature import Signature
 
 if TYPE_CHECKING:
@@ -24,9 +24,12 @@ Fit = Callable[[list["Input"]], Mapping[str, Array]]
 class RuntimeExecutor:
     """Predicts batches with a loaded model: inputs are fitted to its signature, outputs passed on."""
 
-    def __init__(self, loaded: LoadedModel, settings: Settings) -> None:
+    def __init__(
+        self, loaded: LoadedModel, settings: Settings, on_unusable: Callable[[], None] | None = None
+    ) -> None:
         self.loaded = loaded
         self.settings = settings
+        self._on_unusable = on_unusable
         self._bf16 = {spec.name for spec in loaded.signature.outputs if spec.datatype == "BF16"}
         self._fit = fitting(loaded.signature, loaded.accepts_missing)
 
@@ -38,6 +41,8 @@ class RuntimeExecutor:
                 outputs = [self._as_bf16(output) for output in outputs]
             return outputs, None, None
         except Exception as error:
+            if isinstance(error, Unusable) and self._on_unusable is not None:
+                self._on_unusable()
             raise to_serve_error(error, self.settings.name) from error
 
     def _as_bf16(self, output: Output) -> Output:

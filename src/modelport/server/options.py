@@ -30,6 +30,8 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Answer with class probabilities where the model has them (KServe: PREDICT_PROBA)."""
     threads: int = 1
     """Threads that the framework may use for one prediction (KServe: --nthread)."""
+    device: str = "auto"
+    """Where frameworks that can use a GPU compute: `auto`, `cpu`, `cuda`, `cuda:1`."""
     allow_pickle: bool = True
     """Load formats that can run code: pickle, joblib, TorchScript."""
     max_batch_size: int = 256

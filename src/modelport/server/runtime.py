@@ -14,11 +14,19 @@ from typing import ClassVar
 import msgspec
 
 from modelport.protocol.datatype import Array
+from modelport.protocol.errors import InferenceError
 from modelport.server.signature import Signature
 
 
 class LoadError(Exception):
     """A model cannot be loaded. The message names the file, the cause and the command that mends it."""
+
+
+class Unusable(InferenceError):
+    """The model failed in a way that this process does not recover from, such as a GPU whose context is lost.
+
+    The request gets the error; the server then replaces the process.
+    """
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Answer with class probabilities instead of labels (KServe's PREDICT_PROBA)."""
     threads: int = 1
     """Threads that the framework may use for one prediction (KServe's --nthread)."""
+    device: str = "auto"
+    """Where to compute: `cpu`, `cuda`, `cuda:1`; `auto` is the runtime's choice."""
     signature: Signature | None = None
     """The signature saved beside the model, if there is one; it wins over what the artifact says."""
     allow_pickle: bool = True

@@ -103,7 +103,7 @@ def scripted(path: Path, module: Any) -> Path:
 
 
 def load(path: Path, signature: Signature | None = None, threads: int = 1) -> LoadedModel:
-    return TorchRuntime.load(path, Settings(signature=signature, threads=threads))
+    return TorchRuntime.load(path, Settings(signature=signature, threads=threads, device="cpu"))
 
 
 def load_error(path: Path) -> str:
@@ -335,6 +335,28 @@ def test_a_reversed_array_is_read_in_its_order(pt: Path):
     # torch.from_numpy refuses negative strides.
     sent = np.arange(3, dtype=np.float32)[::-1]
     assert load(scripted(pt, Picky())).predict({"x": sent}, {})["output-0"].tolist() == [2, 1, 0]
+
+
+def test_the_description_names_where_it_computes(pt: Path):
+    # Who pays for a GPU wants to see it used.
+    where = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "on CPU"
+    assert where in TorchRuntime.load(scripted(pt, Linear()), Settings()).description
+
+
+@pytest.mark.parametrize("form", [exported, scripted])
+def test_a_device_can_be_chosen(tmp_path: Path, form: Any):
+    # Beside a busy GPU a small model belongs on the CPU.
+    arguments = (torch.ones(2, 4),) if form is exported else ()
+    path = form(tmp_path / "model.pt2", Linear(), *arguments)
+    model = TorchRuntime.load(path, Settings(device="cpu"))
+    assert "on CPU" in model.description
+    assert model.predict({"x": ones(2, 4)}, {})["output-0"].tolist() == [[4.5, 4.5], [4.5, 4.5]]
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_what_to_look_at(pt: Path):
+    # Falling back in silence would be found by the bill.
+    with pytest.raises(LoadError, match=r"--device cuda:99: torch .*sees (no GPU here|\d+ GPU)"):
+        TorchRuntime.load(scripted(pt, Linear()), Settings(device="cuda:99"))
 
 
 def test_threads_are_held_to_what_the_user_set(pt: Path):
