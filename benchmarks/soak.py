@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import load
 import machine
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
+from tree import free_ports, private_mb, processes
 
 ROUND_S = 5.0
 SHARE = 0.01
@@ -38,31 +38,6 @@ WORKERS = 2
 ROW = [6.8, 2.8, 4.8, 1.4]
 V1 = {"instances": [ROW]}
 V2 = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": ROW}]}
-
-
-def free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-def processes(root: int) -> list[int]:
-    """A process and all below it."""
-    found = [root]
-    for pid in found:
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            found.extend(int(child) for child in children.read_text().split())
-    return found
-
-
-def private_mb(pids: list[int]) -> float:
-    """What these processes have for themselves."""
-    total = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(("Private_Clean", "Private_Dirty")):
-                total += int(line.split()[1])
-    return total / 1024
 
 
 class Malformed(threading.Thread):

@@ -10,9 +10,11 @@ where one of them knows a file, it goes before ours, for somebody chose to insta
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -154,15 +156,23 @@ def _runtimes_of(path: Path) -> list[type[Runtime]]:
     """The runtimes that know this file."""
     suffix = path.suffix.lower()
     if others := [
-        runtime for runtime in _others() if suffix in runtime.suffixes and runtime.recognises(path)
+        runtime
+        for runtime in _others(tuple(sys.path))
+        if suffix in runtime.suffixes and runtime.recognises(path)
     ]:
         return others
     known = (entry.load() for entry in RUNTIMES if suffix in entry.suffixes)
     return [runtime for runtime in known if runtime.recognises(path)]
 
 
-def _others() -> Iterator[type[Runtime]]:
-    """Runtimes of other packages. One that cannot be imported must not keep the rest from serving."""
+@functools.cache
+def _others(search_path: tuple[str, ...]) -> tuple[type[Runtime], ...]:
+    """Runtimes of other packages. One that cannot be imported must not keep the rest from serving.
+
+    Looking for them opens a file of each package that is installed, which a server must not do every few seconds.
+    """
+    del search_path  # what is found depends on it
+    found: list[type[Runtime]] = []
     for point in entry_points(group=GROUP):
         try:
             runtime: object = point.load()
@@ -170,9 +180,10 @@ def _others() -> Iterator[type[Runtime]]:
             _log.warning("entry point %s = %s: left out: %s", point.name, point.value, error)
             continue
         if isinstance(runtime, type) and issubclass(runtime, Runtime):
-            yield runtime
+            found.append(runtime)
         else:
             _log.warning("entry point %s = %s: left out: it is no Runtime", point.name, point.value)
+    return tuple(found)
 
 
 def _only(found: list[type[Runtime]], path: Path) -> type[Runtime]:
@@ -198,7 +209,9 @@ def _unknown(path: Path) -> str:
 def _known() -> str:
     """All endings with their runtimes."""
     ours = [f"{' '.join(entry.suffixes)} ({entry.name})" for entry in RUNTIMES]
-    return ", ".join([*ours, *(f"{' '.join(runtime.suffixes)} ({runtime.name})" for runtime in _others())])
+    return ", ".join(
+        [*ours, *(f"{' '.join(runtime.suffixes)} ({runtime.name})" for runtime in _others(tuple(sys.path)))]
+    )
 
 
 def _some(names: list[str]) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from modelport.protocol.errors import InferenceError, InvalidInput, ModelNotFound, ServeError
+from modelport.server.courtesy import yielding
 from modelport.server.options import Plan, Source
 from modelport.server.runtime import LoadError
 from modelport.server.servable import Servable, put
@@ -194,7 +195,8 @@ class Repository:
 
     def _put(self, source: Source) -> Servable:
         self._fingerprints[source] = fingerprint(source)
-        servable = self._load(source)
+        with yielding():
+            servable = self._load(source)
         put(self._need(), servable, self._plan.model)
         versions = self._served.setdefault(source.name, {})
         old = versions.get(source.version)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from modelport.runtimes import catalog
 from modelport.runtimes.catalog import RUNTIMES, Entry, locate, repository
 from modelport.server.runtime import LoadError
 
@@ -332,3 +333,15 @@ def test_looking_imports_no_framework(tmp_path: Path):
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
+
+
+def test_looking_again_does_not_read_all_packages_again(monkeypatch, tmp_path):
+    # A server looks into its repository every two seconds; a file a package was a percent of a core for nothing.
+    asked = []
+    monkeypatch.setattr(catalog, "entry_points", lambda group: asked.append(group) or ())
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    for name in ("a", "b", "c"):
+        model(tmp_path / name / "model.joblib", b"x")
+    for _ in range(3):
+        repository(tmp_path)
+    assert len(asked) == 1
