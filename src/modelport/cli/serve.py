@@ -274,18 +274,25 @@ def _serve(options: argparse.Namespace) -> int:
     from modelport.runtimes import source
     from modelport.server.announce import Announcer
     from modelport.server.ports import Bound, PortError
-    from modelport.server.supervisor import Supervisor
+    from modelport.server.spawn import start_method
+    from modelport.server.supervisor import Supervisor, serve_if_spawned
 
     logging.basicConfig(
         level=os.environ.get("MODELPORT_LOG_LEVEL", "INFO"), format="%(levelname)s %(message)s"
     )
     if options.ignored:
         print("note: KServe's logging, thread and keep-alive flags have no effect here", file=sys.stderr)
+    serve_if_spawned(lambda plan: source.worker(plan, version("modelport")))
     leases = _fetch(options)
     plan = _plan(options)
     _check_tracing(plan)
     work = source.worker(plan, version("modelport"))
-    source.preload(plan)
+    try:
+        method = start_method()
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    if method == "fork":  # else each worker imports for itself
+        source.preload(plan)
     try:
         bound = Bound(plan.server)
     except PortError as error:

@@ -17,7 +17,8 @@ from modelport.server.ports import Bound, PortError
 from modelport.server.repository import Asked, Repository
 from modelport.server.runtime import LoadError
 from modelport.server.servable import Servable
-from modelport.server.supervisor import Supervisor
+from modelport.server.spawn import start_method
+from modelport.server.supervisor import Supervisor, serve_if_spawned
 from modelport.server.worker import Channel, Sockets, work
 
 parser = argparse.ArgumentParser(add_help=False)
@@ -74,22 +75,31 @@ class ModelServer:
             Source(name=name, path=f"<{type(model).__qualname__}>") for name, model in by_name.items()
         )
         plan = Plan(server=self.options, sources=sources)
+        serve_if_spawned(lambda _: _worker(plan, by_name))
         try:
+            start_method()
             bound = Bound(self.options)
-        except PortError as error:
+        except (PortError, ValueError) as error:
             sys.exit(f"error: {error}")
         announcer = Announcer(self.options, bound)
-
-        def run(sockets: Sockets, channel: Channel, commands: socket.socket | None, asked: Asked) -> int:
-            repository = Repository(plan, _load(by_name), lambda _: [], lambda: by_name)
-            return work(plan, sockets, repository, channel, asked, version("modelport"), commands)
-
         if self.options.workers > 1:
-            code = Supervisor(plan, bound, run, announcer.report).run()
+            code = Supervisor(plan, bound, _worker(plan, by_name), announcer.report).run()
         else:
-            code = run(bound.give_away(), announcer, None, {})
+            code = _worker(plan, by_name)(bound.give_away(), announcer, None, {})
         if code:
             sys.exit(code)
+
+
+def _worker(
+    plan: Plan, models: dict[str, Model]
+) -> Callable[[Sockets, Channel, socket.socket | None, Asked], int]:
+    """What a process does to serve these models."""
+
+    def run(sockets: Sockets, channel: Channel, commands: socket.socket | None, asked: Asked) -> int:
+        repository = Repository(plan, _load(models), lambda _: [], lambda: models)
+        return work(plan, sockets, repository, channel, asked, version("modelport"), commands)
+
+    return run
 
 
 def _load(models: dict[str, Model]) -> Callable[[Source], Servable]:

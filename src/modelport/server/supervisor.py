@@ -1,13 +1,13 @@
-"""The parent of the worker processes: binds the ports, forks, replaces what died or hangs, ends gracefully.
+"""The parent of the worker processes: binds the ports, starts them, replaces what died or hangs, ends gracefully.
 
 It imports the frameworks, so that workers share their memory, but never loads or predicts: OpenMP's
 thread pools do not survive a fork, and a parent that has predicted once leaves its children hanging.
+Where processes cannot be forked they are spawned (`spawn.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
@@ -21,12 +21,14 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
 from modelport.server.options import Plan
 from modelport.server.ports import Bound, Sockets
 from modelport.server.repository import Asked
+from modelport.server.spawn import Order, end_with, settle_in, spawn, start_method, taken_order
 from modelport.server.worker import News, exit_now
 from modelport.wire.fork import SHARE_DESCRIPTOR
 
@@ -37,7 +39,6 @@ Show = Callable[[str, str], None]
 
 FIRST_BACK_OFF_S = 0.5
 LONGEST_BACK_OFF_S = 30.0
-PR_SET_PDEATHSIG = 1
 
 
 class Message(msgspec.Struct):
@@ -92,11 +93,33 @@ def _pass_on(modules: str) -> None:
             os.write(int(descriptor), modules.encode())
 
 
+def serve_if_spawned(work: Callable[[Plan], Work]) -> None:
+    """In a process that a supervisor spawned: serves and ends the process. In any other: nothing."""
+    order = taken_order()
+    if order is not None:
+        _work_and_exit(work(order.plan), lambda: order.sockets, settle_in(order), order.asked)
+
+
+def _work_and_exit(
+    work: Work, begin: Callable[[], Sockets], connection: socket.socket, asked: Asked
+) -> NoReturn:
+    code = 1
+    channel = Pipe(connection)
+    try:
+        code = work(begin(), channel, connection, asked)
+    except BaseException as error:  # noqa: BLE001 - the last frame of a worker process: nothing may escape it
+        traceback.print_exc()
+        channel.report("failed", f"the worker failed: {type(error).__name__}: {error}")
+    finally:
+        exit_now(code)
+
+
 class Supervisor:
     """Keeps `plan.server.workers` processes serving until a signal ends it."""
 
     def __init__(self, plan: Plan, bound: Bound, work: Work, show: Show) -> None:
         self._plan = plan
+        self._spawns = start_method() == "spawn"
         self._bound = bound
         self._work = work
         self._show = show
@@ -159,34 +182,16 @@ class Supervisor:
         # The first one shows which modules the models need: the others share them.
         wanted = self._plan.server.workers if self._ever_ready else 1
         for _ in range(wanted - useful):
-            self._fork()
+            self._start_one()
 
-    def _fork(self) -> None:
+    def _start_one(self) -> None:
         self._serial += 1
         control_path = self._folder / f"worker-{self._serial}.sock"
         control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         control.bind(str(control_path))
         control.listen(64)
         ours, theirs = socket.socketpair()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        gc.collect()
-        gc.freeze()  # a collection in the child would write to every page that it shares
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            channel = Pipe(theirs)
-            try:
-                self._become_worker(parent, ours)
-                sockets = self._bound.give_away()
-                sockets.control = control.detach()
-                code = self._work(sockets, channel, theirs, self._asked)
-            except BaseException as error:  # noqa: BLE001 - the last frame of a forked process: nothing may escape it
-                traceback.print_exc()
-                channel.report("failed", f"the worker failed: {type(error).__name__}: {error}")
-            finally:
-                exit_now(code)
+        pid = self._spawn(control, theirs) if self._spawns else self._fork(control, ours, theirs)
         theirs.close()
         control.close()
         ours.setblocking(False)
@@ -194,15 +199,47 @@ class Supervisor:
         self._workers[pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, worker)
 
+    def _spawn(self, control: socket.socket, theirs: socket.socket) -> int:
+        sockets = self._bound.copies()
+        try:
+            return spawn(
+                Order(
+                    plan=self._plan,
+                    sockets=msgspec.structs.replace(sockets, control=control.fileno()),
+                    connection=theirs.fileno(),
+                    asked=self._asked,
+                    parent=os.getpid(),
+                )
+            )
+        finally:
+            for copy in (sockets.http, sockets.grpc, sockets.metrics):
+                if copy is not None:
+                    os.close(copy)
+
+    def _fork(self, control: socket.socket, ours: socket.socket, theirs: socket.socket) -> int:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        gc.collect()
+        gc.freeze()  # a collection in the child would write to every page that it shares
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+
+            def begin() -> Sockets:
+                self._become_worker(parent, ours)
+                sockets = self._bound.give_away()
+                sockets.control = control.detach()
+                return sockets
+
+            _work_and_exit(self._work, begin, theirs, self._asked)
+        return pid
+
     def _become_worker(self, parent: int, ours: socket.socket) -> None:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the supervisor passes it on
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before prctl
-            os._exit(1)
+        end_with(parent)
         self._selector.close()
         ours.close()
         for sibling in self._workers.values():
@@ -245,7 +282,7 @@ class Supervisor:
                 worker.failure = message.text
             case "loaded" if not self._ever_ready:
                 self._show("loaded", message.text)
-            case "modules":
+            case "modules" if not self._spawns:
                 share(msgspec.json.decode(message.text, type=list[str]))
                 _pass_on(message.text)
             case _:

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import msgspec
 
@@ -156,7 +156,7 @@ def refresh(repository: Repository, interval_s: float = 2.0) -> None:
         repository.refresh()
 
 
-def exit_now(code: int) -> None:
+def exit_now(code: int) -> NoReturn:
     """Ends the process without waiting for threads of models that do not return."""
     logging.shutdown()
     os._exit(code)
