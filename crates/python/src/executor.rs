@@ -87,7 +87,7 @@ fn row_bytes(call: &Call) -> usize {
     bytes / request.inputs.first().map_or(1, Tensor::rows).max(1)
 }
 
-fn prepare(work: &Work, max_rows: usize, joins: bool, pace: Pace) -> Vec<Batch> {
+fn prepare(work: &mut Work, max_rows: usize, joins: bool, pace: Pace) -> Vec<Batch> {
     let pays = || work.calls.iter().all(|call| pace.joins(row_bytes(call)));
     let groups = if joins && work.calls.len() > 1 && pays() {
         merge::group(&work.calls, max_rows)
@@ -99,10 +99,12 @@ fn prepare(work: &Work, max_rows: usize, joins: bool, pace: Pace) -> Vec<Batch> 
             .iter()
             .any(|&index| matches!(work.calls.get(index), Some(Call { payload: Payload::Raw(_), .. })))
     };
-    groups.into_iter().filter(|members| !is_raw(members)).map(|members| batch(work, members)).collect()
+    let groups: Vec<_> = groups.into_iter().filter(|members| !is_raw(members)).collect();
+    groups.into_iter().map(|members| batch(work, members)).collect()
 }
 
-fn batch(work: &Work, members: Vec<usize>) -> Batch {
+/// Takes the tensors of one request out of the work, joins those of several.
+fn batch(work: &mut Work, members: Vec<usize>) -> Batch {
     let calls: Vec<&Call> = members.iter().filter_map(|&index| work.calls.get(index)).collect();
     let requests: Vec<&InferRequest> = calls
         .iter()
@@ -111,28 +113,30 @@ fn batch(work: &Work, members: Vec<usize>) -> Batch {
             Payload::Raw(_) => None,
         })
         .collect();
-    let inputs = match requests.as_slice() {
-        [] => Vec::new(),
-        // Bytes are counted references: one request's tensors are not copied.
-        [only] => only.inputs.clone(),
-        several => merge::join(several),
-    };
-    Batch {
+    let mut batch = Batch {
         rows: requests.iter().map(|request| request.inputs.first().map_or(1, Tensor::rows)).collect(),
-        inputs,
+        inputs: if requests.len() > 1 { merge::join(&requests) } else { Vec::new() },
         parameters: requests.first().map(|request| request.parameters.clone()).unwrap_or_default(),
         headers: calls.first().map(|call| call.headers.clone()).unwrap_or_default(),
         members,
+    };
+    if let [only] = batch.members.as_slice() {
+        if let Some(Payload::Tensors(request)) = work.calls.get_mut(*only).map(|call| &mut call.payload) {
+            // Not copied, and no reference is left behind: a large request's memory is free again once it
+            // was predicted, not once all that were taken with it have been.
+            batch.inputs = std::mem::take(&mut request.inputs);
+        }
     }
+    batch
 }
 
 fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>) {
     let max_rows = model.options.batching.max_rows;
     let mut joins = max_rows > 1 && !model.options.wants_headers;
     let mut pace = Pace::default();
-    while let Some((work, batches)) = py.detach(|| {
-        let work = model.queue.take()?;
-        let batches = prepare(&work, max_rows, joins, pace);
+    while let Some((mut work, batches)) = py.detach(|| {
+        let mut work = model.queue.take()?;
+        let batches = prepare(&mut work, max_rows, joins, pace);
         Some((work, batches))
     }) {
         for (index, call) in work.calls.iter().enumerate() {
@@ -140,9 +144,9 @@ fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>
                 answer_alone(py, model, executor, (work.ticket, index), call);
             }
         }
-        for batch in batches {
+        for mut batch in batches {
             let begun = Instant::now();
-            let outcome = run(py, model, executor, &batch);
+            let outcome = run(py, model, executor, &mut batch);
             pace.see(begun.elapsed(), batch.rows.iter().sum());
             let ticket = work.ticket;
             if let [only] = batch.members.as_slice() {
@@ -163,8 +167,8 @@ fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>
                         joins = false;
                     }
                     for &member in &batch.members {
-                        let alone = self::batch(&work, vec![member]);
-                        let answer = run(py, model, executor, &alone).map(Answer::Tensors);
+                        let mut alone = self::batch(&mut work, vec![member]);
+                        let answer = run(py, model, executor, &mut alone).map(Answer::Tensors);
                         py.detach(|| model.queue.complete(ticket, [(member, answer)]));
                     }
                 }
@@ -173,12 +177,18 @@ fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>
     }
 }
 
-fn run(py: Python<'_>, model: &Model, executor: &Bound<'_, PyAny>, batch: &Batch) -> Served<InferResponse> {
+/// Calls Python. The batch's inputs are gone afterwards, unless the model has kept them.
+fn run(
+    py: Python<'_>,
+    model: &Model,
+    executor: &Bound<'_, PyAny>,
+    batch: &mut Batch,
+) -> Served<InferResponse> {
     model.metrics.batch(batch.members.len(), batch.rows.iter().sum());
-    let called = || -> PyResult<InferResponse> {
+    let mut called = || -> PyResult<InferResponse> {
         let inputs = PyList::empty(py);
-        for tensor in &batch.inputs {
-            inputs.append(convert::input(py, tensor)?)?;
+        for tensor in std::mem::take(&mut batch.inputs) {
+            inputs.append(convert::input(py, &tensor)?)?;
         }
         let parameters = convert::parameters(py, &batch.parameters)?;
         let headers = convert::headers(py, &batch.headers)?;

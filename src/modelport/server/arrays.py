@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from modelport.protocol.errors import InferenceError, InvalidInput
-from modelport.protocol.tensor import to_array
+from modelport.protocol.tensor import to_array, to_outputs
 from modelport.server.answer import clean, is_stream, to_tensors
 from modelport.server.binding import Binding
 from modelport.server.failure import to_serve_error
@@ -39,6 +41,8 @@ class ArrayExecutor:
             self._fit = fitting(signature, accepts_missing=True)
         self._bind = Binding(cast("Accepts", accepts(self._steps[0].method)), signature)
         self._names = tuple(spec.name for spec in signature.outputs) if signature else ()
+        self._only = self._steps[0].method if self._is_plain() else None
+        self._output = self._names[0] if len(self._names) == 1 else "output-0"
         self._explainer = PayloadExecutor(model) if model.overrides("explain") else None
 
     @property
@@ -60,7 +64,14 @@ class ArrayExecutor:
         """Predicts the joined rows of one or more requests."""
         response_headers: dict[str, str] = {}
         try:
-            result = finish(self._predicted(inputs, (parameters, headers, response_headers)))
+            if self._only is not None:
+                result = self._only(**self._bind(self._fit(inputs)))
+                if type(result) is np.ndarray:
+                    return to_outputs({self._output: result}), None, None
+                if inspect.iscoroutine(result):
+                    result = LOOP.call(result)
+            else:
+                result = finish(self._predicted(inputs, (parameters, headers, response_headers)))
             if is_stream(result):
                 raise InferenceError(
                     f"Model {self._name} returned an iterator. Annotate predict with -> Iterator[…] to stream."
@@ -68,6 +79,10 @@ class ArrayExecutor:
             return to_tensors(result, clean(response_headers), self._name, self._names, by_name=True)
         except Exception as error:
             raise to_serve_error(error, self._name) from error
+
+    def _is_plain(self) -> bool:
+        # One method that takes arrays and nothing else: what most models are, so `run` is short for them.
+        return len(self._steps) == 1 and not self.takes_one and not self._steps[0].extras
 
     def handle(self, request: Request, reply: Reply) -> None:
         """Answers one request: with an explanation, from the event loop, or in parts."""

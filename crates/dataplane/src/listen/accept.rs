@@ -37,6 +37,11 @@ pub(super) enum Port {
 /// How long a connection may take to ask for something while the server finishes.
 const NEWCOMER: Duration = Duration::from_millis(50);
 
+/// Most bytes read at once, and of a request's head. Bodies are copied from here to where they lie aligned: a
+/// buffer that stays in the processor's cache meanwhile made large tensors 10% cheaper than hyper's 408 KiB,
+/// and a connection keeps it for as long as it is open.
+const READ_BUFFER: usize = 64 << 10;
+
 /// How far the server has come with stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
@@ -68,6 +73,7 @@ pub(super) fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> 
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .keep_alive(true)
+        .max_buf_size(READ_BUFFER)
         .pipeline_flush(true);
     builder
         .http2()

@@ -29,15 +29,17 @@ pub(super) struct Terms {
     pub(super) deadline: Option<Instant>,
     /// Offset that should lie on a 64-byte boundary: the end of the JSON before binary tensors.
     pub(super) align_at: Option<usize>,
+    /// How it is compressed.
+    pub(super) encoding: Option<Encoding>,
 }
 
 /// Reads a request's body.
-pub(super) async fn read<B>(headers: &HeaderMap, body: &mut B, terms: Terms) -> Result<Bytes>
+pub(super) async fn read<B>(body: &mut B, terms: Terms) -> Result<Bytes>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let encoding = Encoding::of(headers)?;
+    let encoding = terms.encoding;
     let claimed = body.size_hint().exact().or(Some(body.size_hint().lower())).unwrap_or(0);
     if claimed > terms.limit as u64 {
         return Err(too_large(claimed, terms.limit));
@@ -158,13 +160,16 @@ impl Patience {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
+pub(super) enum Encoding {
+    /// RFC 1952.
     Gzip,
+    /// RFC 1950, or 1951 as some clients have it.
     Deflate,
 }
 
 impl Encoding {
-    fn of(headers: &HeaderMap) -> Result<Option<Self>> {
+    /// What `Content-Encoding` says; nothing: the body is as it is.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>> {
         let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
         let name = value.as_bytes().trim_ascii();
         for (known, encoding) in [
@@ -303,7 +308,7 @@ mod tests {
     use std::io::Write;
 
     fn terms(limit: usize, align_at: Option<usize>) -> Terms {
-        Terms { limit, timeout: Duration::from_secs(3600), deadline: None, align_at }
+        Terms { limit, timeout: Duration::from_secs(3600), deadline: None, align_at, encoding: None }
     }
 
     async fn read_parts(parts: &[&[u8]], encoding: Option<&'static str>, terms: Terms) -> Result<Bytes> {
@@ -314,7 +319,8 @@ mod tests {
         let frames: Vec<std::result::Result<_, Infallible>> =
             parts.iter().map(|part| Ok(http_body::Frame::data(Bytes::copy_from_slice(part)))).collect();
         let stream = futures_util::stream::iter(frames);
-        read(&headers, &mut StreamBody::new(stream).boxed(), terms).await
+        let terms = Terms { encoding: Encoding::of(&headers)?, ..terms };
+        read(&mut StreamBody::new(stream).boxed(), terms).await
     }
 
     #[tokio::test]
@@ -329,7 +335,7 @@ mod tests {
         assert_eq!(refused.kind, Kind::TooLarge);
         assert!(refused.message.contains("99"), "{refused}");
         let mut claimed = Full::new(Bytes::from_static(&[0; 100]));
-        let refused = read(&HeaderMap::new(), &mut claimed, terms(99, None)).await.expect_err("too large");
+        let refused = read(&mut claimed, terms(99, None)).await.expect_err("too large");
         assert!(refused.message.contains("100") && refused.message.contains("99"), "{refused}");
     }
 

@@ -1,7 +1,7 @@
 //! REST: one request from its head to its answer.
 
 use super::accept::Port;
-use super::body::{self, Terms};
+use super::body::{self, Encoding, Terms};
 use super::log::Log;
 use super::reply::{self, Reply};
 use super::request_id::RequestId;
@@ -197,9 +197,35 @@ fn grpc_only(shared: &Shared) -> Error {
 impl Exchange<'_> {
     /// Reads the body; `align_at` is where binary tensors begin in it.
     pub(super) async fn body(&mut self, align_at: Option<usize>, deadline: Option<Instant>) -> Result<Bytes> {
+        let encoding = Encoding::of(&self.head.headers);
+        self.body_as(encoding, align_at, deadline).await
+    }
+
+    /// As `body`, where nothing of the head is needed afterwards.
+    pub(super) async fn body_alone(
+        &mut self,
+        align_at: Option<usize>,
+        deadline: Option<Instant>,
+    ) -> Result<Bytes> {
+        let encoding = Encoding::of(&self.head.headers);
+        self.let_go();
+        self.body_as(encoding, align_at, deadline).await
+    }
+
+    async fn body_as(
+        &mut self,
+        encoding: Result<Option<Encoding>>,
+        align_at: Option<usize>,
+        deadline: Option<Instant>,
+    ) -> Result<Bytes> {
         let limits = &self.shared.server.limits;
-        let terms = Terms { limit: limits.body_bytes, timeout: limits.body_timeout, deadline, align_at };
-        let read = body::read(&self.head.headers, &mut self.body, terms).await;
+        let (limit, timeout) = (limits.body_bytes, limits.body_timeout);
+        let read = match encoding {
+            Ok(encoding) => {
+                body::read(&mut self.body, Terms { limit, timeout, deadline, align_at, encoding }).await
+            }
+            Err(unknown) => Err(unknown),
+        };
         let bytes = read.inspect_err(|error| {
             self.shared.server.metrics.body_rejected(match error.kind {
                 Kind::TooLarge => BodyFault::TooLarge,
@@ -212,7 +238,7 @@ impl Exchange<'_> {
     }
 
     /// Lets go of the head, which holds the connection's read buffer: without it, hyper takes a new one
-    /// for the next request.
+    /// for the body, and for the next request.
     pub(super) fn let_go(&mut self) {
         if self.shared.access.is_none() {
             self.head.headers.clear();

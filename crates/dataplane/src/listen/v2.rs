@@ -41,7 +41,11 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model) -> Result<Encoded> {
     }
     let json_length = json_length(exchange)?;
     let deadline = exchange.deadline()?;
-    let body = exchange.body(json_length, deadline).await?;
+    let body = if model.options.wants_headers {
+        exchange.body(json_length, deadline).await?
+    } else {
+        exchange.body_alone(json_length, deadline).await?
+    };
 
     let decoding = Instant::now();
     let request = codec::v2::decode(&body, json_length, &exchange.shared.server.limits)?;
