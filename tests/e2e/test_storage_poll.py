@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import re
 import threading
 
 import joblib
@@ -13,6 +14,8 @@ from node_platform import Platform, running
 from sklearn.dummy import DummyRegressor
 
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE
+from modelport.kube.condition import find_condition
+from modelport.kube.resource import CONFIG_MAP
 
 
 def dummy(value: float) -> bytes:
@@ -75,6 +78,13 @@ def service(name: str, uri: str, every: str) -> dict[str, object]:
     }
 
 
+def fetched(platform: Platform, name: str) -> str:
+    """What the service says that it has."""
+    item = platform.ask(lambda client: client.get(INFERENCE_SERVICE, "default", name))
+    found = find_condition(item.get("status", {}).get("conditions"), "ModelFetched") or {}
+    return found.get("message", "") if found.get("status") == "True" else ""
+
+
 def test_a_replaced_model_is_rolled_out_and_a_broken_one_is_not(platform: Platform, address: str):
     def answers(value: float) -> bool:
         return str(value) in platform.modelport("predict", "churn", "-d", '{"instances": [[0, 0]]}')
@@ -88,10 +98,15 @@ def test_a_replaced_model_is_rolled_out_and_a_broken_one_is_not(platform: Platfo
     wanted = Shelf.unchanged + 2
     platform.until("two looks", lambda: Shelf.unchanged >= wanted)
     assert revisions() == 1, "an unchanged model starts nothing anew"
+    first = fetched(platform, "churn")
+    assert re.fullmatch(rf"{re.escape(address)}: sha256:[0-9a-f]{{64}}, \d+ B", first)
+    assert first in platform.events("churn")["ModelFetched"]
 
     Shelf.content = dummy(2.0)
     platform.until("the second model", lambda: answers(2.0))
     assert "ModelChanged" in platform.modelport("events")
+    platform.until("its digest", lambda: fetched(platform, "churn") not in ("", first))
+    assert fetched(platform, "churn") in platform.modelport("describe", "churn")
 
     Shelf.content = b"no model at all"
     words = "previous version keeps serving"
@@ -133,3 +148,38 @@ def test_an_interval_that_cannot_be_is_told(platform: Platform, address: str):
     Shelf.content = dummy(1.0)
     platform.apply(INFERENCE_SERVICE, service("often", address, "1s"))
     platform.until("the event", lambda: "is too often for a store" in platform.modelport("events"))
+
+
+def rules(platform: Platform, text: str) -> None:
+    """The platform's rules for storage."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "modelport-config", "namespace": "kserve"},
+        "data": {"storage": text},
+    }
+    platform.apply(CONFIG_MAP, body)
+
+
+def test_a_pickle_that_the_platform_denies_does_not_serve(platform: Platform, address: str):
+    """Whoever may write to a bucket would run code in every pod that reads it."""
+    Shelf.content = dummy(7.0)
+    rules(platform, "unsafe: deny")
+    try:
+        platform.apply(INFERENCE_SERVICE, service("denied", address, "off"))
+        words = "model.joblib is a pickle or holds one"
+        platform.until(words, lambda: words in platform.modelport("describe", "denied"))
+        told = platform.modelport("describe", "denied")
+        assert "skops" in told
+        assert "name the source as trusted" in told
+
+        rules(platform, f"unsafe: deny\ntrusted: ['{address.rpartition('/')[0]}/']")
+        platform.modelport("wait", "isvc/denied", "--timeout", "120")
+
+        rules(platform, "unsafe: denied")
+        platform.apply(INFERENCE_SERVICE, service("misruled", address, "off"))
+        words = "Invalid enum value 'denied'"
+        platform.until(words, lambda: words in platform.modelport("describe", "misruled"))
+    finally:
+        rules(platform, "")
+    platform.modelport("wait", "isvc/misruled", "--timeout", "120")

@@ -15,7 +15,7 @@ from modelport.control.cache import Cache, Change, Key
 from modelport.control.failure import owner_uid
 from modelport.control.observed import Observed
 from modelport.control.queue import Queue
-from modelport.control.status import LATEST, status
+from modelport.control.status import FETCHED, LATEST, status
 from modelport.kinds import config as configuration
 from modelport.kinds import servingruntime
 from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, usable
@@ -354,6 +354,9 @@ def transitions(before: Object, after: Object, name: str) -> list[tuple[str, str
     was, now = (find_condition(one.get("conditions"), LATEST) or {} for one in (before, after))
     if now.get("status") == "False" and now.get("message") != was.get("message"):
         found.append(("Warning", now.get("reason") or "ModelLoadFailed", now.get("message") or ""))
+    was, now = (find_condition(one.get("conditions"), FETCHED) or {} for one in (before, after))
+    if now.get("status") == "True" and now.get("message") != was.get("message"):
+        found.append(("Normal", FETCHED, now.get("message") or ""))
     was, now = (find_condition(one.get("conditions"), "FieldsIgnored") or {} for one in (before, after))
     if now.get("status") == "True" and now.get("message") != was.get("message"):
         found.append(("Warning", "FieldsIgnored", now.get("message") or ""))

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
 from modelport.control import failure
-from modelport.control.failure import Failure
+from modelport.control.failure import HOPELESS, Failure
 from modelport.kube.condition import find_condition, is_true
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
+from modelport.render.storage import INITIALIZER
 
 REVISION = "deployment.kubernetes.io/revision"
 
 
 UNANSWERED = "runs, and does not answer its readiness probe yet"
 """What is said of a container while nobody knows more."""
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """How far fetching a model is."""
+
+    state: Literal["Fetching", "Fetched", "FetchFailed"]
+    message: str
+    """The node's words: what was found with its digest, how far it is, or what is wrong."""
 
 
 class Component(msgspec.Struct, kw_only=True):
@@ -38,6 +48,8 @@ class Component(msgspec.Struct, kw_only=True):
     reason: str = ""
     message: str = ""
     """What the Deployment says while it is not available."""
+    fetched: Fetch | None = None
+    """How the newest pod's model came; None where none is fetched."""
 
 
 class Observed(msgspec.Struct, kw_only=True):
@@ -91,7 +103,27 @@ def component(deployment: Object | None, sets: Iterable[Object], pods: Iterable[
         failure=found,
         reason=available.get("reason", ""),
         message=_waits_for(new) if new else available.get("message", ""),
+        fetched=_fetched(new),
     )
+
+
+def _fetched(pods: Iterable[Object]) -> Fetch | None:
+    """What the initializer of the newest pod says."""
+    ordered = sorted(pods, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
+    for pod in ordered:
+        for one in objects(pod.get("status", {}).get("initContainerStatuses")):
+            if one["name"] != INITIALIZER:
+                continue
+            state, last = mapping(one.get("state")), mapping(one.get("lastState"))
+            ended, waiting = mapping(state.get("terminated")), mapping(state.get("waiting"))
+            ended = ended or (mapping(last.get("terminated")) if waiting.get("reason") in HOPELESS else {})
+            if ended.get("exitCode", 0):
+                return Fetch("FetchFailed", str(ended.get("message") or "the model cannot be fetched"))
+            if ended:
+                return Fetch("Fetched", str(ended.get("message") or ""))
+            if waiting.get("message"):
+                return Fetch("Fetching", str(waiting["message"]))
+    return None
 
 
 def _waits_for(pods: Iterable[Object]) -> str:

@@ -24,6 +24,8 @@ from modelport.render.storage import INITIALIZER
 Truth = Literal["True", "False", "Unknown"]
 CONDITIONS = {"predictor": "PredictorReady", "transformer": "TransformerReady", "explainer": "ExplainerReady"}
 LATEST = "LatestDeploymentReady"
+FETCHED = "ModelFetched"
+"""A condition of ours: which content the newest pods have, by its digest."""
 
 
 def status(
@@ -42,6 +44,7 @@ def status(
     conditions = _components(conditions, rendered, observed, service.metadata.name, now)
     conditions = _ingress(conditions, rendered, observed, now)
     conditions = _latest(conditions, rendered, observed, service.metadata.name, now)
+    conditions = _fetched(conditions, rendered, observed, now)
     conditions = _ignored(conditions, rendered, now)
     conditions = _ready(conditions, now)
     if rendered.runtime:
@@ -108,7 +111,7 @@ def _set(
 def _stopped(conditions: list[Object], now: datetime) -> list[Object]:
     for kind in ("PredictorReady", "IngressReady", "Ready"):
         conditions = _set(conditions, kind, "False", "Stopped", "", now)
-    for kind in ("TransformerReady", "ExplainerReady", "FieldsIgnored", LATEST):
+    for kind in ("TransformerReady", "ExplainerReady", "FieldsIgnored", FETCHED, LATEST):
         conditions = remove_condition(conditions, kind)
     return _set(conditions, "Stopped", "True", "Stopped", "", now)
 
@@ -203,6 +206,19 @@ def _what_serves(observed: Observed, name: str, *, spec: bool) -> str:
     if spec or any(component.older_pods for component in seen):
         return f" · the previous version keeps serving · next: modelport rollout undo {name}"
     return f" · other replicas keep serving · next: modelport logs {name}"
+
+
+def _fetched(conditions: list[Object], rendered: Rendered, observed: Observed, now: datetime) -> list[Object]:
+    if rendered.problems:
+        return conditions  # what serves is what was fetched before
+    truths: dict[str, Truth] = {"Fetched": "True", "Fetching": "Unknown", "FetchFailed": "False"}
+    found = {name: seen.fetched for name, seen in observed.components.items() if seen.fetched is not None}
+    if not found:
+        return remove_condition(conditions, FETCHED)
+    worst = max((one.state for one in found.values()), key=list(truths).index)
+    several = len(found) > 1
+    words = "; ".join(f"{name}: {one.message}" if several else one.message for name, one in found.items())
+    return _set(conditions, FETCHED, truths[worst], worst, words, now, "Info")
 
 
 def _ignored(conditions: list[Object], rendered: Rendered, now: datetime) -> list[Object]:

@@ -1,4 +1,4 @@
-"""The storage settings of a user of this machine: a YAML file. The platform has its own, in its configuration."""
+"""The storage settings of a user of this machine, a YAML file, and those of the platform, in its configuration."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ class Signature(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     issuer: str = ""
 
 
-class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the file may say."""
+class Rules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What may be said in both."""
 
-    cache: str = ""
-    """Folder of the cache; empty: `cache` in the platform's folder, which it then shares."""
     limit: str = ""
     """Most that the cache holds, as in `200Gi`; empty: no limit."""
     mirrors: dict[str, str] = {}
@@ -62,6 +60,34 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def limit_bytes(self) -> int | None:
         """The limit in bytes. Raises ValueError."""
         return Quantity.parse(self.limit).whole() if self.limit else None
+
+
+class Settings(Rules, kw_only=True, forbid_unknown_fields=True):
+    """What the user's file may say."""
+
+    cache: str = ""
+    """Folder of the cache; empty: `cache` in the platform's folder, which it then shares."""
+
+
+class PlatformSettings(Rules, kw_only=True, forbid_unknown_fields=True):
+    """What the platform's configuration may say."""
+
+    poll: str = ""
+    """How often models are looked for again where a service does not say, as in `5m`; empty: never."""
+
+
+def of_platform(text: str, mirrors: str = "") -> PlatformSettings:
+    """The platform's, out of YAML; `mirrors` is a table of its own, as JSON. Raises ValueError with words."""
+    key = "storage"
+    try:
+        found = msgspec.convert(yaml.safe_load(text) or {}, PlatformSettings)
+        _ = found.limit_bytes
+        key = "mirrors"
+        if mirrors:
+            found.mirrors = msgspec.json.decode(mirrors, type=dict[str, str]) | found.mirrors
+    except (msgspec.DecodeError, yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"key {key}: {error}") from error
+    return found
 
 
 def default_file(environment: Mapping[str, str]) -> Path:

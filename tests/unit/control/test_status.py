@@ -258,3 +258,38 @@ def test_a_container_that_runs_and_never_crashed_names_the_probe_that_it_does_no
     found = told(observed.component(deployment(available=False), [replica_set("a", 1)], [running_again()]))
     assert "does not answer its readiness probe yet (TCP port 8080)" in condition(found, "Ready")["message"]
     assert found["modelStatus"]["transitionStatus"] == "InProgress"
+
+
+def fetched(**state):
+    seen = observed.component(
+        deployment(available=True), [replica_set("a", 1)], [pod("p", "a", init=True, **state)]
+    )
+    found = told(seen)
+    return found, condition(found, "ModelFetched")
+
+
+def test_the_digest_of_what_was_fetched_is_told():
+    # Which content serves behind an address that stays the same?
+    words = "gs://m/x: sha256:ab, 2.0 KiB"
+    before, told_ = fetched(ended={"exitCode": 0, "message": words})
+    assert (told_["status"], told_["reason"], told_["message"]) == ("True", "Fetched", words)
+    assert told_["severity"] == "Info"
+    assert ("Normal", "ModelFetched", words) in transitions({}, before, "iris")
+    assert ("Normal", "ModelFetched", words) not in transitions(before, before, "iris")
+
+
+def test_how_far_a_fetch_is_is_told():
+    # Minutes without a word look like a hang.
+    _, told_ = fetched(waiting={"reason": "Fetching", "message": "fetching gs://m/x · 1.0 of 4.0 GiB"})
+    assert (told_["status"], told_["reason"]) == ("Unknown", "Fetching")
+    assert "1.0 of 4.0 GiB" in told_["message"]
+
+
+def test_a_fetch_that_failed_and_is_tried_again_is_a_failed_one():
+    _, told_ = fetched(waiting={"reason": "CrashLoopBackOff", "message": "back-off"}, ended=NOPE)
+    assert (told_["status"], told_["reason"], told_["message"]) == ("False", "FetchFailed", NOPE["message"])
+
+
+def test_a_service_that_fetches_nothing_says_nothing_of_it():
+    seen = observed.component(deployment(available=True), [replica_set("a", 1)], [pod("p", "a", ready=True)])
+    assert condition(told(seen), "ModelFetched") == {}

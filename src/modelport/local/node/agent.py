@@ -22,7 +22,7 @@ from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE, SERV
 from modelport.local.folder import Folder, Settings
 from modelport.local.node import environments, leftover, volumes
 from modelport.local.node.address import Addresses
-from modelport.local.node.fetching import mirrors_of
+from modelport.local.node.fetching import rules_of
 from modelport.local.node.forks import Forks
 from modelport.local.node.launch import Launch
 from modelport.local.node.logs import LIMIT_BYTES, Watch
@@ -32,7 +32,7 @@ from modelport.local.node.surroundings import Surroundings
 from modelport.local.node.worker import Worker
 from modelport.local.process import Process
 from modelport.storage import Cache as StorageCache
-from modelport.storage import Mirror
+from modelport.storage.settings import PlatformSettings
 
 log = logging.getLogger(__name__)
 NAME = "local"
@@ -184,9 +184,11 @@ class Node:
             found[SECRET.kind, one["name"]] = await self.client.find(SECRET, namespace, one["name"])
         return lambda kind, name: found.get((kind.kind, name))
 
-    async def mirrors(self) -> list[Mirror]:
-        """The mirror table."""
-        return mirrors_of(await self._settings())
+    async def storage_rules(self) -> PlatformSettings:
+        """What the platform's configuration says of models. Raises FetchFailed where it cannot be read."""
+        found = rules_of(await self._settings())
+        self.cache.limit_bytes = found.limit_bytes
+        return found
 
     async def setting(self, key: str) -> str | None:
         """A value of the platform's own ConfigMap."""

@@ -16,7 +16,6 @@ from modelport.storage import (
     Cache,
     Credentials,
     Fetched,
-    Mirror,
     Patterns,
     Progress,
     StorageError,
@@ -24,6 +23,8 @@ from modelport.storage import (
     kserve,
 )
 from modelport.storage.credentials import merge, of
+from modelport.storage.settings import PlatformSettings, Rules, of_platform
+from modelport.storage.space import size
 
 Find = Callable[[Resource, str], Object | None]
 
@@ -41,7 +42,7 @@ async def initialize(
     environment: dict[str, str],
     pod: Object,
     find: Find,
-    mirrors: list[Mirror],
+    rules: Rules,
     cache: Cache,
     claims: Callable[[str], Path],
     holder: Path,
@@ -66,7 +67,8 @@ async def initialize(
                 real,
                 cache=cache,
                 credentials=own.over(given),
-                mirrors=mirrors,
+                mirrors=rules.table,
+                policy=rules.policy,
                 patterns=Patterns.from_environment(environment),
                 claims=lambda claim: claims(claim),
                 progress=tell,
@@ -78,9 +80,8 @@ async def initialize(
             raise
         except StorageError as error:
             raise FetchFailed(str(error), transient=error.transient) from error
-        where = f", from {fetched.mirrored_from}" if fetched.mirrored_from else ""
-        how = "in the cache" if fetched.from_cache else f"{fetched.fetched_bytes} bytes fetched"
-        say(f"{fetched.uri}{where}: {fetched.digest}, {fetched.bytes} bytes, {how}")
+        how = "in the cache" if fetched.from_cache else f"{size(fetched.fetched_bytes)} fetched"
+        say(f"{found_words(fetched)}, {how}")
         for warning in fetched.warnings:
             say(f"warning: {warning}")
         found[target.rstrip("/")] = fetched
@@ -127,13 +128,19 @@ def _resolve(uri: str, environment: dict[str, str], find: Find) -> tuple[str, Cr
     return stored.uri, stored.credentials
 
 
-def mirrors_of(find_config: Object | None) -> list[Mirror]:
-    """The mirror table in ConfigMap kserve/modelport-config; broken JSON counts as none."""
-    text = mapping((find_config or {}).get("data")).get("mirrors")
-    if not text:
-        return []
+def rules_of(config: Object | None) -> PlatformSettings:
+    """What ConfigMap kserve/modelport-config says of storage, under its keys `storage` and `mirrors`. Raises
+    FetchFailed: a rule that cannot be read must not count as none."""
+    data = mapping((config or {}).get("data"))
     try:
-        table = cast("dict[str, str]", json.loads(text))
-    except ValueError:
-        return []
-    return [Mirror(prefix, target) for prefix, target in table.items()]
+        return of_platform(data.get("storage") or "", data.get("mirrors") or "")
+    except ValueError as error:
+        words = f"ConfigMap kserve/modelport-config, {error}. Correct it: no model is fetched until then."
+        raise FetchFailed(words, transient=True) from error
+
+
+def found_words(fetched: Fetched) -> str:
+    """What came of a URI, for a person: the same for every pod that gets it."""
+    mirror = f" (mirror: {fetched.mirrored_from})" if fetched.mirrored_from else ""
+    digest = fetched.digest if fetched.digest.startswith("sha256:") else "used where it lies"
+    return f"{fetched.uri}{mirror}: {digest}, {size(fetched.bytes)}"

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelport.kube.meta import timestamp
 from modelport.kube.part import texts
 from modelport.kube.resource import Object
-from modelport.local.node import logs, volumes
+from modelport.local.node import interpreter, logs, volumes
 from modelport.local.node.container import Ended
-from modelport.local.node.fetching import FetchFailed, initialize
+from modelport.local.node.fetching import FetchFailed, found_words, initialize
 from modelport.local.node.record import Record
 from modelport.local.node.variables import Missing, environment
 from modelport.storage import Progress
+from modelport.storage.space import size
 
 if TYPE_CHECKING:
     from modelport.local.node.agent import Node
+
+SHOWN_EVERY_S = 2.0
+"""Each moment that is shown is a write to the API server."""
+WORDS: Final = {
+    "resolve": "asking for",
+    "authenticate": "asking for",
+    "list": "listing",
+    "wait": "another pod fetches",
+    "read": "fetching",
+    "write": "writing",
+    "verify": "verifying",
+    "unpack": "unpacking",
+}
 
 
 async def run(node: Node, record: Record, container: Object) -> tuple[int, str, bool]:
@@ -33,9 +48,10 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
         logs.append(log_file, text)
 
     loop = asyncio.get_running_loop()
+    seen = _Seen(record, name)
 
     def tell(progress: Progress) -> None:
-        loop.call_soon_threadsafe(_progress, record, name, progress)
+        loop.call_soon_threadsafe(seen.show, progress)
 
     code, message, transient = 0, "", False
     try:
@@ -45,13 +61,15 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
             environment(record.pod, container, find),
             record.pod,
             find,
-            await node.mirrors(),
+            await node.storage_rules(),
             node.cache,
             lambda claim: volumes.claim_folder(node.folder.volumes, record.kept.namespace, claim),
             record.folder,
             say,
             tell,
         )
+        message = "; ".join(found_words(one) for one in found.values())
+        await interpreter.tell(node, record, "Normal", "ModelFetched", message)
         record.kept.fetched |= {target: str(one.path) for target, one in found.items()}
         record.kept.digests |= {target: one.digest for target, one in found.items()}
     except (FetchFailed, Missing) as error:
@@ -70,16 +88,35 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
     return code, message, transient
 
 
-def _progress(record: Record, name: str, progress: Progress) -> None:
-    words = sentence(progress)
-    if words is not None:
-        record.wait_for(name, "Fetching", words)
+class _Seen:
+    """What is shown of a fetch under way: each phase, and every two seconds how far it is."""
+
+    def __init__(self, record: Record, name: str) -> None:
+        self._record = record
+        self._name = name
+        self._last = ("", "", "")
+        self._at = 0.0
+
+    def show(self, progress: Progress) -> None:
+        """Puts a moment into the pod's status, if it is news."""
+        words, now = sentence(progress), time.monotonic()
+        new = (progress.uri, progress.phase, progress.note) != self._last
+        if words is None or not (new or now - self._at >= SHOWN_EVERY_S):
+            return
+        self._last, self._at = (progress.uri, progress.phase, progress.note), now
+        self._record.wait_for(self._name, "Fetching", words)
 
 
 def sentence(progress: Progress) -> str | None:
     """What `kubectl describe` shows of a fetch under way; None where it is over."""
     if progress.phase == "done":
         return None
-    share = f" of {progress.bytes_total}" if progress.bytes_total else ""
-    note = f" · {progress.note}" if progress.note else ""
-    return f"{progress.phase}: {progress.bytes_done}{share} bytes{note}"
+    parts = [f"{WORDS[progress.phase]} {progress.uri}"]
+    total = progress.bytes_total
+    if progress.bytes_done or total:
+        parts.append(size(progress.bytes_done) + (f" of {size(total)}" if total else ""))
+    if progress.bytes_per_second and progress.phase == "read":
+        parts.append(f"{size(progress.bytes_per_second)}/s")
+    if progress.note:
+        parts.append(progress.note)
+    return " · ".join(parts)

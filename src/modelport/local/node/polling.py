@@ -8,6 +8,7 @@ that does not load never takes a good one away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import re
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 EVERY = "serving.modelport.io/storage-poll"
-"""Annotation: how often, as in `30s`, `5m`, `1h`."""
+"""Annotation: how often, as in `30s`, `5m`, `1h`; `off`: never, whatever the platform's configuration says."""
 FOUND = "serving.modelport.io/storage-found"
 """Annotation of the pod template: the mark of what was found last to have changed."""
+NEVER = "off"
 LEAST_S = 5.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -63,10 +65,15 @@ def mark(arguments: Sequence[str], digests: Mapping[str, str]) -> str:
 
 async def follow(node: Node, record: Record) -> None:
     """Looks for changes as long as the pod runs, if it asks for that."""
-    text = mapping(record.pod["metadata"].get("annotations")).get(EVERY)
     found = (one for one in objects(record.pod["spec"].get("initContainers")) if image.is_initializer(one))
     container = next(found, None)
-    if text is None or container is None:
+    if container is None:
+        return
+    text = mapping(record.pod["metadata"].get("annotations")).get(EVERY)
+    if text is None:
+        with contextlib.suppress(FetchFailed):  # told where the model is fetched
+            text = (await node.storage_rules()).poll
+    if not text or text == NEVER:
         return
     try:
         pause_s = interval_s(text)
@@ -97,7 +104,7 @@ async def look(node: Node, record: Record, container: Object) -> None:
         environment(pod, container, find),
         pod,
         find,
-        await node.mirrors(),
+        await node.storage_rules(),
         node.cache,
         lambda claim: volumes.claim_folder(node.folder.volumes, record.kept.namespace, claim),
         record.folder,
