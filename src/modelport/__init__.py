@@ -56,5 +56,7 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("modelport")
+        # Kept: reading it again costs a forked process two megabytes of pages that it shared until then.
+        globals()["__version__"] = found = version("modelport")
+        return found
     raise AttributeError(f"module 'modelport' has no attribute {name!r}")

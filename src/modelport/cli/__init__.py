@@ -10,8 +10,9 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn, cast
+
+import modelport
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
@@ -69,7 +70,7 @@ COMMANDS = (
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The whole command line, or as much of it as one command needs."""
     root = _Parser(prog="modelport", description="Serve machine-learning models behind KServe's protocols.")
-    root.add_argument("--version", action="version", version=f"modelport {version('modelport')}")
+    root.add_argument("--version", action="version", version=f"modelport {modelport.__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     name = "predict" if only == "explain" else only
     for module in (name,) if name in COMMANDS else COMMANDS:

@@ -9,10 +9,10 @@ import logging
 import os
 import re
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import modelport
 from modelport.cli import Mistake
 
 if TYPE_CHECKING:
@@ -282,11 +282,11 @@ def _serve(options: argparse.Namespace) -> int:
     )
     if options.ignored:
         print("note: KServe's logging, thread and keep-alive flags have no effect here", file=sys.stderr)
-    serve_if_spawned(lambda plan: source.worker(plan, version("modelport")))
+    serve_if_spawned(lambda plan: source.worker(plan, modelport.__version__))
     leases = _fetch(options)
     plan = _plan(options)
     _check_tracing(plan)
-    work = source.worker(plan, version("modelport"))
+    work = source.worker(plan, modelport.__version__)
     try:
         method = start_method()
     except ValueError as error:

@@ -11,6 +11,9 @@ import os
 import sys
 from pathlib import Path
 
+import modelport
+from modelport.forkserver import release
+
 log = logging.getLogger(__name__)
 
 SERVER = (
@@ -50,7 +53,7 @@ class Shared:
         for name in SERVER:
             importlib.import_module(name)
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            importlib.metadata.version("modelport")  # fills the caches of importlib, which children share
+            _ = modelport.__version__  # read once, for all children
         self._has_server = True
 
     def arguments(self, arguments: list[str]) -> None:
@@ -70,17 +73,16 @@ class Shared:
         from modelport.server.runtime import LoadError
 
         try:
-            runtime, _ = catalog.locate(Path(path))
+            runtime, artifact = catalog.locate(Path(path))
         except (LoadError, OSError):
             return
-        self.modules(list(runtime.modules))
+        self.modules([*runtime.modules, *runtime.needs(artifact)])
 
     def modules(self, names: list[str]) -> None:
         """Imports modules; one that cannot be imported is left to the child that needs it."""
-        for name in names:
-            if name not in sys.modules:
-                with contextlib.suppress(Exception):
-                    importlib.import_module(name)
+        from modelport.runtimes import framework
+
+        framework.preload(names)
 
     def learn(self, names: list[str]) -> None:
         """Imports what a child had to import, if it belongs to packages that are imported here anyway: never a
@@ -96,5 +98,6 @@ class Shared:
             return
         gc.collect()
         gc.freeze()
+        release.file_pages()
         self._frozen = len(sys.modules)
         log.info("pid %d shares %d modules", os.getpid(), self._frozen)

@@ -13,12 +13,13 @@ import signal
 import socket
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import cast
 
 import msgspec
 
+import modelport
 from modelport.forkserver import child
 from modelport.forkserver.preload import Shared
 from modelport.wire import fork
@@ -125,7 +126,7 @@ class ForkServer:
 
     def _welcome(self) -> Welcome:
         try:
-            ours = version("modelport")
+            ours = modelport.__version__
         except PackageNotFoundError:
             ours = ""
         return Welcome(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 from modelport.server.runtime import LoadError
@@ -20,6 +23,26 @@ def framework(module: str, extra: str) -> Any:
         ) from error
     except (ImportError, OSError) as error:  # OSError: a shared library such as libgomp is missing
         raise LoadError(f"{module}: installed, but cannot be imported: {error}") from error
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Imports what processes forked from this one will share. What cannot be imported is theirs to complain of.
+
+    scikit-learn imports pandas if there is one, and makes no use of it until it is given a frame. That is 24 MB,
+    which most models do without: it is kept out here, and imported once a model asks for it.
+    """
+    for name in modules:
+        if name in sys.modules:
+            continue
+        without = name.partition(".")[0] == "sklearn" and "pandas" not in sys.modules
+        if without:
+            sys.modules["pandas"] = None  # type: ignore[assignment] - so says the import system's documentation
+        try:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+        finally:
+            if without:
+                del sys.modules["pandas"]
 
 
 def limit_threads(threads: int) -> None:

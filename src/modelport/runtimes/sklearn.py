@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.runtimes import estimator as fitted
 from modelport.runtimes.framework import framework, limit_threads
 from modelport.runtimes.table import frame, matrix
-from modelport.runtimes.unpickle import load_joblib, saved_versions
+from modelport.runtimes.unpickle import load_joblib, modules_named, saved_versions
 from modelport.server.columns import Given, arrange, first_unusable
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
 from modelport.server.signature import Signature, TensorSpec, enriched
@@ -30,8 +30,14 @@ class SklearnRuntime(Runtime):
 
     name: ClassVar[str] = "sklearn"
     extra: ClassVar[str] = "sklearn"
-    modules: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "sklearn", "joblib", "pandas")
+    modules: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "sklearn", "joblib")
     suffixes: ClassVar[tuple[str, ...]] = tuple(_FORM)
+
+    @classmethod
+    def needs(cls, path: Path) -> Iterable[str]:
+        """The frameworks' modules that a pickle names, and pandas where columns have names for sure."""
+        named = modules_named(path)
+        return [*named, "pandas"] if "sklearn.compose._column_transformer" in named else named
 
     @classmethod
     def load(cls, path: Path, settings: Settings) -> LoadedModel:

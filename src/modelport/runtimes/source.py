@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import socket
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from modelport.runtimes import catalog
+from modelport.runtimes import catalog, framework
 from modelport.server import custom, example, saved
 from modelport.server.loaded import RuntimeExecutor
 from modelport.server.options import ModelOptions, Plan, Source
@@ -94,14 +93,10 @@ def preload(plan: Plan) -> None:
         if is_class(source.path):
             continue
         try:
-            runtime, _ = catalog.locate(Path(source.path))
+            runtime, artifact = catalog.locate(Path(source.path))
         except LoadError:
             continue
-        for module in runtime.modules:
-            try:
-                importlib.import_module(module)
-            except ImportError:
-                continue
+        framework.preload([*runtime.modules, *runtime.needs(artifact)])
 
 
 def worker(plan: Plan, version: str) -> Callable[[Sockets, Channel, socket.socket, Asked], int]:

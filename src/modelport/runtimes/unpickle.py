@@ -36,6 +36,11 @@ _DISTRIBUTION: Final = {
 """What to give pip for modules whose distribution has another name."""
 
 _SCANNED_BYTES: Final = 256 << 20
+_NAMED: Final = re.compile(
+    rb"(?:sklearn|scipy|numpy|pandas|xgboost|lightgbm|catboost)(?:\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,6}"
+)
+_READ_FOR_NAMES: Final = 1 << 20
+"""Bytes: what is pickled names its classes early, before most of its arrays."""
 
 
 def load_joblib(path: Path) -> object:
@@ -49,6 +54,19 @@ def load_joblib(path: Path) -> object:
             return joblib.load(path)
         except Exception as error:
             raise LoadError(explain(path, error)) from error
+
+
+def modules_named(path: Path) -> list[str]:
+    """Modules of frameworks that a pickle names, found by reading it only; none where it is compressed.
+
+    Text in the model may look like a name, so these are guesses.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_READ_FOR_NAMES)
+    except OSError:
+        return []
+    return sorted({found.decode() for found in _NAMED.findall(content) if b".test" not in found})
 
 
 @contextmanager

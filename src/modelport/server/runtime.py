@@ -7,7 +7,7 @@ against the signature, warming up and wording errors is written once, in this ro
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -96,6 +96,12 @@ class Runtime(abc.ABC):
     def recognises(cls, path: Path) -> bool:
         """Whether the file is this runtime's, judged by its first bytes where the ending is ambiguous."""
         return path.suffix.lower() in cls.suffixes
+
+    @classmethod
+    def needs(cls, path: Path) -> Iterable[str]:
+        """More modules that this file will need, as far as can be seen without loading it: a parent imports them
+        too. Names that are none do no harm."""
+        return ()
 
     @classmethod
     @abc.abstractmethod

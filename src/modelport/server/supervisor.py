@@ -76,11 +76,15 @@ class _Worker:
         self.failure = ""
 
 
+LATE = frozenset({"pandas"})
+"""Packages that are shared once a model has imported them, and not before: most do without."""
+
+
 def share(modules: list[str]) -> None:
     """Imports what a worker had to import, if it belongs to packages that are imported here anyway."""
-    known = {name.partition(".")[0] for name in sys.modules}
     for name in modules:
-        if name not in sys.modules and name.partition(".")[0] in known - {"__main__"}:
+        top = name.partition(".")[0]
+        if name not in sys.modules and top != "__main__" and (top in sys.modules or top in LATE):
             with contextlib.suppress(Exception):  # then each worker imports it by itself
                 importlib.import_module(name)
 
@@ -125,6 +129,8 @@ class Supervisor:
         self._show = show
         self._workers: dict[int, _Worker] = {}
         self._asked: Asked = {}
+        self._needed: list[str] = []
+        """What the newest worker had to import: the next one is to share it."""
         self._serial = 0
         self._failures = 0
         self._next_start = 0.0
@@ -217,6 +223,8 @@ class Supervisor:
                     os.close(copy)
 
     def _fork(self, control: socket.socket, ours: socket.socket, theirs: socket.socket) -> int:
+        share(self._needed)  # only now: with one worker these would be in memory twice
+        self._needed = []
         sys.stdout.flush()
         sys.stderr.flush()
         gc.collect()
@@ -283,7 +291,7 @@ class Supervisor:
             case "loaded" if not self._ever_ready:
                 self._show("loaded", message.text)
             case "modules" if not self._spawns:
-                share(msgspec.json.decode(message.text, type=list[str]))
+                self._needed = msgspec.json.decode(message.text, type=list[str])
                 _pass_on(message.text)
             case _:
                 pass

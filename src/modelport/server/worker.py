@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import socket
@@ -98,7 +99,7 @@ def work(
         on_stuck=channel.when_stuck(),
     )
     repository.attach(server)
-    before = set(sys.modules)
+    before = len(sys.modules)
     try:
         for servable in repository.start(asked):
             channel.report("loaded", servable.report)
@@ -113,7 +114,9 @@ def work(
     if plan.server.watch:
         threading.Thread(target=watch, args=(repository,), daemon=True, name="watch").start()
     if commands is not None:
-        channel.report("modules", msgspec.json.encode(sorted(set(sys.modules) - before)).decode())
+        # By their place: looking at each name would write to the page of each, and these are shared.
+        new = list(itertools.islice(sys.modules, before, None))
+        channel.report("modules", msgspec.json.encode(new).decode())
     if plan.repository is not None:
         threading.Thread(target=refresh, args=(repository,), daemon=True, name="refresh").start()
     channel.report("ready")
