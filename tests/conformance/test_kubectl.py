@@ -371,6 +371,8 @@ def test_explain(kubectl: Kubectl) -> None:
     assert "Its size in millimetres." in words
     assert "enum: red, green, blue" in words
     assert "predictor" in kubectl("explain", "isvc.spec")
+    assert "Entrypoint array" in kubectl("explain", "isvc.spec.predictor.containers.command")
+    assert "secretKeyRef" in kubectl("explain", "isvc.spec.predictor.model.env.valueFrom")
     assert "selector" in kubectl("explain", "deployment", "--recursive")
     assert "hostnames" in kubectl("explain", "httproute.spec")
     assert 'field "nothing" does not exist' in kubectl.fails("explain", "pod.nothing")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -32,6 +33,7 @@ CONTENT_TYPES = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+AGENT = f"modelport/{version('modelport')}"
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
 
@@ -69,7 +71,10 @@ class Client:
         """From a kubeconfig file; without one, as kubectl does: in-cluster, KUBECONFIG, ~/.kube/config."""
         config = _configuration(path, context)
         params = ConnectionParams(timeout=httpx2.Timeout(timeout_s, pool=None), trust_env=False)
-        return cls(AsyncClient(config, params), config.cluster.server)
+        http = AsyncClient(config, params)
+        # Writes that name no field manager are known by it.
+        http.headers["User-Agent"] = AGENT
+        return cls(http, config.cluster.server)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()

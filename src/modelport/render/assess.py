@@ -182,7 +182,11 @@ def _service(
         Field(path=problem.field or "spec", answer="refused", reason=problem.message, hint=problem.hint)
         for problem in (*problems, *rendered.problems)
     ]
-    found += _accepted(_as_given(ignored.reasons(mapping(item.get("spec"))), given))
+    found += _accepted(
+        _as_given(
+            ignored.reasons(mapping(item.get("spec")), mapping(item["metadata"].get("annotations"))), given
+        )
+    )
     for part in rendered.parts:
         for one in part.objects:
             if one["kind"] == "Deployment":

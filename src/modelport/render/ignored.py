@@ -6,6 +6,7 @@ that changes nothing in the plan must be listed here, with the reason.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from modelport.kube.part import mapping, objects
@@ -95,15 +96,41 @@ RUNTIME: Final = {
 }
 """Of a ServingRuntime, beside those of its pod."""
 
+ANNOTATIONS: Final = {
+    "serving.kserve.io/autoscalerClass": SCALING,
+    "serving.kserve.io/metrics": SCALING,
+    "serving.kserve.io/targetUtilizationPercentage": SCALING,
+    "serving.kserve.io/enable-tag-routing": "Canaries are not there yet, so no version has an address of its own.",
+    "serving.kserve.io/enable-metric-aggregation": "There is no queue proxy: our server's metrics are at one place.",
+    "serving.kserve.io/enable-prometheus-scraping": "No Prometheus looks for annotations of pods here.",
+    "serving.kserve.io/nodegroup": SCHEDULING,
+    "autoscaling.knative.dev/": SCALING,
+    "serving.knative.dev/": "There is no Knative here: services are served in Standard mode.",
+    "sidecar.istio.io/": "There is no mesh here.",
+}
+"""Of a service: a name, or the beginning of names with `/` at its end."""
+MODES: Final = {
+    "Knative": "There is no Knative here: the service is served in Standard mode.",
+    "ModelMesh": "There is no ModelMesh here: the service is served in Standard mode, with a pod of its own.",
+}
+_MODE = "serving.kserve.io/deploymentMode"
+_FIXED = ("none", "external")
+"""Autoscaler classes that leave the number of pods alone, as is done here."""
 
-def fields(spec: Object, *, embedded: bool = True) -> list[str]:
-    """Paths of fields that are set and not carried out, sorted."""
-    return sorted(reasons(spec, embedded=embedded))
+
+def fields(spec: Object, annotations: Mapping[str, str] | None = None, *, embedded: bool = True) -> list[str]:
+    """Paths of fields that are set and not carried out, sorted. A mode that is not there says what is done instead."""
+    found = sorted(reasons(spec, annotations, embedded=embedded))
+    mode = (annotations or {}).get(_MODE, "")
+    where = _annotation(_MODE)
+    return [f"{one}={mode} (served in Standard mode)" if one == where else one for one in found]
 
 
-def reasons(spec: Object, *, embedded: bool = True) -> dict[str, str]:
-    """The same paths, each with the reason."""
-    found: dict[str, str] = {}
+def reasons(
+    spec: Object, annotations: Mapping[str, str] | None = None, *, embedded: bool = True
+) -> dict[str, str]:
+    """The same paths, each with the reason. `annotations`: the service's."""
+    found = _annotations(annotations or {}) if embedded else {}
     for component in ("predictor", "transformer", "explainer"):
         given = spec.get(component)
         if not isinstance(given, dict):
@@ -128,6 +155,24 @@ def reasons(spec: Object, *, embedded: bool = True) -> dict[str, str]:
     if "art" in mapping(spec.get("explainer")):
         found["spec.explainer.art"] = "The ART explainer is not part of this platform."
     return found
+
+
+def _annotations(given: Mapping[str, str]) -> dict[str, str]:
+    found = {
+        _annotation(name): why
+        for name in given
+        for known, why in ANNOTATIONS.items()
+        if (name.startswith(known) if known.endswith("/") else name == known)
+    }
+    if given.get("serving.kserve.io/autoscalerClass") in _FIXED:
+        del found[_annotation("serving.kserve.io/autoscalerClass")]
+    if why := MODES.get(given.get(_MODE, "")):
+        found[_annotation(_MODE)] = why
+    return found
+
+
+def _annotation(name: str) -> str:
+    return f"metadata.annotations[{name}]"
 
 
 def of_runtime(spec: Object, *, embedded: bool = True) -> dict[str, str]:

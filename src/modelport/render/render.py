@@ -20,7 +20,8 @@ STOP = "serving.kserve.io/stop"
 
 def render(service: InferenceService, around: Around, version: str) -> Rendered:
     """The plan for a service among runtimes and configuration. `version` is Modelport's, for its images."""
-    rendered = Rendered(ignored=ignored.fields(cast("Object", msgspec.to_builtins(service.spec))))
+    spec = cast("Object", msgspec.to_builtins(service.spec))
+    rendered = Rendered(ignored=ignored.fields(spec, service.metadata.annotations))
     ingress = around.config.ingress
     if is_stopped(service):
         rendered.stopped = True

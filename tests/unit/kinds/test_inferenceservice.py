@@ -159,6 +159,13 @@ def test_the_mode_cannot_change():
     )
 
 
+def test_a_mode_that_was_accepted_may_be_applied_again():
+    """YAML of a serverless cluster: applied once, it must take changes; Standard serves it here."""
+    said = {"metadata": {"annotations": {"serving.kserve.io/deploymentMode": "Knative"}}}
+    old = service(**said) | {"status": {"deploymentMode": "Standard"}}
+    assert problems(service(**said), old) == []
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (

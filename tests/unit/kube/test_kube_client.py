@@ -91,6 +91,8 @@ def test_get_names_the_object_and_shows_the_token(server):
     assert ask(server, lambda client: client.get(POD, "default", "web-1")) == POD_1
     assert server.last["headers"]["authorization"] == "Bearer let-me-in"
     assert server.last["headers"]["accept"] == "application/json"
+    # Who wrote a status is told by it: `kubectl get -o yaml --show-managed-fields`.
+    assert server.last["headers"]["user-agent"].startswith("modelport/")
     ask(server, lambda client: client.get(NODE, None, "local"))
     assert server.last["path"] == "/api/v1/nodes/local"
 

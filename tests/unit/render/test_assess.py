@@ -19,7 +19,7 @@ kind: List
 items:
 - apiVersion: serving.kserve.io/v1beta1
   kind: InferenceService
-  metadata: {name: iris, namespace: models, uid: abc, resourceVersion: "1", managedFields: [{manager: x}]}
+  metadata: {name: iris, namespace: models, annotations: {serving.kserve.io/deploymentMode: Knative}, uid: abc, resourceVersion: "1", managedFields: [{manager: x}]}
   spec:
     predictor:
       maxReplicas: 3
@@ -92,6 +92,7 @@ def told(one: Any, answer: str) -> dict[str, str]:
 def test_a_service_is_answered_field_by_field_in_the_users_own_words(found: Any) -> None:
     iris = found["iris"]
     assert set(told(iris, "not carried out")) == {
+        "metadata.annotations[serving.kserve.io/deploymentMode]",
         "spec.predictor.maxReplicas",
         "spec.predictor.nodeSelector",
         "spec.predictor.sklearn.securityContext",
@@ -139,7 +140,7 @@ def test_the_command_reads_files_and_lists_and_its_exit_code_tells(tmp_path: Any
     file.write_text(TEXT)
     assert main(["plan", "-f", str(file)]) == 1
     said = capsys.readouterr()
-    assert "InferenceService models/iris: 1 fields carried out, 3 not carried out" in said.out
+    assert "InferenceService models/iris: 1 fields carried out, 4 not carried out" in said.out
     good = next(item for item in items() if item["metadata"]["name"] == "good")
     file.write_text(
         yaml.safe_dump(

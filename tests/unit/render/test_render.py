@@ -159,6 +159,23 @@ def test_an_empty_name_as_the_sdk_sends_it_is_no_field_that_is_ignored():
     assert plan({"model": model}).ignored == []
 
 
+def test_annotations_that_nothing_carries_out_are_named():
+    """A service of a serverless cluster is served in another mode, and must not learn it by its bill."""
+    annotations = {
+        "serving.kserve.io/deploymentMode": "Serverless",
+        "serving.kserve.io/autoscalerClass": "keda",
+        "autoscaling.knative.dev/target": "5",
+        "team": "a",
+    }
+    assert plan(metadata={"annotations": annotations}).ignored == [
+        "metadata.annotations[autoscaling.knative.dev/target]",
+        "metadata.annotations[serving.kserve.io/autoscalerClass]",
+        "metadata.annotations[serving.kserve.io/deploymentMode]=Knative (served in Standard mode)",
+    ]
+    kept = {"serving.kserve.io/deploymentMode": "RawDeployment", "serving.kserve.io/autoscalerClass": "none"}
+    assert plan(metadata={"annotations": kept}).ignored == []
+
+
 def test_the_models_settings_go_over_the_runtimes():
     rendered = plan(
         {

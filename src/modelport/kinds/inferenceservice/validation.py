@@ -16,7 +16,7 @@ from modelport.kinds.inferenceservice.spec import Component, InferenceService, P
 from modelport.kinds.kind import Related
 from modelport.kinds.problem import Problem
 from modelport.kinds.servingruntime import python_path
-from modelport.kube.part import objects
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import CONFIG_MAP, Object
 
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -291,11 +291,13 @@ def _changes(service: InferenceService, old: Object | None) -> list[Problem]:
         return []
     was = old.get("status", {}).get("deploymentMode")
     wanted = service.metadata.annotations.get(MODE)
-    if was and wanted and was != wanted:
+    # What was accepted once, and is carried out in another mode, may be applied again.
+    before = mapping(mapping(old.get("metadata")).get("annotations"))
+    if was and wanted and wanted not in (was, before.get(MODE)):
         return [
             Problem(
                 f"metadata.annotations[{MODE}]",
-                f"update rejected: deploymentMode cannot be changed from '{was}' to '{wanted}'",
+                f"update rejected: deploymentMode cannot be changed from '{was}' to '{wanted}'.",
                 "Delete the service and apply it anew.",
                 "FieldValueForbidden",
             )

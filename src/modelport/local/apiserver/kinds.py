@@ -19,6 +19,7 @@ def declared(kinds: Sequence[Kind]) -> list[Served]:
             resource=kind.resource,
             schema=kind.checked,
             document=kind.schema,
+            inline=kind.kubernetes,
             columns=tuple(
                 Column(name=one.name, cell=one.path, type=one.type, priority=one.priority)
                 for one in kind.columns

@@ -151,10 +151,40 @@ def _schema(one: Served, schemas: dict[str, Object]) -> str:
     for name, found in documents([METADATA]).items():
         schemas.setdefault(name, found)
     schema: Object = dict(one.document or {"x-kubernetes-preserve-unknown-fields": True})
+    for path, name in one.inline:
+        if f"{_CORE}{name}" not in schemas:
+            schemas |= documents([f"{_CORE}{name}"])
+        schema = _grafted(schema, path.split("."), f"{_CORE}{name}", schemas)
     if "properties" in schema:
         schema["properties"] = schema["properties"] | {"metadata": _metadata(schema["properties"])}
     schemas[key] = schema | {KIND: [_kind(one)]}
     return key
+
+
+_CORE = "io.k8s.api.core.v1."
+
+
+def _grafted(node: Object, path: list[str], name: str, known: dict[str, Object]) -> Object:
+    """A copy of the schema that tells of one of Kubernetes' own types at `path`, where the definition is left open."""
+    if path:
+        step, rest = path[0].removesuffix("[]"), path[1:]
+        below = cast("Object", node["properties"][step])
+        if path[0].endswith("[]"):
+            below = below | {"items": _grafted(below["items"], rest, name, known)}
+        else:
+            below = _grafted(below, rest, name, known)
+        return node | {"properties": node["properties"] | {step: below}}
+    if "properties" not in node:
+        words = {"description": node["description"]} if "description" in node else {}
+        return words | {"allOf": [{"$ref": PREFIX + name}]}
+    theirs = cast("Object", known[name]["properties"])
+    own = cast("dict[str, Object]", node["properties"])
+    return node | {
+        "properties": {
+            field: theirs[field] if field in theirs and "properties" not in schema else schema
+            for field, schema in own.items()
+        }
+    }
 
 
 def _metadata(properties: Object) -> Object:

@@ -44,6 +44,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """A custom resource on a cluster: no strategic merge patches."""
     document: Object | None = None
     """The schema as OpenAPI, with descriptions, of a kind that is not Kubernetes' own."""
+    inline: tuple[tuple[str, str], ...] = ()
+    """Where the document has one of Kubernetes' own types inline, and leaves it open: a path, and its name in core/v1."""
     definition: Object | None = None
     """Its CustomResourceDefinition, where it is published as one."""
 
