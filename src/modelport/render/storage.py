@@ -31,6 +31,7 @@ SETTINGS = frozenset(
         "MLFLOW_TRACKING_TOKEN",
         "MLFLOW_TRACKING_USERNAME",
         "MLFLOW_TRACKING_PASSWORD",
+        "STORAGE_EMULATOR_HOST",
         "HTTP_PROXY",
         "HTTPS_PROXY",
         "NO_PROXY",
