@@ -6,6 +6,7 @@ use modelport_dataplane::codec::v1;
 use modelport_dataplane::error::Kind;
 use modelport_dataplane::limits::Limits;
 use modelport_dataplane::message::{InferRequest, InferResponse};
+use modelport_dataplane::model::TensorSpec;
 use modelport_dataplane::tensor::{Data, Datatype, Param, Tensor};
 use proptest::prelude::*;
 use serde_json::{json, Value};
@@ -91,6 +92,117 @@ fn rows_become_tensors() {
             assert_eq!(request.inputs.iter().map(show).collect::<Vec<_>>(), *tensors, "{rows}");
         }
     }
+}
+
+/// What pandas' `to_dict` writes, and what KServe's documentation sends: answered 400 before.
+#[test]
+fn tables_in_the_forms_of_pandas_are_read() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            r#"[[{"a":1,"b":"x"},{"b":"y","a":2}],[],[{"a":3,"b":"z"}]]"#,
+            &["a INT64 [3] 1 2 3", "b BYTES [3] x y z"],
+        ),
+        (r#"[[{"a":5.5},{"b":1}]]"#, &["a FP64 [2] 5.5 NaN nulls [1]", "b FP64 [2] NaN 1.0 nulls [0]"]),
+        (
+            r#"[[{"a":"x"},{},{"b":true}]]"#,
+            &["a BYTES [3] x   nulls [1, 2]", "b FP64 [3] NaN NaN 1.0 nulls [0, 1]"],
+        ),
+        (r#"[[{"a":null},{"a":2}]]"#, &["a FP64 [2] NaN 2.0 nulls [0]"]),
+        (r#"[{"a":{"0":1,"1":2},"b":{"0":"x","1":null}}]"#, &["a INT64 [2] 1 2", "b BYTES [2] x  nulls [1]"]),
+        (
+            r#"[{"a":{"x":1}},{"a":{"y":2,"z":3},"b":{"y":4,"z":5}}]"#,
+            &["a INT64 [3] 1 2 3", "b FP64 [3] NaN 4.0 5.0 nulls [0]"],
+        ),
+    ];
+    for (rows, tensors) in cases {
+        for key in ["instances", "inputs"] {
+            let request = decode(&format!(r#"{{"{key}": {rows} }}"#)).expect(rows);
+            assert_eq!(request.inputs.iter().map(show).collect::<Vec<_>>(), *tensors, "{rows}");
+        }
+    }
+}
+
+#[test]
+fn malformed_tables_are_refused_with_the_path() {
+    let cases = [
+        (r#"[[{"a":1},5]]"#, "instances[0][1]: expected an object, got 5"),
+        (r#"[[{"a":1}],{"a":1}]"#, "instances[1]: expected an array, got an object"),
+        (r#"[[{"a":1,"a":2}]]"#, "instances[0][0].a: given twice"),
+        (r#"[[{"a":[1]}]]"#, "instances[0][0].a: expected one value, got an array"),
+        (r#"[[{"a":1}],[{"a":"x"}]]"#, "instances[1][0].a: a string where the values before it are numbers"),
+        (r"[[{}]]", "instances: has no columns"),
+        (r#"[{"a":{"0":1},"b":2}]"#, "instances[0].b: expected an object, got 2"),
+        (r#"[{"a":{"0":1,"0":2}}]"#, "instances[0].a: label \"0\" is given twice"),
+        (r#"[{"a":{"0":{}}}]"#, "instances[0].a.0: expected one value, got an object"),
+        (
+            r#"[{"a":{"0":1},"b":{"1":1}}]"#,
+            "instances[0].b: has other labels than the columns before it. Give all columns the same ones, in the same order",
+        ),
+        (
+            r#"[{"a":{"0":1,"1":2},"b":{"0":1}}]"#,
+            "instances[0].b: has other labels than the columns before it. Give all columns the same ones, in the same order",
+        ),
+    ];
+    for (rows, told) in cases {
+        assert_eq!(decode(&format!(r#"{{"instances":{rows}}}"#)).expect_err(rows), told, "{rows}");
+    }
+}
+
+/// A column once named and then left out costs its cells: a body of 100 KB must not ask for gigabytes.
+#[test]
+fn a_small_body_does_not_name_a_huge_table() {
+    let names: Vec<_> = (0..4096).map(|index| format!(r#""{index}":1"#)).collect();
+    let rows = "{},".repeat(20_000);
+    let body = format!(r#"{{"instances":[[{{{}}},{rows}{{}}]]}}"#, names.join(","));
+    assert!(decode(&body).expect_err("huge").contains("names few of the cells"));
+    let many: Vec<_> = (0..4097).map(|index| format!(r#"{{"{index}":1}}"#)).collect();
+    let told = decode(&format!(r#"{{"instances":[[{}]]}}"#, many.join(","))).expect_err("many");
+    assert!(told.contains("names few") || told.contains("4096 columns"), "{told}");
+}
+
+fn spec(name: &str, datatype: &str, shape: &[i64]) -> TensorSpec {
+    TensorSpec { name: name.into(), datatype: datatype.into(), shape: shape.into() }
+}
+
+fn decode_for(rows: &str, specs: &[TensorSpec]) -> Result<Vec<String>, String> {
+    let body = Bytes::from(format!(r#"{{"instances":{rows}}}"#));
+    let request = v1::decode_for(&body, &Limits::default(), specs).map_err(|error| error.message)?;
+    Ok(request.inputs.iter().map(show).collect())
+}
+
+#[test]
+fn columns_of_values_become_rows_where_the_model_takes_columns() {
+    let columns = [spec("a", "FP64", &[-1]), spec("b", "FP64", &[-1, 1])];
+    let matrix = [spec("input-0", "FP64", &[-1, 2])];
+    let tensors = [spec("a", "FP64", &[-1, 2]), spec("b", "FP64", &[-1, 2])];
+    let table = r#"[{"a":[1,2],"b":[5,6]},{"a":[3,4],"b":[7,8]}]"#;
+    let rows = ["a INT64 [4] 1 2 3 4", "b INT64 [4] 5 6 7 8"];
+    let as_is = ["a INT64 [2, 2] 1 2 3 4", "b INT64 [2, 2] 5 6 7 8"];
+    for (specs, wanted) in [(&columns[..], rows), (&matrix, rows), (&tensors, as_is), (&[], as_is)] {
+        assert_eq!(decode_for(table, specs).unwrap(), wanted, "{specs:?}");
+    }
+    // Unlike columns, and rows of one value, are what they were.
+    for table in [r#"[{"a":[1,2],"b":[5]}]"#, r#"[{"a":[1],"b":[5]}]"#, "[[1,2],[3,4]]", "[]"] {
+        assert_eq!(decode_for(table, &columns), decode_for(table, &[]), "{table}");
+    }
+}
+
+/// LightGBM behind KServe predicts with such columns missing; a model that takes none says which it lacks.
+#[test]
+fn columns_of_the_model_that_no_row_names_are_missing() {
+    let specs = [spec("a", "FP64", &[-1]), spec("b", "FP64", &[-1]), spec("c", "BYTES", &[-1])];
+    for table in [r#"[[{"a":1},{"b":2}]]"#, r#"[{"a":{"0":1,"1":null},"b":{"0":null,"1":2}}]"#] {
+        let read = decode_for(table, &specs).unwrap();
+        let wanted =
+            ["a FP64 [2] 1.0 NaN nulls [1]", "b FP64 [2] NaN 2.0 nulls [0]", "c BYTES [2]   nulls [0, 1]"];
+        assert_eq!(read, wanted, "{table}");
+    }
+    // A name that the model does not know is for the model to refuse, and plain objects have all columns.
+    assert_eq!(decode_for(r#"[[{"a":1,"x":2}]]"#, &specs).unwrap(), ["a INT64 [1] 1", "x INT64 [1] 2"]);
+    assert_eq!(decode_for(r#"[{"a":1}]"#, &specs).unwrap(), ["a INT64 [1] 1"]);
+    let wide: Vec<_> = (0..4000).map(|index| spec(&index.to_string(), "FP64", &[-1])).collect();
+    let told = decode_for(&format!(r#"[[{{"0":1}},{}{{}}]]"#, "{},".repeat(1000)), &wide).expect_err("huge");
+    assert!(told.contains("names few of the cells"), "{told}");
 }
 
 #[test]
@@ -189,8 +301,8 @@ fn malformed_bodies_are_refused_with_the_path() {
             "instances[1].a: has length 1, but those before it have length 2",
         ),
         (
-            r#"{"instances":[{"a":{"b":1}}]}"#,
-            "instances[0].a: expected a number, a bool, a string or null, got an object",
+            r#"{"instances":[{"a":1,"b":{"c":1}}]}"#,
+            "instances[0].b: expected a number, a bool, a string or null, got an object",
         ),
         (
             r#"{"instances":[1],"parameters":{"a":{}}}"#,
@@ -283,10 +395,11 @@ proptest! {
     }
 
     #[test]
-    fn broken_requests_are_answered(at: prop::sample::Index, byte: u8, which in 0_usize..4) {
+    fn broken_requests_are_answered(at: prop::sample::Index, byte: u8, which in 0_usize..6) {
         let rows = [
             "[[1.5,-2],[3e1,4]]", r#"[{"a":1,"b":"x"},{"b":"y","a":[1]}]"#,
             r#"[["a",1,null],["b\u00e4",2,true]]"#, r#"{"a":[[1],[2]],"b":["x"]}"#,
+            r#"[[{"a":1},{"b":"x"}],[{"a":2.5}]]"#, r#"[{"a":{"0":1,"x":2},"b":{"0":"x","x":null}}]"#,
         ][which];
         let mut body = format!(r#"{{"inputs":{rows},"id":5,"parameters":{{"x":1.5}}}}"#).into_bytes();
         let at = at.index(body.len());
@@ -296,6 +409,29 @@ proptest! {
             let text = v1::encode(&response).unwrap();
             let _: Value = serde_json::from_slice(&text).unwrap();
         }
+    }
+
+    /// Rows in lists, columns by label and plain objects are three ways to write one table.
+    #[test]
+    fn the_forms_of_a_table_agree(
+        table in prop::collection::vec((any::<i32>(), -1e9..1e9_f64, "[a-z]{0,3}", any::<bool>()), 1..9),
+        cut: prop::sample::Index,
+    ) {
+        let rows: Vec<Value> =
+            table.iter().map(|(a, b, c, d)| json!({"a": a, "b": b, "c": c, "d": d})).collect();
+        let cut = cut.index(rows.len());
+        let labelled = |rows: &[Value]| -> Value {
+            ["a", "b", "c", "d"].iter().map(|name| {
+                let cells = rows.iter().enumerate();
+                let cells: serde_json::Map<_, _> =
+                    cells.map(|(index, row)| (index.to_string(), row[name].clone())).collect();
+                ((*name).to_owned(), Value::Object(cells))
+            }).collect::<serde_json::Map<_, _>>().into()
+        };
+        let plain = decode(&json!({"instances": rows}).to_string()).unwrap();
+        let nested = json!({"instances": [rows[..=cut], rows[cut + 1..]]});
+        prop_assert_eq!(&decode(&nested.to_string()).unwrap(), &plain);
+        prop_assert_eq!(&decode(&json!({"instances": [labelled(&rows)]}).to_string()).unwrap(), &plain);
     }
 
     #[test]

@@ -16,7 +16,6 @@ E2E = ROOT / "tests" / "conformance" / "kserve_e2e"
 LEFT_OUT = (
     "test_sklearn_runtime_kserve",  # counts processes of Python's multiprocessing in the container
     "test_isvc_with_multiple_container_port",  # an image of KServe's CI
-    "test_lightgbm_runtime_kserve",  # rows as lists of dicts of one column each
     "test_lightgbm_v2",  # compare the last digits of one trained model
 )
 SUITES = {

@@ -45,6 +45,35 @@ impl Column {
         }
     }
 
+    /// Values so far.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// So many nulls, in a column of scalars.
+    pub(super) fn miss(&mut self, count: usize) {
+        self.leaf.get_or_insert(0);
+        for _ in 0..count {
+            self.null();
+            self.len += 1;
+        }
+    }
+
+    fn null(&mut self) {
+        self.nulls.push(self.len);
+        match &mut self.cells {
+            Cells::Unknown => {}
+            Cells::Text(strings) => strings.push(b""),
+            _ => self.float(f64::NAN),
+        }
+    }
+
+    /// A column of a known datatype, before its first value.
+    pub(super) fn of(datatype: &str) -> Self {
+        let cells = if datatype == "BYTES" { Cells::Text(Strings::default()) } else { Cells::Unknown };
+        Self { cells, ..Self::new() }
+    }
+
     /// The level of the scalars that were read: 2 for a list of lists of them.
     pub(super) fn leaf(&self) -> Option<usize> {
         self.leaf
@@ -177,12 +206,7 @@ impl Column {
                 if !cursor.literal("null") {
                     return Err(cursor.expected("a value"));
                 }
-                self.nulls.push(self.len);
-                match &mut self.cells {
-                    Cells::Unknown => {}
-                    Cells::Text(strings) => strings.push(b""),
-                    _ => self.float(f64::NAN),
-                }
+                self.null();
             }
             _ => return Err(cursor.expected("a number, a bool, a string or null")),
         }

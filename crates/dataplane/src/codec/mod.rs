@@ -3,7 +3,7 @@
 //! Decoding is total: any bytes give a request or an `Error` that names the field, and never panic.
 //!
 //! `json` and `number` read text, `fault` says what is wrong with it, `write` writes it. `element` and
-//! `column` turn it into typed buffers, of a datatype that is known and of one that is not. `v1`, `v2`,
+//! `column` turn it into typed buffers, of a datatype that is known and of one that is not; `frame` reads tables. `v1`, `v2`,
 //! `binary` and `cloudevents` are the formats on the wire.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::doc_markdown)] // KServe, NumPy and CloudEvents are names, not code
@@ -14,6 +14,7 @@ pub mod cloudevents;
 mod column;
 mod element;
 pub mod fault;
+mod frame;
 pub mod grpc;
 pub mod json;
 mod number;

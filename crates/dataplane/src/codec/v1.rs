@@ -2,15 +2,17 @@
 //!
 //! V1 names no datatypes and no tensors; the rules are those of `column`. Rows of numbers are one
 //! tensor, rows that are objects a tensor a key, and rows that mix strings and numbers a tensor a
-//! position, which is what pandas would make of them.
+//! position, which is what pandas would make of them. Two more forms of its tables are in `frame`.
 
 use super::column::Column;
 use super::fault::{quote, Fault, Parse, Problem, Within as _};
+use super::frame::{self, Form};
 use super::json::Cursor;
 use super::{param, v2, write};
 use crate::error::{Error, Kind, Result};
 use crate::limits::Limits;
 use crate::message::{InferRequest, InferResponse};
+use crate::model::TensorSpec;
 use crate::tensor::Tensor;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -20,13 +22,18 @@ pub const INPUT: &str = "input-0";
 
 /// Reads a V1 request. Any fault is `InvalidInput`, with the path of the value.
 pub fn decode(body: &Bytes, limits: &Limits) -> Result<InferRequest> {
+    decode_for(body, limits, &[])
+}
+
+/// As `decode`, for a model whose inputs are known: what they tell of tables is used.
+pub fn decode_for(body: &Bytes, limits: &Limits, specs: &[TensorSpec]) -> Result<InferRequest> {
     let mut cursor = Cursor::new(body, limits.json_depth);
-    let request = request(&mut cursor, limits)?;
+    let request = request(&mut cursor, limits, specs)?;
     cursor.end()?;
     Ok(request)
 }
 
-fn request(cursor: &mut Cursor<'_>, limits: &Limits) -> Parse<InferRequest> {
+fn request(cursor: &mut Cursor<'_>, limits: &Limits, specs: &[TensorSpec]) -> Parse<InferRequest> {
     let mut request = InferRequest::default();
     let mut rows: Option<&str> = None;
     let mut seen = 0;
@@ -40,13 +47,13 @@ fn request(cursor: &mut Cursor<'_>, limits: &Limits) -> Parse<InferRequest> {
             }
             "instances" => {
                 rows = Some("instances");
-                request.inputs = instances(cursor, "instances", limits)?;
+                request.inputs = instances(cursor, "instances", limits, specs)?;
             }
             "inputs" => {
                 rows = Some("inputs");
                 request.inputs = match cursor.peek() {
                     Some(b'{') => columnar(cursor, limits).key("inputs")?,
-                    _ => instances(cursor, "inputs", limits)?,
+                    _ => instances(cursor, "inputs", limits, specs)?,
                 };
             }
             "parameters" => request.parameters = param::read(cursor).key("parameters")?,
@@ -83,7 +90,12 @@ fn columnar(cursor: &mut Cursor<'_>, limits: &Limits) -> Parse<Vec<Tensor>> {
     }
 }
 
-fn instances(cursor: &mut Cursor<'_>, key: &str, limits: &Limits) -> Parse<Vec<Tensor>> {
+fn instances(
+    cursor: &mut Cursor<'_>,
+    key: &str,
+    limits: &Limits,
+    specs: &[TensorSpec],
+) -> Parse<Vec<Tensor>> {
     let start = cursor.peek();
     if start != Some(b'[') {
         let fault = cursor.expected("a list");
@@ -92,10 +104,17 @@ fn instances(cursor: &mut Cursor<'_>, key: &str, limits: &Limits) -> Parse<Vec<T
             _ => Fault::value(fault.at, format!("Expected {} to be a list", quote(key))),
         });
     }
+    match frame::form(cursor) {
+        Some(Form::Nested) => return frame::nested(cursor, limits, specs).key(key),
+        Some(Form::Labelled) => return frame::labelled(cursor, limits, specs).key(key),
+        None => {}
+    }
     let mut peek = *cursor;
     peek.enter_array()?;
     if peek.peek() == Some(b'{') {
-        return objects(cursor, limits).key(key);
+        let mut inputs = objects(cursor, limits).key(key)?;
+        frame::unfold(&mut inputs, specs);
+        return Ok(inputs);
     }
     let mut column = Column::new();
     let mut whole = *cursor;

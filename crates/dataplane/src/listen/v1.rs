@@ -66,7 +66,8 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model, verb: Verb) -> Result<E
     let payload = if verb == Verb::Explain || model.options.raw_v1 {
         Payload::Raw(body)
     } else {
-        let decoded = codec::v1::decode(&body, &exchange.shared.server.limits)?;
+        let limits = &exchange.shared.server.limits;
+        let decoded = codec::v1::decode_for(&body, limits, &model.metadata.inputs)?;
         drop(body);
         Payload::Tensors(decoded)
     };
