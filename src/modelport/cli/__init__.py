@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 
 class Mistake(Exception):
-    """A user's mistake: told in a sentence with a hint, without a traceback; exit code 2."""
+    """A user's mistake: told in a sentence with a hint, without a traceback; exit code 2. With `code` 1, a refusal:
+    what was asked for did not come about."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", code: int = 2) -> None:
         super().__init__(message)
         self.hint = hint
+        self.code = code
 
 
 class _Parser(argparse.ArgumentParser):
@@ -88,13 +90,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command = cast("Callable[[argparse.Namespace], int]", options.command)
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()
+        return code
     except Mistake as mistake:
         _complain(str(mistake), mistake.hint)
-        return 2
+        return mistake.code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read it has seen enough, as in `| head`; what is left to flush at the end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hush()
         return 141
+
+
+def hush() -> None:
+    """Whoever read our output has seen enough, as in `| head`: what is left to say goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +31,11 @@ def ask(item: Object, settings: Settings, model: str, body: Any, key: str | None
     certificate = Path(settings.tls_certificate).read_bytes() if settings.tls_certificate else None
     try:
         with GrpcClient(
-            f"{target}:{settings.gateway_port}", authority=authority, certificate=certificate, token=key or ""
+            f"{target}:{settings.gateway_port}",
+            authority=authority,
+            certificate=certificate,
+            certified_name=_certified_name(settings, target),
+            token=key or "",
         ) as client:
             inputs = tensors(body, lambda: client.metadata(model))
             outputs = client.infer(model, inputs)
@@ -39,6 +44,24 @@ def ask(item: Object, settings: Settings, model: str, body: Any, key: str | None
     except GrpcError as error:
         raise Mistake(str(error), HINTS.get(error.code, "").replace("NAME", name)) from error
     return {"model_name": model, "outputs": [_plain(name, array) for name, array in outputs.items()]}
+
+
+def _certified_name(settings: Settings, target: str) -> str:
+    """A name that the gateway's certificate is for: it is trusted as a file, whatever the services are called."""
+    if not settings.tls_certificate:
+        return ""
+    try:
+        with (
+            socket.create_connection((target, settings.gateway_port), timeout=10) as plain,
+            route.trust(settings.tls_certificate).wrap_socket(plain) as secured,
+        ):
+            shown: Any = secured.getpeercert() or {}
+    except OSError as error:
+        raise Mistake(
+            f"the gateway at {target}:{settings.gateway_port} does not answer: {error}", "modelport status"
+        ) from error
+    names = [str(value) for _, value in shown.get("subjectAltName", ())]
+    return names[0].replace("*.", "any.") if names else ""
 
 
 def tensors(body: Any, metadata: Any) -> dict[str, Array]:

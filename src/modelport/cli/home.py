@@ -81,9 +81,13 @@ def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -
         raise Mistake(
             f"the platform in {home.path} does not answer ({error})",
             f"start it: modelport up --detach{_dir(options)} · what runs: modelport status{_dir(options)}",
+            code=1,
         ) from error
     except ApiError as error:
-        raise Mistake(error.message) from error
+        hint = ""
+        if error.code == 404 and (kind := error.details.get("kind")):
+            hint = f"those that are there: modelport get {kind} -A{_dir(options)}"
+        raise Mistake(error.message, hint, code=1) from error
 
 
 def _dir(options: argparse.Namespace) -> str:

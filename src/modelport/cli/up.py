@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelport.cli import Mistake, home
+from modelport.cli import Mistake, home, hush
 from modelport.cli.home import note
 from modelport.cli.install_service import install
 
@@ -109,9 +109,7 @@ def run(options: argparse.Namespace) -> int:
     except AlreadyRunning as error:
         raise Mistake(f"the platform in {folder.path} runs already (pid {error})") from error
     except PortTaken as error:
-        raise Mistake(
-            f"--port: {error}", "stop what listens there, or choose another: modelport up --port N"
-        ) from error
+        raise _taken(error) from error
     supervisor.run(lambda: _tell_when_ready(folder, settings, options, mirrors))
     return 0
 
@@ -122,7 +120,7 @@ def announce(folder: Folder, settings: Settings) -> None:
     home_flag = "" if folder.path == home.default().absolute() else f" --dir {folder.path}"
     print(f"gateway     {scheme}://{settings.host}:{settings.gateway_port}")
     print(f"kubeconfig  {folder.kubeconfig}")
-    print(f"folder      {folder.path}")
+    print(f"folder      {folder.path}", flush=True)  # a pipe's reader need not wait for the end
     note(f"\nNext: modelport deploy ./model.joblib{home_flag}\nStop: modelport down{home_flag}")
 
 
@@ -172,8 +170,27 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
         tls_key=key and str(Path(key).absolute()),
         require_keys=host not in LOOPBACK and not options.insecure,
     )
+    _is_free(folder, settings)
     folder.keep(settings)
     return settings
+
+
+def _is_free(folder: Folder, settings: Settings) -> None:
+    """A Mistake where somebody else listens on the gateway's port. Asked before anything is kept or started."""
+    from modelport.local import process
+    from modelport.local.supervisor import PortTaken, bind
+
+    gateway = process.read(folder.run / "gateway.json")
+    if gateway is not None and gateway.alive:
+        return  # ours: it hands its sockets over
+    try:
+        bind(settings.host, settings.gateway_port).close()
+    except PortTaken as error:
+        raise _taken(error) from error
+
+
+def _taken(error: Exception) -> Mistake:
+    return Mistake(f"--port: {error}", "stop what listens there, or choose another: modelport up --port N")
 
 
 def _free_port(host: str) -> int:
@@ -374,7 +391,10 @@ def _tell_when_ready(
         except Mistake as mistake:
             note(f"error: {mistake}\n\nhint: {mistake.hint}")
             return
-        announce(folder, settings)
+        try:
+            announce(folder, settings)
+        except BrokenPipeError:  # `modelport up | head -1`: it runs on
+            hush()
 
     note(f"modelport {version('modelport')}: starting the platform in {folder.path}")
     threading.Thread(target=tell, daemon=True, name="tell").start()

@@ -41,11 +41,12 @@ class GrpcClient:
         *,
         authority: str = "",
         certificate: bytes | None = None,
+        certified_name: str = "",
         token: str = "",
         timeout_s: float = 60.0,
     ) -> None:
         """`address`: host:port. `authority`: the host name that the request is for. `certificate`: PEM of who signs
-        the server's, which makes the connection TLS. `token`: sent as a bearer token. GrpcMissing."""
+        the server's, which makes the connection TLS. `certified_name`: a name in it, where it is not the authority's. `token`: sent as a bearer token. GrpcMissing."""
         try:
             import grpc
         except ImportError as error:
@@ -57,6 +58,8 @@ class GrpcClient:
         ]
         if authority:
             options.append(("grpc.default_authority", authority))
+        if certified_name:
+            options.append(("grpc.ssl_target_name_override", certified_name))
         self._library = library
         self._channel: Any = (
             library.insecure_channel(address, options)

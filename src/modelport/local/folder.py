@@ -26,6 +26,13 @@ class Settings(msgspec.Struct, kw_only=True):
     require_keys: bool = False
     """Refuse requests without a key even while no key is known."""
 
+    @property
+    def internal(self) -> tuple[str, int]:
+        """Where pods reach the gateway. Whoever binds all addresses has taken its port on each of them, so that pods
+        get another: the API server's number, which is free on every address but its own."""
+        everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        return f"{self.pod_network}.0.1", self.api_port if everywhere else self.gateway_port
+
 
 class Folder:
     """Paths below `--dir`."""

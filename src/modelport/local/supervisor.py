@@ -3,7 +3,8 @@ gateway's listening sockets, so that while it is restarted new connections wait 
 
 It may be killed at any moment: the others go on, and the next supervisor finds them by what is written in `run/`.
 It reaps what its children leave behind (as a subreaper) and writes down how it ended, for the node to read.
-Small on purpose: standard library and msgspec only.
+Its own code is small on purpose: standard library and msgspec only. What it imports besides is for its programs, which
+are forks of it (`program.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +26,7 @@ from pathlib import Path
 import msgspec
 
 from modelport.local import process
+from modelport.local import program as programs
 from modelport.local.folder import Folder, Settings, write
 from modelport.local.process import Process
 
@@ -69,6 +70,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._listeners: list[socket.socket] = []
         self._ending = False
+        self._shared = False
         self._lock = _lock(folder)
 
     def prepare(self) -> None:
@@ -92,6 +94,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, self._on_signal)
         self._selector.register(wake_read, selectors.EVENT_READ, None)
+        self._shared = programs.share()
         self._start_due()
         ready()
         while not self._ending:
@@ -140,16 +143,7 @@ class Supervisor:
             self._folder.logs / f"{program.role}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
         )
         try:
-            child = subprocess.Popen(  # noqa: S603 - our own programs
-                self._command(program.role, keep),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=keep,
-                start_new_session=True,  # Ctrl-C is the supervisor's to pass on
-                # An arena a thread costs memory that programs which wait have no use for.
-                env=os.environ | {"MALLOC_ARENA_MAX": "2"},
-            )
+            pid = programs.start(self._words(program.role, keep), log, keep, shared=self._shared)
         except OSError as error:
             program.failures += 1
             program.due_at = time.monotonic() + LONGEST_BACK_OFF_S
@@ -157,8 +151,7 @@ class Supervisor:
             return
         finally:
             os.close(log)
-        child.returncode = 0  # reaped by `reap`, not by Popen
-        found = Process.of(child.pid)
+        found = Process.of(pid)
         if found is None:  # ended already; reap() sees it, and the next round starts it again
             program.failures += 1
             program.due_at = time.monotonic() + min(0.2 * 2**program.failures, LONGEST_BACK_OFF_S)
@@ -167,14 +160,13 @@ class Supervisor:
         program.started_at = time.monotonic()
         self._watch(program, found)
 
-    def _command(self, role: str, listeners: list[int]) -> list[str]:
+    def _words(self, role: str, listeners: list[int]) -> list[str]:
+        """What follows `python -m`."""
         folder = self._folder
-        python = [sys.executable, "-m"]
         if role != "gateway":
-            command = [*python, f"modelport.local.{role}", "--dir", str(folder.path)]
+            command = [f"modelport.local.{role}", "--dir", str(folder.path)]
         else:
             command = [
-                *python,
                 "modelport",
                 "gateway",
                 f"--listen-fd={','.join(map(str, listeners[:-1]))}",
@@ -207,11 +199,7 @@ class Supervisor:
             _say("the running gateway does not hand over its sockets; replacing it")
             end(self._programs["gateway"].process, 5.0)
         settings = self._settings
-        internal = f"{settings.pod_network}.0.1"
-        return [
-            _bind(settings.host, settings.gateway_port),
-            _bind(internal, settings.gateway_port),
-        ]
+        return [bind(settings.host, settings.gateway_port), bind(*settings.internal)]
 
 
 def stop(folder: Folder) -> None:
@@ -309,7 +297,8 @@ def _lock(folder: Folder) -> int:
     return descriptor
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises PortTaken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -61,7 +61,7 @@ def auth(
     found, problems, seen = Auth(), list[str](), required
     sources = [(item, _secret_data(item)) for item in secrets]
     sources += [(item, item.get("data") or {}) for item in config_maps]
-    for item, data in sorted(sources, key=lambda source: _where(source[0])):
+    for item, data in sorted(sources, key=lambda source: where(source[0])):
         labels: Object = item["metadata"].get("labels") or {}
         kind = item.get("kind")
         try:
@@ -75,7 +75,7 @@ def auth(
                 seen = True
                 found.anonymous += _scopes(item)
         except ValueError as error:
-            problems.append(f"{_where(item)}: {error}")
+            problems.append(f"{where(item)}: {error}")
     found.keys = _merged(found.keys)
     return (found if seen else None), problems
 
@@ -90,7 +90,8 @@ def _merged(keys: list[ApiKey]) -> list[ApiKey]:
     return list(found.values())
 
 
-def _where(item: Object) -> str:
+def where(item: Object) -> str:
+    """How problems name an object: they begin with it."""
     return f"{item.get('kind')} {item['metadata']['namespace']}/{item['metadata']['name']}"
 
 
@@ -112,13 +113,13 @@ def _keys(item: Object, data: dict[str, Any], problems: list[str]) -> list[ApiKe
         key = value.strip() if value else b""
         digest = key.removeprefix(b"sha256:").decode(errors="replace")
         if not key:
-            problems.append(f"{_where(item)}, {name}: is empty. Put a key there.")
+            problems.append(f"{where(item)}, {name}: is empty. Put a key there.")
         elif not key.startswith(b"sha256:"):
             found.append(ApiKey(id=name, sha256=hashlib.sha256(key).hexdigest(), scopes=scopes))
         elif _HASH.fullmatch(digest.lower()):
             found.append(ApiKey(id=name, sha256=digest.lower(), scopes=scopes))
         else:
-            problems.append(f"{_where(item)}, {name}: must be sha256: and 64 hexadecimal digits.")
+            problems.append(f"{where(item)}, {name}: must be sha256: and 64 hexadecimal digits.")
     return found
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from modelport.control import events
 from modelport.control.cache import Cache, Change, key_of
 from modelport.kube import resource as kinds
 from modelport.kube.client import Client
@@ -20,7 +21,7 @@ from modelport.kube.errors import ApiError
 from modelport.kube.part import mapping
 from modelport.kube.resource import Object, Resource
 from modelport.local.folder import Folder
-from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS
+from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS, where
 from modelport.local.gateway.check import check
 from modelport.local.gateway.force import Force
 from modelport.local.gateway.release import Release
@@ -55,7 +56,7 @@ class Translator:
     def __init__(
         self, client: Client, folder: Folder, address: str, *, require_keys: bool, now: Callable[[], datetime]
     ) -> None:
-        self._client, self._require_keys = client, require_keys
+        self._client, self._require_keys, self._now = client, require_keys, now
         self._force = Force(folder.table, folder.admin_socket)
         self._caches: dict[str, Cache] = {
             "classes": Cache(client, kinds.GATEWAY_CLASS),
@@ -144,9 +145,9 @@ class Translator:
         seen = self._seen(living)
         found = translate(seen)
         if found.problems != self._problems:
-            for problem in found.problems:
-                log.warning("%s", problem)
+            news = [problem for problem in found.problems if problem not in self._problems]
             self._problems = found.problems
+            await self._say(news, seen)
         faults = check(found.table)
         if faults:  # our own fault: the last table stays
             log.error("this table is not written, as the gateway would refuse it: %s", "; ".join(faults))
@@ -154,6 +155,15 @@ class Translator:
         await self._force.put(found.table)
         self._release.written(living)
         self._tell.decided(found, seen)
+
+    async def _say(self, problems: list[str], seen: Seen) -> None:
+        """Tells of keys and issuers that cannot be read: in the log, and by an event of the Secret or ConfigMap."""
+        for problem in problems:
+            log.warning("%s", problem)
+            for item in (*seen.secrets, *seen.config_maps):
+                if problem.startswith((f"{where(item)}: ", f"{where(item)}, ")):
+                    words = problem[len(where(item)) + 2 :]
+                    await events.record(self._client, item, "Warning", "AccessNotRead", words, self._now())
 
     def _seen(self, living: frozenset[str]) -> Seen:
         def all_of(*names: str) -> list[Object]:

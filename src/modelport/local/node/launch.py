@@ -114,7 +114,7 @@ def environment(
     base["HOSTNAME"] = pod["metadata"]["name"]
     base["POD_IP"] = ip
     base["PYTHONUNBUFFERED"] = "1"
-    base["MODELPORT_GATEWAY"] = f"{settings.pod_network}.0.1:{settings.gateway_port}"
+    base["MODELPORT_GATEWAY"] = "{}:{}".format(*settings.internal)
     cpu = _threads(pod)
     if cpu:
         base["OMP_NUM_THREADS"] = cpu

@@ -75,7 +75,7 @@ class Surroundings:
         if known is not None:
             return known
         path.unlink(missing_ok=True)
-        gateway = f"{self._settings.pod_network}.0.1:{self._settings.gateway_port}"
+        gateway = "{}:{}".format(*self._settings.internal)
         ports = ",".join(str(port) for port in ports_of(pod))
         arguments = [sys.executable, "-m", "modelport.local.node.relay", "--ip", ip, "--ports", ports]
         arguments += ["--gateway", gateway, "--identity", str(path)]

@@ -1,0 +1,47 @@
+"""What scripts rely on: exit codes, and pipes that end early."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import modelport.cli
+from modelport.cli import Mistake, main
+
+
+def test_a_refusal_is_1_and_a_mistake_is_2(monkeypatch, capsys):
+    """A script that deploys must be able to tell `not there` from `not understood`."""
+
+    def answers(error):
+        def register(commands):
+            one = commands.add_parser("down")
+
+            def run(options):
+                raise error
+
+            one.set_defaults(command=run)
+
+        return type("Module", (), {"register": staticmethod(register)})
+
+    for error, code in ((Mistake("no", "so"), 2), (Mistake("gone", code=1), 1)):
+        monkeypatch.setattr(modelport.cli.importlib, "import_module", lambda name, e=error: answers(e))
+        assert main(["down"]) == code
+    assert "error: no\n\nhint: so\n" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    """`modelport … | head -1` must not end in a traceback, though what is left is written at the very end only."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "modelport", "doctor"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    os.close(write)
+    assert "BrokenPipe" not in done.stderr
+    assert done.returncode == 141
