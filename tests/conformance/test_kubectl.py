@@ -562,6 +562,8 @@ def test_what_is_not_served_says_so(kubectl: Kubectl) -> None:
         "get", "--raw", f"/api/v1/namespaces/{kubectl.namespace}/pods/web-1/proxy"
     )
     kubectl.set_status("pod", "web-1", {"phase": "Running"})
+    unknown = POD.replace("apiVersion: v1", "apiVersion: v7")
+    assert 'no matches for kind "Pod" in version "v7"' in kubectl.fails("apply", "-f", "-", input=unknown)
     assert "Follow its output with kubectl logs -f" in kubectl.fails("attach", "web-1")
 
 

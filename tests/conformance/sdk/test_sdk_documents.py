@@ -110,6 +110,10 @@ SERVED: dict[str, tuple[Ask, list[str]]] = {
     "storage-oci": (v1(), []),
     "storage-uri": (v1(), []),
     "storage-azure": (v1(), []),
+    "sample-storagespec": (v1(), []),
+    "sample-oci-fetch": (v1(), []),
+    "sample-oci-native": (v1(), []),
+    "sample-uri-sklearn": (v1(), []),
     "hpa": (v1(), ["scaleMetric", "scaleTarget"]),
     "keda": (v2(), ["autoScaling", "maxReplicas"]),
     "logger": (v1(), ["logger"]),
@@ -120,6 +124,7 @@ NEVER_APPLIED = {
     "logger-blob": 'unknown field "predictor"',  # the page lacks `spec:`
     "rollout-custom": 'unknown field "spec.transformer.custom"',  # of a version before v1beta1
     "storage-containers": "model-registry://iris/v1",
+    "sample-pvc": 'no matches for kind "InferenceService" in version "serving.kserve.io/v1alpha2"',
     "kpa-qps": 'spec.predictor.scaleMetric: Unsupported value: "qps"',
 }
 """What KServe's webhook refuses too."""
@@ -128,6 +133,9 @@ NOT_READY = {
     "rollout-availability": ("", "maxUnavailable"),  # as on a cluster: "0" is neither number nor percentage
     "collocation": ("", "transformer-container "),  # as on a cluster: the name ends with a space
     "tensorflow": ("NoSupportingRuntime", "convert the model to ONNX"),
+    "sample-s3": ("NoSupportingRuntime", "convert the model to ONNX"),
+    "sample-uri-tensorflow": ("NoSupportingRuntime", "convert the model to ONNX"),
+    "sample-hf": ("NoSupportingRuntime", "run your own server as a custom container"),
     "pmml": ("NoSupportingRuntime", "PMML's runtime is not part of this platform yet"),
     "paddle": ("NoSupportingRuntime", "paddle"),
     "triton-torchscript": ("NoSupportingRuntime", "Triton is not part of this platform"),
@@ -150,9 +158,10 @@ def namespaces(platform: Platform) -> None:
 
 
 def document(name: str) -> tuple[Path, dict[str, Any], str]:
-    """File, object and namespace."""
+    """File, its InferenceService (or only object) and namespace."""
     file = FOLDER / f"{name}.yaml"
-    item = yaml.safe_load(file.read_text())
+    items = [item for item in yaml.safe_load_all(file.read_text()) if item]
+    item = next((one for one in items if one["kind"] == "InferenceService"), items[0])
     return file, item, item["metadata"].get("namespace", "default")
 
 
@@ -198,6 +207,9 @@ def test_served(platform: Platform, sdk: KServeClient, gone: Any, name: str, way
             "kubectl", "wait", "--for=condition=Ready", f"isvc/{own}", "-n", namespace, "--timeout=90s"
         )
     else:
+        for other in yaml.safe_load_all(file.read_text()):
+            if other and other["kind"] != "InferenceService":
+                platform.must("kubectl", "apply", "-f", "-", given=yaml.safe_dump(other))
         meta = {
             key: item["metadata"][key] for key in ("name", "annotations", "labels") if key in item["metadata"]
         }

@@ -99,7 +99,8 @@ class App:
         if path in PUBLIC:
             return PlainTextResponse("ok")
         user = self._user(request)
-        form = negotiate(request.headers.get("accept", ""))
+        # Schemas have forms of their own.
+        form = Form() if path.startswith("/openapi/") else negotiate(request.headers.get("accept", ""))
         address = parse_address(path)
         if address is None:
             return await self._told(request, user, path, form)

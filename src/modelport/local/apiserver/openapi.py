@@ -30,6 +30,8 @@ from modelport.local.apiserver.registry import Registry, Served
 V2, V3 = "/openapi/v2", "/openapi/v3"
 PREFIX = "#/components/schemas/"
 KIND = "x-kubernetes-group-version-kind"
+PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+"""What kubectl accepts alone, and asks for where a kind is in no document of version 3: one that is not served."""
 FOREVER = "public, max-age=31536000, immutable"
 _encode = msgspec.json.encode
 
@@ -44,7 +46,7 @@ class OpenApi:
         self._generation = registry.generation
 
     async def answer(self, request: Request, path: str) -> Response:
-        """ApiError 404, and 406 for clients that want protocol buffers."""
+        """ApiError 404, and 406 for clients that want something else."""
         if self._generation != self._registry.generation:
             self._generation = self._registry.generation
             self._kept, self._digests = {}, {}
@@ -53,9 +55,11 @@ class OpenApi:
         if path == V2:
             accept = request.headers.get("accept", "*/*")
             if "json" not in accept and "*/*" not in accept:
-                raise ApiError(
-                    406, "NotAcceptable", "only the following media types are accepted: application/json"
-                )
+                if PROTOBUF not in accept:
+                    words = f"only the following media types are accepted: application/json, {PROTOBUF}"
+                    raise ApiError(406, "NotAcceptable", words)
+                # With the "@" of the question it would be no media type: a cluster's answer has a dot.
+                return Response(_no_definitions(), media_type=PROTOBUF.replace("@", "."))
             digest = self._digest("")
             compressed = await self._made("", lambda: _swagger(self._registry))
         else:
@@ -105,6 +109,18 @@ class OpenApi:
             work = asyncio.to_thread(lambda: gzip.compress(_encode(make()), 6))
             self._kept[name] = asyncio.create_task(work)
         return await asyncio.shield(self._kept[name])
+
+
+def _no_definitions() -> bytes:
+    """The older document as a protocol buffer, without a single kind: gnostic's `openapi.v2.Document` with `swagger`
+    (1) and `info` (2) of `title` (1) and `version` (2). By it kubectl passes over its own validation and says what a
+    cluster makes it say: that there is no such kind."""
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    info = field(1, b"Modelport") + field(2, kubernetes_version().encode())
+    return field(1, b"2.0") + field(2, info)
 
 
 def document(registry: Registry, name: str) -> Object:

@@ -151,8 +151,15 @@ def test_the_older_document_has_the_same_kinds(api: Api) -> None:
         for kind in one.get("x-kubernetes-group-version-kind", [])
     }
     assert {"Pod", "Deployment", "Widget", "InferenceService"} <= kinds
-    only = {"Accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
-    refused(api.http.get("/openapi/v2", headers=only), 406, "NotAcceptable")
+    refused(api.http.get("/openapi/v2", headers={"Accept": "text/html"}), 406, "NotAcceptable")
+
+
+def test_kubectl_is_told_of_no_kind_that_is_not_served(api: Api) -> None:
+    """It asks for this form alone, and only where version 3 has no such kind; refused, it would speak of media types."""
+    accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    answer = api.http.get("/openapi/v2", headers={"Accept": accept})
+    assert answer.headers["content-type"] == accept.replace("@", ".")
+    assert answer.content.startswith(b"\x0a\x032.0\x12")
 
 
 @pytest.mark.parametrize("path", ["/openapi/v3/apis/nope/v1", "/openapi/v1", "/openapi/v3/api"])
