@@ -102,6 +102,7 @@ def custom(*command: str, **more: Any) -> dict[str, Any]:
     return {"containers": [{"name": "kserve-container", "image": "mine", "command": list(command), **more}]}
 
 
+EATER = "import time; x = [bytearray(10**7) for _ in range(100)]; time.sleep(600)"
 CLASH = "import socket; a = socket.socket(); a.bind(('', 0)); b = socket.socket(); b.bind(('', a.getsockname()[1]))"
 
 
@@ -110,6 +111,8 @@ def broken(platform: Platform, models: Path) -> dict[str, tuple[str, str]]:
     """Name → reason and words, all applied."""
     good = f"file://{models}/good"
     missing = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "nowhere", "key": "k"}}}]
+    lost = [sys.executable, "-c", "raise SystemExit('no licence to prepare')"]
+    prepare = {"name": "prep", "image": "mine", "command": lost}
     found: dict[str, tuple[dict[str, Any], str, str]] = {
         "runtime": (
             {"model": {"modelFormat": {"name": "sklearn"}, "runtime": "nope", "storageUri": good}},
@@ -139,6 +142,36 @@ def broken(platform: Platform, models: Path) -> dict[str, tuple[str, str]]:
             "no licence · next: modelport logs crash",
         ),
         "image": (custom(), "RuntimeUnhealthy", "image 'mine' is not known on this machine"),
+        "command": (
+            custom("nosuch"),
+            "ModelLoadFailed",
+            "command 'nosuch': No such file or directory in PATH.",
+        ),
+        "memory": (
+            custom(sys.executable, "-c", EATER, resources={"limits": {"memory": "150Mi"}}),
+            "ModelLoadFailed",
+            "container kserve-container used more than its memory limit of 150Mi",
+        ),
+        "prepare": (
+            {"sklearn": {"storageUri": good}, "initContainers": [prepare]},
+            "ModelLoadFailed",
+            "init container prep: no licence to prepare · next: modelport logs prepare",
+        ),
+        "probe": (
+            custom(
+                sys.executable,
+                "-m",
+                "http.server",
+                "8080",
+                livenessProbe={
+                    "httpGet": {"path": "/nope", "port": 8080},
+                    "periodSeconds": 1,
+                    "failureThreshold": 1,
+                },
+            ),
+            "ModelLoadFailed",
+            "container kserve-container failed its liveness probe",
+        ),
         "warmup": (
             {"sklearn": {"storageUri": f"file://{models}/unfit"}},
             "ModelLoadFailed",
@@ -151,7 +184,21 @@ def broken(platform: Platform, models: Path) -> dict[str, tuple[str, str]]:
     return {name: (reason, words) for name, (_, reason, words) in found.items()}
 
 
-NAMES = ("runtime", "format", "uri", "secret", "key", "clash", "crash", "image", "warmup")
+NAMES = (
+    "runtime",
+    "format",
+    "uri",
+    "secret",
+    "key",
+    "clash",
+    "crash",
+    "image",
+    "warmup",
+    "command",
+    "memory",
+    "prepare",
+    "probe",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,6 +220,58 @@ def test_cause_and_next_step_are_in_condition_event_and_describe(
 @pytest.mark.usefixtures("broken")
 def test_a_container_that_answers_nothing_names_its_probe(platform: Platform) -> None:
     platform.until(lambda said: "readiness probe yet (TCP port 8080)" in said, "describe", "mute")
+
+
+def test_a_deployment_that_makes_no_progress_says_so_after_its_deadline(platform: Platform) -> None:
+    """`kubectl rollout status` must end for a Deployment of one's own that never answers."""
+    container = {
+        "name": "mute",
+        "image": "mine",
+        "command": ["sleep", "3600"],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    labels = {"app": "slow"}
+    slow = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "slow"},
+        "spec": {
+            "progressDeadlineSeconds": 2,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    }
+    assert platform.run("apply", "-f", "-", given=json.dumps(slow)).returncode == 0
+    waited = platform.run(
+        "wait", "deployment/slow", "--for", "condition=Progressing=False", "--timeout", "60"
+    )
+    assert waited.returncode == 0, waited.stderr
+    found = json.loads(platform.run("get", "deployment", "slow", "-o", "json").stdout)
+    said = {one["type"]: one for one in found["status"]["conditions"]}["Progressing"]
+    assert said["reason"] == "ProgressDeadlineExceeded"
+    assert "has timed out progressing" in said["message"]
+    assert platform.run("delete", "deployment", "slow").returncode == 0
+
+
+def test_a_transformer_that_fails_is_named_and_the_predictor_is_not_blamed(
+    platform: Platform, models: Path
+) -> None:
+    predictor = {"sklearn": {"storageUri": f"file://{models}/good"}}
+    item = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "front"},
+        "spec": {
+            "predictor": predictor,
+            "transformer": custom(sys.executable, "-c", "raise SystemExit('no luck')"),
+        },
+    }
+    assert platform.run("apply", "-f", "-", given=json.dumps(item)).returncode == 0
+    text = platform.until(
+        lambda said: "transformer: no luck · next: modelport logs front" in said, "describe", "front"
+    )
+    assert "TransformerReady            False" in text
+    platform.until(lambda said: "PredictorReady              True" in said, "describe", "front")
 
 
 @pytest.mark.parametrize(

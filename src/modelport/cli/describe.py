@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modelport.cli import documents, home, naming, waiting
 from modelport.cli.events import age, concerns, lines
 from modelport.cli.route import address
+from modelport.kube.part import mapping, objects
 
 if TYPE_CHECKING:
     from modelport.cli import Commands
@@ -66,7 +67,12 @@ def _of_a_former(event: Object, kind: str, item: Object) -> bool:
     """Whether an event is of an object of the same name that was there before."""
     about = event.get("involvedObject", {})
     uid = about.get("uid")
-    return about.get("kind") == kind and bool(uid) and uid != item["metadata"]["uid"]
+    if about.get("kind") != kind:  # of its Deployment, its pods: they came after it
+        return (
+            bool(event.get("lastTimestamp"))
+            and event["lastTimestamp"] < item["metadata"]["creationTimestamp"]
+        )
+    return bool(uid) and uid != item["metadata"]["uid"]
 
 
 def _service(item: Object, pods: list[Object], settings: Settings) -> None:
@@ -79,7 +85,7 @@ def _service(item: Object, pods: list[Object], settings: Settings) -> None:
         "Ready": f"{ready['status']} for {age(ready.get('lastTransitionTime', ''))}" if ready else "Unknown",
         "Runtime": status.get("servingRuntimeName") or status.get("clusterServingRuntimeName"),
         "Model": " · ".join(
-            part for part in (model.get("modelFormat", {}).get("name"), model.get("storageUri")) if part
+            part for part in (model.get("modelFormat", {}).get("name"), _source(item)) if part
         ),
         "Model state": _state(status.get("modelStatus", {})),
         "Generation": f"{meta.get('generation')} (seen {status.get('observedGeneration')})",
@@ -87,17 +93,38 @@ def _service(item: Object, pods: list[Object], settings: Settings) -> None:
     for name, value in facts.items():
         if value:
             print(f"{name + ':':<13}{value}")
-    for problem in problems(item):
+    told = problems(item)
+    for problem in told:
         print(f"\n{problem}")
     print("\nCONDITIONS")
-    for found in status.get("conditions", []):
-        words = " · ".join(part for part in (found.get("reason"), found.get("message")) if part)
+    # What all others add up to comes first.
+    for found in sorted(status.get("conditions", []), key=lambda one: one["type"] != "Ready"):
+        message = _unless_told(found.get("message", ""), told)
+        words = " · ".join(part for part in (found.get("reason"), message) if part)
         print(f"  {found['type']:<28}{found['status']:<9}{words}".rstrip())
     print("\nPODS")
     for pod in pods:
-        print(f"  {_pod(pod)}")
+        print(f"  {_pod(pod, told)}")
     if not pods:
         print("  none")
+
+
+def _source(item: Object) -> str:
+    """Where the model comes from, in the user's words."""
+    predictor = mapping(item["spec"].get("predictor"))
+    model = mapping(predictor.get("model"))
+    if model.get("storageUri"):
+        return str(model["storageUri"])
+    if listed := objects(predictor.get("storageUris")):
+        return ", ".join(f"{one.get('uri')} at {one.get('mountPath', '/mnt/models')}" for one in listed)
+    storage = mapping(model.get("storage"))
+    key = f" (key {storage['key']})" if storage.get("key") else ""
+    return f"{storage.get('path', '')}{key}"
+
+
+def _unless_told(message: str, told: list[str]) -> str:
+    """A long message once is enough: conditions repeat each other's."""
+    return "as above" if message and any(message in one for one in told) else message
 
 
 def _state(model: Object) -> str:
@@ -125,7 +152,7 @@ def problems(item: Object) -> list[str]:
     return [one for one in distinct if not any(one != other and one in other for other in distinct)]
 
 
-def _pod(pod: Object) -> str:
+def _pod(pod: Object, told: list[str]) -> str:
     status = pod.get("status", {})
     # What init containers wait for is why the others wait.
     statuses = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
@@ -139,7 +166,7 @@ def _pod(pod: Object) -> str:
     created = age(pod["metadata"].get("creationTimestamp", ""))
     words = next((w.get("message") for w in waiting_ if w.get("message")), "")
     line = f"{pod['metadata']['name']}  {ready}/{count} {reason}, {restarts} restarts, {created}"
-    return f"{line}\n    {words}" if words else line
+    return f"{line}\n    {words}" if words and not any(words in one for one in told) else line
 
 
 def _other(item: Object) -> None:

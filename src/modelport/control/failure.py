@@ -53,11 +53,11 @@ def of_pods(pods: Iterable[Object]) -> Failure | None:
 def of_pod(pod: Object) -> Failure | None:
     """A pod's failure, or None while there is hope."""
     status = pod.get("status", {})
-    groups = (status.get("initContainerStatuses"), status.get("containerStatuses"))
-    for container in (one for group in groups for one in objects(group)):
-        found = _of_container(pod, container)
-        if found is not None:
-            return found
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for container in objects(status.get(kind)):
+            found = _of_container(pod, container, "init container" if kind[0] == "i" else "container")
+            if found is not None:
+                return found
     if status.get("phase") == "Failed":
         words = status.get("message") or status.get("reason") or "the pod failed"
         return Failure(message=words, reason="ModelLoadFailed", pod=pod["metadata"]["name"], container="")
@@ -73,7 +73,7 @@ def of_pod(pod: Object) -> Failure | None:
     return None
 
 
-def _of_container(pod: Object, container: Object) -> Failure | None:
+def _of_container(pod: Object, container: Object, kind: str) -> Failure | None:
     state, last = container.get("state", {}), container.get("lastState", {})
     waiting, ended = state.get("waiting"), state.get("terminated") or last.get("terminated")
     died = ended is not None and ended.get("exitCode", 0) != 0
@@ -93,9 +93,11 @@ def _of_container(pod: Object, container: Object) -> Failure | None:
     text = str(words or "it ended").strip()
     if text.startswith("Traceback (most recent call last)"):
         # What is wrong stands at the end; where it came about is for the log.
-        text = f"container {name}: {text.splitlines()[-1].strip()}"
+        text = f"{kind} {name}: {text.splitlines()[-1].strip()}"
     elif died and not mapping(ended).get("message"):
-        text = f"container {name}: {text} (exit code {mapping(ended).get('exitCode')})"
+        text = f"{kind} {name}: {text} (exit code {mapping(ended).get('exitCode')})"
+    elif kind == "init container" and name != INITIALIZER:
+        text = f"{kind} {name}: {text}"
     return Failure(
         message=text,
         reason="ModelLoadFailed" if name == INITIALIZER or died else "RuntimeUnhealthy",

@@ -182,9 +182,10 @@ def _latest(
     if rendered.problems:
         problem = rendered.problems[0]
         return _set(conditions, LATEST, "False", problem.reason, f"{problem}{after}", now)
-    for component in observed.components.values():
+    for called, component in observed.components.items():
         if component.failure is not None and not component.latest:
             found = component.failure
+            who = "" if called == "predictor" else f"{called}: "
             if (
                 not after
                 and found.container
@@ -192,7 +193,7 @@ def _latest(
                 and found.container != INITIALIZER
             ):
                 after = f" · next: modelport logs {name}"
-            return _set(conditions, LATEST, "False", found.reason, f"{found.message}{after}", now)
+            return _set(conditions, LATEST, "False", found.reason, f"{who}{found.message}{after}", now)
     if all(component.latest for component in observed.components.values()) and observed.components:
         return _set(conditions, LATEST, "True", "", "", now)
     return _set(conditions, LATEST, "Unknown", "InProgress", "pods of the newest spec are starting", now)

@@ -77,7 +77,7 @@ def _execute(start: Start, troubles: int) -> NoReturn:
     try:
         os.execvpe(program, start.arguments, start.environment)  # noqa: S606 - the pod's own command
     except OSError as error:
-        where = "" if "/" in program else f" in PATH ({start.environment.get('PATH', '')})"
+        where = "" if "/" in program else " in PATH"
         hint = "Give its full path, or install it."
         if isinstance(error, PermissionError):
             hint = f"Make it executable: chmod +x {program}"

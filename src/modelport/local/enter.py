@@ -32,7 +32,7 @@ def main(words: list[str]) -> NoReturn:
     try:
         os.execvpe(command[0], command, os.environ)  # noqa: S606 - what was asked for
     except OSError as error:
-        where = "" if "/" in command[0] else f" in PATH ({os.environ.get('PATH', '')})"
+        where = "" if "/" in command[0] else " in PATH"
         sys.stderr.write(f'exec: "{command[0]}": {error.strerror}{where}\n')
         sys.exit(127)
 

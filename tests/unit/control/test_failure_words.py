@@ -13,3 +13,12 @@ def test_of_a_traceback_the_last_line_is_told():
     found = of_pod(pod)
     assert found is not None
     assert found.message == 'container main: KeyError: "HOME"'
+
+
+def test_an_init_container_is_named():
+    """`cannot prepare` alone leaves open whose words they are, and which log holds more."""
+    state = {"terminated": {"exitCode": 3, "message": "cannot prepare"}}
+    status = {"initContainerStatuses": [{"name": "prep", "state": state}]}
+    found = of_pod({"metadata": {"name": "p"}, "status": status})
+    assert found is not None
+    assert found.message == "init container prep: cannot prepare"

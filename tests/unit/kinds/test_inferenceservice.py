@@ -80,6 +80,22 @@ def test_custom_containers_get_resources_and_models_do_not():
     assert "resources" not in fill(service(), CONFIG)["spec"]["predictor"]["model"]
 
 
+@pytest.mark.parametrize(
+    ("given", "filled"),
+    [
+        ({"limits": {"memory": "200Mi"}}, {"requests": "200Mi", "limits": "200Mi"}),
+        ({"limits": {"memory": "8Gi"}}, {"requests": "2Gi", "limits": "8Gi"}),
+        ({"requests": {"memory": "4Gi"}}, {"requests": "4Gi", "limits": "4Gi"}),
+        ({"requests": {"memory": "much"}}, {"requests": "much", "limits": "2Gi"}),
+    ],
+)
+def test_configured_resources_do_not_contradict_what_the_user_wrote(given, filled):
+    """`limits: {memory: 200Mi}` alone must not be refused for a request of 2Gi that nobody wrote."""
+    container = {"name": "c", "image": "x", "resources": given}
+    found = fill(service({"containers": [container]}), CONFIG)["spec"]["predictor"]["containers"][0]
+    assert {kind: amounts["memory"] for kind, amounts in found["resources"].items()} == filled
+
+
 def test_legacy_modes_are_renamed():
     item = service(metadata={"annotations": {"serving.kserve.io/deploymentMode": "RawDeployment"}})
     assert fill(item, CONFIG)["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"

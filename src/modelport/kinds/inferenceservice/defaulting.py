@@ -7,6 +7,7 @@ from typing import Any, cast
 from modelport.kinds import config as configuration
 from modelport.kinds.config import Config
 from modelport.kinds.kind import Related
+from modelport.kube.quantity import Quantity
 from modelport.kube.resource import CONFIG_MAP, Object
 
 FRAMEWORKS = (
@@ -113,15 +114,31 @@ def _custom(component: Object, config: Config) -> None:
         resources = container.setdefault("resources", {})
         if not isinstance(resources, dict):
             continue
-        for kind, cpu, memory in (
-            ("requests", resource.cpu_request, resource.memory_request),
-            ("limits", resource.cpu_limit, resource.memory_limit),
+        given = cast("Object", resources)
+        asked, most = given.setdefault("requests", {}), given.setdefault("limits", {})
+        if not (isinstance(asked, dict) and isinstance(most, dict)):
+            continue
+        for name, request, limit in (
+            ("cpu", resource.cpu_request, resource.cpu_limit),
+            ("memory", resource.memory_request, resource.memory_limit),
         ):
-            amounts = cast("Object", resources).setdefault(kind, {})
-            if isinstance(amounts, dict):
-                for name, amount in (("cpu", cpu), ("memory", memory)):
-                    if amount:
-                        cast("Object", amounts).setdefault(name, amount)
+            _amounts(name, cast("Object", asked), cast("Object", most), request, limit)
+
+
+def _amounts(name: str, asked: Object, most: Object, request: str, limit: str) -> None:
+    """What the user leaves out follows the configuration, but never contradicts what the user wrote: a limit below
+    the configured request would else be refused with a number that nobody has written."""
+    if request and name not in asked:
+        asked[name] = most[name] if _less(most.get(name), request) else request
+    if limit and name not in most:
+        most[name] = asked[name] if _less(limit, asked.get(name)) else limit
+
+
+def _less(one: Any, other: Any) -> bool:
+    try:
+        return Quantity.parse(one) < Quantity.parse(other)
+    except (ValueError, TypeError):
+        return False  # not there, or no amount: validation says so
 
 
 def _objects(value: Any) -> list[Object]:
