@@ -199,12 +199,12 @@ fn a_broken_table_changes_nothing_and_is_told() {
     let running = Setup::new().start();
     running.route(&[upstream.address], json!({}));
     let mut broken = simple(&[upstream.address], json!({}));
-    broken["routes"][0]["rules"][0]["backends"][0]["cluster"] = json!("missing");
+    broken["routes"][0]["hosts"] = json!(["a.*"]);
     running.write(2, broken);
     let reply = running.ask("POST", "/reload");
     assert_eq!(reply.status, 422);
     let words = reply.json()["error"].as_str().unwrap().to_owned();
-    assert!(words.contains("table.json: routes[0] (n/r).rules[0].backends[0].cluster"), "{words}");
+    assert!(words.contains("table.json: routes[0] (n/r).hosts"), "{words}");
     assert_eq!(running.get("/").text(), "fine");
     let status = running.ask("GET", "/status").json();
     assert_eq!((&status["version"], &status["problem"]), (&json!(1), &json!(words)));

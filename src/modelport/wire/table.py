@@ -53,11 +53,46 @@ class HeaderEdit(_Strict, kw_only=True):
     remove: list[str] = []
 
 
+class PathChange(_Strict, kw_only=True):
+    """Another path: instead of all of it, or instead of the prefix that fit. The query stays."""
+
+    type: Literal["full", "prefix"]
+    value: str
+
+
+class Redirect(_Strict, kw_only=True):
+    """Where the client is sent to instead of an endpoint. What is None stays as the client asked."""
+
+    scheme: Literal["http", "https"] | None = None
+    hostname: str | None = None
+    port: int | None = None
+    path: PathChange | None = None
+    status: int = 302
+
+
+class Rewrite(_Strict, kw_only=True):
+    """What the endpoint sees instead of what the client asked for."""
+
+    hostname: str | None = None
+    path: PathChange | None = None
+
+
+class Mirror(_Strict, kw_only=True):
+    """A copy of `numerator` in `denominator` requests goes there too; the answer is thrown away."""
+
+    cluster: str
+    numerator: int = 100
+    denominator: int = 100
+
+
 class Filters(_Strict, kw_only=True):
     """What a rule changes about requests and answers."""
 
     request_headers: HeaderEdit = msgspec.field(default_factory=HeaderEdit)
     response_headers: HeaderEdit = msgspec.field(default_factory=HeaderEdit)
+    redirect: Redirect | None = None
+    rewrite: Rewrite | None = None
+    mirrors: list[Mirror] = []
 
 
 class Backend(_Strict, kw_only=True):
@@ -69,6 +104,38 @@ class Backend(_Strict, kw_only=True):
     """Instead of a cluster: this share is answered 500 with these words."""
     weight: int = 1
     """Relative to the rule's other backends; 0 takes part in nothing."""
+    filters: Filters | None = None
+    """For this share alone, after the rule's own; without a redirect."""
+
+
+class Again(_Strict, kw_only=True):
+    """Answers that are asked for again, of requests that may be sent twice."""
+
+    codes: list[int]
+    attempts: int = 1
+    """Beside the first one."""
+    backoff_ms: int = 0
+
+
+class Sticky(_Strict, kw_only=True):
+    """How a client stays where it was."""
+
+    by: Literal["cookie", "header", "hash"]
+    """`cookie`, `header`: at its endpoint, by a token that the gateway gives it. `hash`: at its backend, by the hash
+    of a header that it sends."""
+    name: str
+    max_age_s: int | None = None
+    """Of a cookie; None: as long as the browser runs."""
+
+
+class RateLimit(_Strict, kw_only=True):
+    """A token bucket for each key: `burst` at once, filled with `requests` in `per_ms`."""
+
+    requests: int
+    per_ms: int
+    burst: int
+    by: Literal["route", "client", "caller", "header"] = "route"
+    header: str | None = None
 
 
 class Rule(_Strict, kw_only=True):
@@ -84,6 +151,8 @@ class Rule(_Strict, kw_only=True):
     """Of one attempt at one endpoint. None: no limit but `timeout_ms`."""
     retry: bool = True
     """May a predict, infer or explain be sent again after its endpoint died."""
+    again: Again | None = None
+    sticky: Sticky | None = None
 
 
 class Route(_Strict, kw_only=True):
@@ -99,6 +168,16 @@ class Route(_Strict, kw_only=True):
     rules: list[Rule]
     internal: bool = False
     """Names inside the platform (`iris-predictor.default.svc`): served on internal listeners only."""
+    limit: RateLimit | None = None
+
+
+class Outlier(_Strict, kw_only=True):
+    """After so many failures one after the other an endpoint is left alone, for longer each time; never more than
+    half of them."""
+
+    failures: int = 5
+    eject_ms: int = 10_000
+    """The first time; the n-th time n times as long, five minutes at most."""
 
 
 class Cluster(_Strict, kw_only=True):
@@ -112,6 +191,7 @@ class Cluster(_Strict, kw_only=True):
     """So long does a request wait for an endpoint."""
     hold_limit: int = HOLD_LIMIT
     """So many wait at once."""
+    outlier: Outlier | None = None
 
 
 class Scope(_Strict, kw_only=True):

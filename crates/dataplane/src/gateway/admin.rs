@@ -1,7 +1,7 @@
 //! The control plane's side: HTTP over a Unix socket.
 //!
 //! ```text
-//! POST /reload                                read the table now; 422 with words where it is broken
+//! POST /reload                                read the table now; what of it is left out; 422 with words where it is broken
 //! GET  /status[?at_least=N][&timeout_ms=M]    the version in force, once it is N or later; 408 where it is not in time
 //! GET  /demand[?after=C][&timeout_ms=M]       what each cluster has to do, once a request has begun to wait since C
 //! GET  /metrics                               Prometheus text
@@ -101,7 +101,13 @@ impl Query<'_> {
 
 async fn reload(gateway: &Arc<Gateway>) -> Answer {
     match gateway.reload().await {
-        Ok(version) => json_answer(StatusCode::OK, &json!({ "version": version })),
+        Ok(version) => {
+            let live = gateway.live();
+            let problems: Vec<Value> = (live.routes.problems.iter())
+                .map(|problem| json!({ "route": problem.route, "message": problem.message }))
+                .collect();
+            json_answer(StatusCode::OK, &json!({ "version": version, "problems": problems }))
+        }
         Err(problem) => {
             let version = gateway.live().version;
             json_answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "error": problem, "version": version }))

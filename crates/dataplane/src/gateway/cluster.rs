@@ -3,8 +3,9 @@
 //! A cluster outlives the tables that name it, so that requests that are held see the endpoints that come.
 
 use super::budget::Budget;
+use super::outlier::{self, Record};
 use super::pool::Pool;
-use super::table::{self, Speech};
+use super::table::{self, Outlier, Speech};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,6 +36,7 @@ pub(super) struct Settings {
     pub(super) speech: Speech,
     pub(super) hold: Duration,
     pub(super) hold_limit: usize,
+    outlier: Option<Outlier>,
 }
 
 /// Numbers for the autoscaler and for metrics.
@@ -48,6 +50,7 @@ pub(super) struct Counts {
     pub(super) held_ever: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) retries: AtomicU64,
+    pub(super) ejections: AtomicU64,
     pub(super) connects: AtomicU64,
     pub(super) connects_failed: AtomicU64,
     /// Request time in nanoseconds: ends less begins, of all that have begun.
@@ -120,8 +123,13 @@ pub(super) enum Choice {
 
 impl Cluster {
     pub(super) fn new(name: &str) -> Self {
-        let settings =
-            Settings { endpoints: Vec::new(), speech: Speech::Auto, hold: Duration::ZERO, hold_limit: 0 };
+        let settings = Settings {
+            endpoints: Vec::new(),
+            speech: Speech::Auto,
+            hold: Duration::ZERO,
+            hold_limit: 0,
+            outlier: None,
+        };
         Self {
             name: name.to_owned(),
             settings: RwLock::new(Arc::new(settings)),
@@ -150,6 +158,7 @@ impl Cluster {
             speech: told.protocol,
             hold: Duration::from_millis(told.hold_ms),
             hold_limit: told.hold_limit,
+            outlier: told.outlier,
         });
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&settings);
         self.gone.store(false, Relaxed);
@@ -188,11 +197,11 @@ impl Cluster {
         }
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         let endpoints = &settings.endpoints;
-        let healthy = |endpoint: &&Arc<Endpoint>| !endpoint.refuses();
+        let healthy = |endpoint: &&Arc<Endpoint>| !endpoint.refuses() && !endpoint.record.is_out();
         let wanted = |endpoint: &&Arc<Endpoint>| healthy(endpoint) && Some(endpoint.address) != avoid;
         let chosen = match endpoints.as_slice() {
             [] => return Choice::Nobody(None),
-            [only] => healthy(&only).then_some(only),
+            [only] => (!only.refuses()).then_some(only),
             all => {
                 let first = fastrand::usize(..all.len());
                 let second = (first + 1 + fastrand::usize(..all.len() - 1)) % all.len();
@@ -203,6 +212,7 @@ impl Cluster {
                     .or_else(|| two().filter(wanted).min_by_key(|endpoint| endpoint.load()))
                     .or_else(|| all.iter().filter(wanted).min_by_key(|endpoint| endpoint.load()))
                     .or_else(|| all.iter().find(healthy))
+                    .or_else(|| all.iter().find(|endpoint| !endpoint.refuses()))
             }
         };
         if let Some(endpoint) = chosen {
@@ -221,6 +231,24 @@ impl Cluster {
         held.fetch_update(Relaxed, Relaxed, |held| (held < limit).then_some(held + 1)).ok()?;
         self.counts.held_ever.fetch_add(1, Relaxed);
         Some(Held(&self.counts))
+    }
+
+    /// An endpoint has answered with this status, or is to blame for it.
+    pub(super) fn heard(&self, endpoint: &Endpoint, status: http::StatusCode) {
+        if !outlier::is_failure(status) {
+            return endpoint.record.answered();
+        }
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(outlier) = settings.outlier else { return };
+        if !endpoint.record.failed(outlier.failures) || endpoint.record.is_out() {
+            return;
+        }
+        // At least half of them go on.
+        let out = settings.endpoints.iter().filter(|one| one.record.is_out()).count();
+        if (out + 1) * 2 <= settings.endpoints.len() {
+            endpoint.record.eject(Duration::from_millis(outlier.eject_ms));
+            self.counts.ejections.fetch_add(1, Relaxed);
+        }
     }
 
     /// An endpoint took a connection.
@@ -249,6 +277,7 @@ impl Cluster {
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
     pub(super) pool: Pool,
+    pub(super) record: Record,
     in_flight: AtomicUsize,
     refuses: AtomicBool,
     pause: RwLock<Pause>,
@@ -266,6 +295,7 @@ impl Endpoint {
         Self {
             address,
             pool: Pool::default(),
+            record: Record::default(),
             in_flight: AtomicUsize::new(0),
             refuses: AtomicBool::new(false),
             pause: RwLock::default(),
@@ -386,6 +416,38 @@ mod tests {
         }
         update(&cluster, &[first.address.port()]);
         assert!(matches!(cluster.choose(Some(first.address)), Choice::Endpoint(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_fails_again_and_again_is_left_alone_for_longer_each_time() {
+        let cluster = Cluster::new("c");
+        let addresses: Vec<SocketAddr> = [1, 2, 3].map(|port| ([127, 0, 0, 1], port).into()).to_vec();
+        let told = serde_json::json!({"outlier": {"failures": 3, "eject_ms": 10_000}});
+        cluster.update(&serde_json::from_value(told).unwrap(), &addresses);
+        let [bad, other, good] = <[Arc<Endpoint>; 3]>::try_from(cluster.endpoints()).unwrap();
+        let failing = |endpoint: &Endpoint, times| {
+            for _ in 0..times {
+                cluster.heard(endpoint, http::StatusCode::BAD_GATEWAY);
+            }
+        };
+        let is_asked = |endpoint: &Endpoint| (0..200).any(|_| chosen(&cluster).address == endpoint.address);
+        failing(&bad, 2);
+        cluster.heard(&bad, http::StatusCode::INTERNAL_SERVER_ERROR);
+        failing(&bad, 2);
+        assert!(is_asked(&bad));
+        for seconds in [10, 20, 30] {
+            failing(&bad, 3);
+            assert!(!is_asked(&bad));
+            tokio::time::advance(Duration::from_millis(seconds * 1000 - 1)).await;
+            assert!(!is_asked(&bad), "{seconds}");
+            tokio::time::advance(Duration::from_millis(2)).await;
+            assert!(is_asked(&bad), "{seconds}");
+        }
+        // Of three, one may be out and no more.
+        failing(&bad, 3);
+        failing(&other, 30);
+        assert!(!is_asked(&bad) && is_asked(&other) && is_asked(&good));
+        assert_eq!(cluster.counts.ejections.load(Relaxed), 4);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,13 +1,20 @@
-//! What a rule changes about headers.
+//! What a rule changes about requests and answers.
 
+use super::mirror::Mirror;
+use super::rewrite::{Redirect, Rewrite};
 use super::table::{self, HeaderEdit};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::collections::BTreeMap;
 
 /// Edits of requests and of answers.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
     pub(super) request: Edit,
     pub(super) response: Edit,
+    /// Instead of asking an endpoint.
+    pub(super) redirect: Option<Redirect>,
+    pub(super) rewrite: Option<Rewrite>,
+    pub(super) mirrors: Vec<Mirror>,
 }
 
 /// An edit of headers, in the order set, add, remove.
@@ -19,10 +26,23 @@ pub(super) struct Edit {
 }
 
 impl Filters {
-    pub(super) fn compile(filters: table::Filters, at: &str) -> Result<Self, String> {
+    pub(super) fn compile(
+        filters: table::Filters,
+        clusters: &BTreeMap<&str, usize>,
+        at: &str,
+    ) -> Result<Self, String> {
+        let at = format!("{at}.filters");
+        let redirect = filters.redirect.map(|told| Redirect::compile(told, &format!("{at}.redirect")));
+        let rewrite = filters.rewrite.map(|told| Rewrite::compile(told, &format!("{at}.rewrite")));
+        let mirrors = filters.mirrors.iter();
         Ok(Self {
-            request: Edit::compile(filters.request_headers, &format!("{at}.filters.request_headers"))?,
-            response: Edit::compile(filters.response_headers, &format!("{at}.filters.response_headers"))?,
+            request: Edit::compile(filters.request_headers, &format!("{at}.request_headers"))?,
+            response: Edit::compile(filters.response_headers, &format!("{at}.response_headers"))?,
+            redirect: redirect.transpose()?,
+            rewrite: rewrite.transpose()?,
+            mirrors: mirrors
+                .map(|told| Mirror::compile(told, clusters, &format!("{at}.mirrors")))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -79,7 +99,7 @@ mod tests {
 
     fn compile(edit: &Value) -> Result<Filters, String> {
         let filters = serde_json::from_value(json!({"request_headers": edit})).map_err(|e| e.to_string())?;
-        Filters::compile(filters, "rule")
+        Filters::compile(filters, &BTreeMap::new(), "rule")
     }
 
     #[test]

@@ -8,19 +8,23 @@ use super::headers::{self, From};
 use super::hold::{NoEndpoint, Patience};
 use super::http1::{Http1, NotSent};
 use super::http2::{self, Http2};
+use super::limit::Asker;
 use super::live::Live;
 use super::metrics::Protocol;
+use super::mirror::Copies;
 use super::outgoing::{self, Fate, Outgoing, Taken};
 use super::pool::IDLE;
 use super::refusal::Refusal;
 use super::repeatable::is_repeatable;
 use super::reply::{self, Limit, Reply, Source, StreamGuard};
 use super::request_id::RequestId;
-use super::route::{Asked, Backend, Rule, Side};
+use super::route::{Asked, Backend, Found, Rule, Side};
 use super::run::Gateway;
+use super::sticky;
 use super::table::Speech;
 use super::target::{self, Host, LastHost};
 use super::watch::Waiting;
+use super::way::Way;
 use super::{access, request_id};
 use bytes::Bytes;
 use http::header::{HeaderValue, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRANSFER_ENCODING};
@@ -143,6 +147,8 @@ struct Message {
     came: Version,
     grpc: bool,
     repeatable: bool,
+    /// Of the request, which leave when its body is whole.
+    copies: Option<Arc<Copies>>,
 }
 
 /// An endpoint's answer.
@@ -186,6 +192,8 @@ enum Failed {
     NotSent,
     /// The endpoint went away with the request.
     Died,
+    /// No answer came in time.
+    TooSlow,
     /// There is no use in trying again.
     Refused(Refusal),
 }
@@ -203,7 +211,8 @@ impl Call<'_> {
             return Err(too_large(gateway));
         }
         let mut message = Message {
-            repeatable: is_repeatable(&head.method, target.path(), self.grpc),
+            repeatable: false,
+            copies: None,
             came: head.version,
             grpc: self.grpc,
             method: head.method,
@@ -225,21 +234,46 @@ impl Call<'_> {
                 method: &message.method,
                 headers: &message.headers,
             };
-            let (route, rule) = live.routes.find(&asked).ok_or_else(|| nowhere(&live, &message))?;
-            let service = live.services.get(route).ok_or_else(|| nowhere(&live, &message))?;
+            let found = live.routes.find(&asked).ok_or_else(|| nowhere(&live, &message))?;
+            let rule = found.rule;
+            let service = live.services.get(found.route).ok_or_else(|| nowhere(&live, &message))?;
             self.exchange.service(service);
-            let internal = live.routes.all.get(route).is_some_and(|route| route.internal);
-            if let Some(auth) = live.auth.as_ref().filter(|_| !internal) {
+            if let Some(redirect) = self.redirect(&found, &message) {
+                return Err(redirect);
+            }
+            let shown = rule.sticky.as_ref().and_then(|sticky| sticky.shown(&message.headers));
+            let shown = shown.map(str::to_owned);
+            let kept = shown.as_deref().and_then(|shown| sticky::back(rule, &live.clusters, shown));
+            let drawn = kept
+                .as_ref()
+                .map(|(drawn, _)| *drawn)
+                .or_else(|| rule.draw(rule.sticky.as_ref().and_then(|sticky| sticky.key(&message.headers))));
+            let way = Way::new(&found, drawn.and_then(|drawn| drawn.filters));
+            // The endpoint's own path says what is asked of it.
+            let path = way.path(&message.target);
+            let path = path.as_ref().unwrap_or(&message.target).path();
+            message.repeatable = is_repeatable(&message.method, path, self.grpc);
+            let route = live.routes.all.get(found.route);
+            let mut known = None;
+            if let Some(auth) = live.auth.as_ref().filter(|_| !route.is_some_and(|route| route.internal)) {
                 let shown = credentials.get_or_insert_with(|| auth::take(&mut message.headers)).as_deref();
-                let verb = auth::verb_of(&message.method, message.target.path());
-                let caller = auth.admit(shown, &service.name, verb, SystemTime::now())?;
-                self.exchange.note(|record| record.caller = caller.map(|caller| caller.id.clone()));
+                let verb = auth::verb_of(&message.method, path);
+                known = auth.admit(shown, &service.name, verb, SystemTime::now())?;
+                self.exchange.note(|record| record.caller = known.as_ref().map(|caller| caller.id.clone()));
+            }
+            if let Some(limiter) = route.and_then(|route| route.limiter.as_ref()).filter(|_| !prepared) {
+                let asker = Asker {
+                    client: self.origin.from.client.as_bytes(),
+                    caller: known.as_ref().map(|caller| caller.id.as_str()),
+                    headers: &message.headers,
+                };
+                limiter.admit(&asker, self.begun)?;
             }
             if !prepared {
                 prepared = true;
                 self.prepare(&mut message);
             }
-            let cluster = match rule.draw() {
+            let cluster = match drawn.map(|drawn| drawn.backend) {
                 Some(Backend::Cluster(number)) => live.clusters.get(number),
                 Some(Backend::Failure(words)) => {
                     return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, words))
@@ -252,13 +286,18 @@ impl Call<'_> {
                     format!("The route of {} has no backend with a weight.", service.name),
                 ));
             };
+            self.copy(&mut message, &way, &live);
             self.exchange.note(|record| record.cluster.clone_from(&cluster.name));
-            match self.relay(&mut message, rule, cluster).await {
+            let kept = kept.map(|(_, endpoint)| endpoint);
+            match self.relay(&mut message, &way, cluster, kept).await {
                 Ok((response, source, load, under_way, first)) => {
                     let limit = limit(&response, rule, self.deadline(rule));
                     let mut response = response;
                     headers::strip_response(response.headers_mut());
-                    rule.filters.response.apply(response.headers_mut());
+                    way.answer(response.headers_mut());
+                    if let Some(sticky) = &rule.sticky {
+                        sticky.tell(shown.as_deref(), cluster, &load.0, response.headers_mut());
+                    }
                     return Ok(Answered { response, source, load, under_way, limit, first });
                 }
                 Err(Stop::Refused(refusal)) => return Err(refusal),
@@ -266,6 +305,30 @@ impl Call<'_> {
                 Err(Stop::Gone) => {}
             }
         }
+    }
+
+    /// Where the client should go instead, if the rule sends it away.
+    fn redirect(&self, found: &Found<'_>, message: &Message) -> Option<Refusal> {
+        let redirect = found.rule.filters.redirect.as_ref()?;
+        let scheme = self.origin.from.scheme.to_str().unwrap_or("http");
+        let location = redirect.location(scheme, &message.host, &message.target, found.prefix);
+        let mut answer = Refusal::new(redirect.status, "");
+        answer.location = Some(location);
+        Some(answer)
+    }
+
+    /// Draws who gets a copy of the request.
+    fn copy(&self, message: &mut Message, way: &Way<'_>, live: &Live) {
+        let mirrors = way.filters().flat_map(|filters| &filters.mirrors).filter(|mirror| mirror.draw());
+        let goals: Vec<_> = mirrors
+            .filter_map(|mirror| live.clusters.get(mirror.cluster))
+            .map(|cluster| (Arc::clone(cluster), message.by_http2(cluster)))
+            .collect();
+        message.copies = if goals.is_empty() {
+            None
+        } else {
+            Copies::begin(self.gateway, goals, |http2| message.head(way, http2))
+        };
     }
 
     /// Makes the headers those of the next hop.
@@ -285,9 +348,11 @@ impl Call<'_> {
     async fn relay(
         &mut self,
         message: &mut Message,
-        rule: &Rule,
+        way: &Way<'_>,
         cluster: &Arc<Cluster>,
+        mut kept: Option<Arc<Endpoint>>,
     ) -> Result<Relayed, Stop> {
+        let rule = way.rule;
         let gateway = self.gateway;
         let under_way = UnderWay::begin(cluster, gateway.started, self.begun);
         if message.is_small() {
@@ -295,27 +360,55 @@ impl Call<'_> {
         }
         let mut avoid = None;
         let mut deaths = 0;
+        let mut asked_again = 0;
         for _ in 0..MOST_ATTEMPTS {
-            let endpoint = self.patience.endpoint(cluster, avoid, gateway).await;
-            self.exchange.held(self.patience.held);
-            let endpoint = endpoint?;
+            let stays = kept.take().filter(|endpoint| !endpoint.pool.is_retired());
+            let endpoint = if let Some(endpoint) = stays {
+                endpoint
+            } else {
+                let endpoint = self.patience.endpoint(cluster, avoid, gateway).await;
+                self.exchange.held(self.patience.held);
+                endpoint?
+            };
             if message.repeatable && rule.retry {
                 self.read(message, rule, gateway.limits.retry_body_bytes).await?;
             }
             self.exchange.note(|record| record.endpoint = Some(endpoint.address));
             let load = endpoint.enter();
-            let attempt = self.attempt(message, rule, cluster, &endpoint);
+            let attempt = self.attempt(message, way, cluster, &endpoint);
             let until = earliest(self.deadline(rule), rule.attempt_timeout.map(|most| Instant::now() + most));
             let sent = match until {
                 None => attempt.await,
                 Some(until) => match self.origin.alarm.within(until, attempt).await {
                     Ok(sent) => sent,
-                    Err(_) => return Err(too_slow(cluster).into()),
+                    Err(_) => Err(Failed::TooSlow),
                 },
             };
+            let status = match &sent {
+                Ok((response, _, _)) => Some(response.status()),
+                Err(Failed::TooSlow) => Some(StatusCode::GATEWAY_TIMEOUT),
+                Err(Failed::Died) => Some(StatusCode::BAD_GATEWAY),
+                Err(_) => None,
+            };
+            if let Some(status) = status {
+                cluster.heard(&endpoint, status);
+                let dead = matches!(sent, Err(Failed::Died));
+                if let Some(pause) = self.again(message, rule, status, asked_again).filter(|_| !dead) {
+                    if cluster.counts.may_retry(&cluster.budget) {
+                        drop(sent);
+                        asked_again += 1;
+                        cluster.counts.retries.fetch_add(1, Relaxed);
+                        self.exchange.note(|record| record.retries += 1);
+                        avoid = Some(endpoint.address);
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                }
+            }
             match sent {
                 Ok((response, source, first)) => return Ok((response, source, load, under_way, first)),
                 Err(Failed::NotSent) => {}
+                Err(Failed::TooSlow) => return Err(too_slow(cluster).into()),
                 Err(Failed::Died) => {
                     deaths += 1;
                     let again = deaths == 1
@@ -338,6 +431,14 @@ impl Call<'_> {
             }
         }
         Err(died(cluster, deaths).into())
+    }
+
+    /// After how long a request that was answered so is asked again, if the rule wants that and time is left.
+    fn again(&self, message: &Message, rule: &Rule, status: StatusCode, asked: u32) -> Option<Duration> {
+        let again = rule.again.as_ref().filter(|again| again.wants(status) && asked < again.attempts)?;
+        let may = rule.retry && message.repeatable && matches!(message.body, Unsent::Kept(_));
+        let in_time = |until: Instant| Instant::now() + again.backoff < until;
+        (may && self.deadline(rule).is_none_or(in_time)).then_some(again.backoff)
     }
 
     /// Reads the body, as much of it as may be kept.
@@ -374,23 +475,18 @@ impl Call<'_> {
     async fn attempt(
         &self,
         message: &mut Message,
-        rule: &Rule,
+        way: &Way<'_>,
         cluster: &Cluster,
         endpoint: &Arc<Endpoint>,
     ) -> Result<(Response<Incoming>, Source, Option<Bytes>), Failed> {
-        let http2 = match cluster.speech() {
-            Speech::Auto => message.grpc,
-            Speech::Http1 => false,
-            Speech::H2c => true,
-        };
-        if http2 {
+        if message.by_http2(cluster) {
             let mut connection = self.http2(cluster, endpoint).await?;
             // It may have left the table while the connection was opened.
             if endpoint.pool.is_retired() {
                 return Err(Failed::NotSent);
             }
             let stream = connection.enter();
-            let (request, fate) = message.take(rule, self.gateway, true)?;
+            let (request, fate) = message.take(way, self.gateway, true)?;
             match connection.send(request).await {
                 Ok(response) => Ok((response, Source::Http2(StreamGuard(stream)), None)),
                 Err(failed) => {
@@ -403,7 +499,7 @@ impl Call<'_> {
             if endpoint.pool.is_retired() {
                 return Err(Failed::NotSent);
             }
-            let (request, fate) = message.take(rule, self.gateway, false)?;
+            let (request, fate) = message.take(way, self.gateway, false)?;
             match connection.send(request).await {
                 Ok(mut response) => match small_answer(&mut connection, &mut response).await {
                     Small::Whole(bytes, reusable) => {
@@ -512,38 +608,22 @@ impl Message {
         }
     }
 
-    /// The request for one attempt. A body that cannot be kept leaves with it.
-    fn take(
-        &mut self,
-        rule: &Rule,
-        gateway: &Gateway,
-        http2: bool,
-    ) -> Result<(Request<Outgoing>, Option<Arc<Fate>>), Failed> {
-        let limit = gateway.limits.body_bytes;
-        let (body, fate) = match std::mem::replace(&mut self.body, Unsent::Spent) {
-            Unsent::Kept(bytes) => {
-                self.body = Unsent::Kept(bytes.clone());
-                (Outgoing::Kept(bytes), None)
-            }
-            Unsent::Fresh(rest) => {
-                let (body, fate) = Outgoing::passed(VecDeque::new(), rest, limit);
-                (body, Some(fate))
-            }
-            Unsent::Part(read, rest) => {
-                let (body, fate) = Outgoing::passed(read, rest, limit);
-                (body, Some(fate))
-            }
-            // Nobody comes here: whoever sends a body that is not kept gives up when that fails.
-            Unsent::Spent => {
-                let words = "The request's body is gone.";
-                return Err(Failed::Refused(Refusal::new(StatusCode::BAD_GATEWAY, words)));
-            }
-        };
-        let mut request = Request::new(body);
+    /// Whether the cluster's endpoints get it over HTTP/2.
+    fn by_http2(&self, cluster: &Cluster) -> bool {
+        match cluster.speech() {
+            Speech::Auto => self.grpc,
+            Speech::Http1 => false,
+            Speech::H2c => true,
+        }
+    }
+
+    /// The request as the endpoint is to see it, but for its body.
+    fn head(&self, way: &Way<'_>, http2: bool) -> Request<()> {
+        let mut request = Request::new(());
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
         let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(self.target.clone());
+        uri.path_and_query = Some(way.path(&self.target).unwrap_or_else(|| self.target.clone()));
         if http2 {
             *request.version_mut() = Version::HTTP_2;
             uri.scheme = Some(http::uri::Scheme::HTTP);
@@ -552,6 +632,45 @@ impl Message {
             if self.grpc {
                 request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
             }
+        }
+        // A path with an authority and a scheme, or alone: both are whole.
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        way.shape(&mut request);
+        request
+    }
+
+    /// The request for one attempt. A body that cannot be kept leaves with it.
+    fn take(
+        &mut self,
+        way: &Way<'_>,
+        gateway: &Gateway,
+        http2: bool,
+    ) -> Result<(Request<Outgoing>, Option<Arc<Fate>>), Failed> {
+        let limit = gateway.limits.body_bytes;
+        let (body, fate) = match std::mem::replace(&mut self.body, Unsent::Spent) {
+            Unsent::Kept(bytes) => {
+                if let Some(copies) = self.copies.take() {
+                    copies.send(&bytes);
+                }
+                self.body = Unsent::Kept(bytes.clone());
+                (Outgoing::Kept(bytes), None)
+            }
+            Unsent::Fresh(rest) => {
+                let (body, fate) = Outgoing::passed(VecDeque::new(), rest, limit, self.copies.clone());
+                (body, Some(fate))
+            }
+            Unsent::Part(read, rest) => {
+                let (body, fate) = Outgoing::passed(read, rest, limit, self.copies.clone());
+                (body, Some(fate))
+            }
+            // Nobody comes here: whoever sends a body that is not kept gives up when that fails.
+            Unsent::Spent => {
+                let words = "The request's body is gone.";
+                return Err(Failed::Refused(Refusal::new(StatusCode::BAD_GATEWAY, words)));
+            }
+        };
+        let mut request = self.head(way, http2).map(|()| body);
+        if http2 {
         } else if request.body().size_hint().exact().is_none() {
             // hyper would leave the body of a GET out.
             request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -560,9 +679,6 @@ impl Message {
         {
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        // A path with an authority and a scheme, or alone: both are whole.
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        rule.filters.request.apply(request.headers_mut());
         Ok((request, fate))
     }
 

@@ -2,10 +2,11 @@
 
 use super::auth::Auth;
 use super::cluster::Cluster;
+use super::limit::Limiter;
 use super::metrics::{Metrics, Service};
 use super::route::Routes;
 use super::table::{self, Table};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -60,6 +61,11 @@ impl Checked {
         self.version
     }
 
+    /// What of it is left out, and why: the names of routes, each with a sentence.
+    pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.routes.problems.iter().map(|problem| (problem.route.as_str(), problem.message.as_str()))
+    }
+
     /// Whether a public request for this host and path has a rule. For fuzzing.
     #[doc(hidden)]
     pub fn fits(&self, host: &str, path: &str, query: Option<&str>) -> bool {
@@ -75,7 +81,22 @@ impl Checked {
             headers: &headers,
         };
         let _ = super::auth::verb_of(&http::Method::POST, &path);
-        self.routes.find(&asked).is_some_and(|(_, rule)| rule.draw().is_some())
+        let Some(found) = self.routes.find(&asked) else { return false };
+        let key = found.rule.sticky.as_ref().and_then(|sticky| sticky.key(&headers));
+        let Some(drawn) = found.rule.draw(key) else { return false };
+        let way = super::way::Way::new(&found, drawn.filters);
+        let Ok(target) = http::uri::PathAndQuery::try_from(&*path) else { return true };
+        // What is made of a good path is a good path.
+        if let Some(changed) = way.path(&target) {
+            assert!(changed.path().starts_with('/'), "{changed}");
+        }
+        let mut request = http::Request::new(());
+        way.shape(&mut request);
+        way.answer(request.headers_mut());
+        for filters in way.filters() {
+            let _ = filters.mirrors.iter().filter(|mirror| mirror.draw()).count();
+        }
+        true
     }
 }
 
@@ -102,15 +123,17 @@ impl Live {
             cluster.update(told, addresses);
             clusters.push(cluster);
         }
-        let services = checked.routes.all.iter().map(|route| metrics.service(&route.service)).collect();
-        Self {
-            version: checked.version,
-            routes: checked.routes,
-            clusters,
-            services,
-            auth: checked.auth,
-            told: true,
+        let mut routes = checked.routes;
+        let before: HashMap<&str, &Limiter> = (self.routes.all.iter())
+            .filter_map(|route| Some((route.name.as_str(), route.limiter.as_ref()?)))
+            .collect();
+        for route in &mut routes.all {
+            if let (Some(limiter), Some(before)) = (&mut route.limiter, before.get(route.name.as_str())) {
+                limiter.succeed(before);
+            }
         }
+        let services = routes.all.iter().map(|route| metrics.service(&route.service)).collect();
+        Self { version: checked.version, routes, clusters, services, auth: checked.auth, told: true }
     }
 
     /// Ends the clusters that `next` does not have any more.

@@ -65,6 +65,9 @@ pub(super) struct Metrics {
     pub(super) connections_open: AtomicI64,
     pub(super) tables_refused: AtomicU64,
     pub(super) log_lines_dropped: AtomicU64,
+    pub(super) mirrors: AtomicU64,
+    pub(super) mirrors_failed: AtomicU64,
+    pub(super) mirrors_dropped: AtomicU64,
 }
 
 impl Metrics {
@@ -119,6 +122,7 @@ impl Metrics {
         each("modelport_gateway_upstream_connect_failures_total", &|cluster| {
             cluster.counts.connects_failed.load(Relaxed)
         });
+        each("modelport_gateway_ejections_total", &|cluster| cluster.counts.ejections.load(Relaxed));
         each("modelport_gateway_endpoints", &|cluster| cluster.endpoints().len() as u64);
         for (name, value) in [
             ("modelport_gateway_connections_total", self.connections.load(Relaxed)),
@@ -126,7 +130,10 @@ impl Metrics {
             ("modelport_gateway_table_version", version),
             ("modelport_gateway_tables_refused_total", self.tables_refused.load(Relaxed)),
             ("modelport_gateway_log_lines_dropped_total", self.log_lines_dropped.load(Relaxed)),
-        ] {
+        ]
+        .into_iter()
+        .chain(super::mirror::counts(self))
+        {
             text.family(name);
             text.sample("", value);
         }
@@ -138,7 +145,7 @@ impl Metrics {
 pub type Family = (&'static str, &'static str, &'static str);
 
 /// All metrics of the gateway.
-pub const FAMILIES: [Family; 15] = [
+pub const FAMILIES: [Family; 19] = [
     (
         "modelport_gateway_requests_total",
         "counter",
@@ -169,6 +176,22 @@ pub const FAMILIES: [Family; 15] = [
         "modelport_gateway_log_lines_dropped_total",
         "counter",
         "Lines of the access log thrown away because they were written too slowly.",
+    ),
+    ("modelport_gateway_mirrored_total", "counter", "Copies of requests that were sent (RequestMirror)."),
+    (
+        "modelport_gateway_mirror_failures_total",
+        "counter",
+        "Copies of requests that nobody answered in time. Their requests know nothing of it.",
+    ),
+    (
+        "modelport_gateway_mirrors_dropped_total",
+        "counter",
+        "Copies of requests that were not sent: a body above 1 MiB, or too many copies at once.",
+    ),
+    (
+        "modelport_gateway_ejections_total",
+        "counter",
+        "Endpoints that were left alone for a while because request after request failed there.",
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! The body of a request on its way to an endpoint: kept, so that it can be sent again, or passed on as it comes.
 
+use super::mirror::Copies;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -30,6 +31,8 @@ pub(super) struct Passed {
     /// So many bytes may still come.
     room: u64,
     fate: Arc<Fate>,
+    /// Who else gets it.
+    copies: Option<Arc<Copies>>,
 }
 
 /// How a passed body fared, for whoever has to explain the failure of its request.
@@ -120,9 +123,14 @@ fn join(mut parts: VecDeque<Bytes>, length: usize) -> Bytes {
 
 impl Outgoing {
     /// Passes a body on, at most so many bytes of it.
-    pub(super) fn passed(read: VecDeque<Bytes>, rest: Incoming, room: u64) -> (Self, Arc<Fate>) {
+    pub(super) fn passed(
+        read: VecDeque<Bytes>,
+        rest: Incoming,
+        room: u64,
+        copies: Option<Arc<Copies>>,
+    ) -> (Self, Arc<Fate>) {
         let fate = Arc::new(Fate::default());
-        (Self::Passed(Box::new(Passed { read, rest, room, fate: Arc::clone(&fate) })), fate)
+        (Self::Passed(Box::new(Passed { read, rest, room, fate: Arc::clone(&fate), copies })), fate)
     }
 }
 
@@ -143,15 +151,27 @@ impl Passed {
         }
         match Pin::new(&mut self.rest).poll_frame(task) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.whole();
+                Poll::Ready(None)
+            }
             Poll::Ready(Some(Err(error))) => {
                 self.fate.mark(BROKEN);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(part) => self.count(part),
-                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
+                Err(trailers) => {
+                    self.whole();
+                    Poll::Ready(Some(Ok(trailers)))
+                }
             },
+        }
+    }
+
+    fn whole(&mut self) {
+        if let Some(copies) = self.copies.take() {
+            copies.whole();
         }
     }
 
@@ -161,6 +181,13 @@ impl Passed {
             return Poll::Ready(Some(Err(TooLarge.into())));
         };
         self.room = room;
+        if let Some(copies) = &self.copies {
+            copies.part(&part);
+        }
+        // Nobody may ask again behind the last part.
+        if self.read.is_empty() && self.rest.is_end_stream() {
+            self.whole();
+        }
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
 }

@@ -3,7 +3,7 @@
 use super::reply::Reply;
 use super::request_id::RequestId;
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{HeaderName, HeaderValue, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde::Serialize;
 use std::fmt::Write;
@@ -19,24 +19,40 @@ pub(super) struct Refusal {
     pub(super) message: String,
     /// What credentials are asked for.
     pub(super) challenge: Option<&'static str>,
+    /// Where to go instead.
+    pub(super) location: Option<HeaderValue>,
+    /// After how many seconds it is worth another try.
+    pub(super) retry_after_s: Option<u64>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), challenge: None }
+        Self { status, message: message.into(), challenge: None, location: None, retry_after_s: None }
     }
 
     /// The answer, in the shape that the caller's protocol has for errors.
     pub(super) fn answer(&self, id: &RequestId, grpc: bool) -> Response<Reply> {
-        let mut response = if grpc { self.grpc(id) } else { self.json(id) };
+        let mut response = match &self.location {
+            Some(location) => self.elsewhere(location),
+            None if grpc => self.grpc(id),
+            None => self.json(id),
+        };
         let headers = response.headers_mut();
         headers.insert(super::request_id::NAME, id.clone().into_header());
         if matches!(self.status.as_u16(), 429 | 503) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after_s.unwrap_or(1)));
         }
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+        response
+    }
+
+    /// A redirect, whose status and headers say it all.
+    fn elsewhere(&self, location: &HeaderValue) -> Response<Reply> {
+        let mut response = Response::new(Reply::whole(Bytes::new()));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(LOCATION, location.clone());
         response
     }
 
@@ -70,13 +86,13 @@ impl Refusal {
 /// gRPC's code for a refusal with this HTTP status.
 fn grpc_code(status: StatusCode) -> u16 {
     match status.as_u16() {
-        400 => 13,       // INTERNAL, as gRPC maps it
-        401 => 16,       // UNAUTHENTICATED
-        403 => 7,        // PERMISSION_DENIED
-        404 | 500 => 12, // UNIMPLEMENTED: nobody serves this
-        408 | 504 => 4,  // DEADLINE_EXCEEDED
-        413 | 431 => 8,  // RESOURCE_EXHAUSTED
-        _ => 14,         // UNAVAILABLE
+        400 => 13,            // INTERNAL, as gRPC maps it
+        401 => 16,            // UNAUTHENTICATED
+        403 => 7,             // PERMISSION_DENIED
+        404 | 500 => 12,      // UNIMPLEMENTED: nobody serves this
+        408 | 504 => 4,       // DEADLINE_EXCEEDED
+        413 | 429 | 431 => 8, // RESOURCE_EXHAUSTED
+        _ => 14,              // UNAVAILABLE
     }
 }
 

@@ -5,6 +5,7 @@ use super::admin;
 use super::handover;
 use super::live::{Checked, Live};
 use super::metrics::Metrics;
+use super::mirror::Room;
 use super::route::Side;
 use super::serve::{self, Door};
 use super::socket::Socket;
@@ -153,6 +154,7 @@ pub(super) struct Gateway {
     pub(super) news: watch::Sender<u64>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) access: Option<AccessLog>,
+    pub(super) mirrors: Room,
     pub(super) limits: Limits,
     pub(super) log: Log,
     pub(super) started: Instant,
@@ -306,6 +308,7 @@ async fn serve(
         news: watch::Sender::new(0),
         metrics,
         access,
+        mirrors: Room::default(),
         limits: config.limits,
         log,
         started: Instant::now(),

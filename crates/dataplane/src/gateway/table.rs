@@ -32,6 +32,37 @@ pub(super) struct Route {
     pub(super) rules: Vec<Rule>,
     #[serde(default)]
     pub(super) internal: bool,
+    #[serde(default)]
+    pub(super) limit: Option<RateLimit>,
+}
+
+/// So many requests in so long a time, for each key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateLimit {
+    pub(super) requests: u32,
+    pub(super) per_ms: u64,
+    pub(super) burst: u32,
+    #[serde(default)]
+    pub(super) by: LimitBy,
+    /// The header's name, where it goes by one.
+    #[serde(default)]
+    pub(super) header: Option<String>,
+}
+
+/// What a rate limit is counted by.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LimitBy {
+    /// All requests together.
+    #[default]
+    Route,
+    /// The client's address.
+    Client,
+    /// Who the credentials show; without any, the client's address.
+    Caller,
+    /// A header's value; all requests without it together.
+    Header,
 }
 
 /// What to do with the requests that any of its matches fits.
@@ -50,6 +81,45 @@ pub(super) struct Rule {
     pub(super) backend_timeout_ms: Option<u64>,
     #[serde(default = "yes")]
     pub(super) retry: bool,
+    #[serde(default)]
+    pub(super) again: Option<Again>,
+    #[serde(default)]
+    pub(super) sticky: Option<Sticky>,
+}
+
+/// Which answers are asked for again, how often, and after how long.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Again {
+    pub(super) codes: Vec<u16>,
+    #[serde(default = "one")]
+    pub(super) attempts: u32,
+    #[serde(default)]
+    pub(super) backoff_ms: u64,
+}
+
+/// How a client stays where it was.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sticky {
+    pub(super) by: StickyBy,
+    /// Of the cookie or header.
+    pub(super) name: String,
+    /// A cookie lives so long; without it, as long as the browser.
+    #[serde(default)]
+    pub(super) max_age_s: Option<u64>,
+}
+
+/// What tells where a client was.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StickyBy {
+    /// A cookie that the gateway sets: the same endpoint.
+    Cookie,
+    /// A header that the gateway sets and the client sends back: the same endpoint.
+    Header,
+    /// The hash of a header that the client sends: the same backend.
+    Hash,
 }
 
 /// A request fits when all of this holds.
@@ -125,6 +195,65 @@ pub(super) struct Filters {
     pub(super) request_headers: HeaderEdit,
     #[serde(default)]
     pub(super) response_headers: HeaderEdit,
+    #[serde(default)]
+    pub(super) redirect: Option<Redirect>,
+    #[serde(default)]
+    pub(super) rewrite: Option<Rewrite>,
+    #[serde(default)]
+    pub(super) mirrors: Vec<Mirror>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ChangeKind {
+    Full,
+    Prefix,
+}
+
+/// Another path: instead of all of it, or instead of the prefix that fit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PathChange {
+    #[serde(rename = "type")]
+    pub(super) kind: ChangeKind,
+    pub(super) value: String,
+}
+
+/// Where the client is sent to. What is not said stays as it asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Redirect {
+    #[serde(default)]
+    pub(super) scheme: Option<String>,
+    #[serde(default)]
+    pub(super) hostname: Option<String>,
+    #[serde(default)]
+    pub(super) port: Option<u16>,
+    #[serde(default)]
+    pub(super) path: Option<PathChange>,
+    #[serde(default = "found")]
+    pub(super) status: u16,
+}
+
+/// What the endpoint sees instead of what the client asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rewrite {
+    #[serde(default)]
+    pub(super) hostname: Option<String>,
+    #[serde(default)]
+    pub(super) path: Option<PathChange>,
+}
+
+/// A copy of `numerator` in `denominator` requests goes there too.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mirror {
+    pub(super) cluster: String,
+    #[serde(default = "hundred")]
+    pub(super) numerator: u32,
+    #[serde(default = "hundred")]
+    pub(super) denominator: u32,
 }
 
 /// A share of a rule's requests: to a cluster, or to a 500 with the words in `failure`.
@@ -137,6 +266,8 @@ pub(super) struct Backend {
     pub(super) failure: Option<String>,
     #[serde(default = "one")]
     pub(super) weight: u32,
+    #[serde(default)]
+    pub(super) filters: Option<Filters>,
 }
 
 /// How a cluster's endpoints are spoken to.
@@ -164,6 +295,16 @@ pub(super) struct Cluster {
     pub(super) hold_ms: u64,
     #[serde(default = "hold_limit")]
     pub(super) hold_limit: usize,
+    #[serde(default)]
+    pub(super) outlier: Option<Outlier>,
+}
+
+/// When an endpoint that fails is left alone, and for how long at first.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Outlier {
+    pub(super) failures: u32,
+    pub(super) eject_ms: u64,
 }
 
 /// What a caller may do.
@@ -255,6 +396,14 @@ const fn exact() -> ValueKind {
 
 const fn one() -> u32 {
     1
+}
+
+const fn hundred() -> u32 {
+    100
+}
+
+const fn found() -> u16 {
+    302
 }
 
 const fn hold_ms() -> u64 {

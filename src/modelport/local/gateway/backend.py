@@ -8,8 +8,7 @@ import msgspec
 
 from modelport.kube.resource import Object
 from modelport.local.gateway.cluster import UNSUPPORTED, cluster_name
-from modelport.local.gateway.spec import GROUP, BackendRef
-from modelport.wire.table import Backend
+from modelport.local.gateway.spec import GROUP, BackendRef, MirrorRef
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -29,32 +28,11 @@ class Backends:
         }
         self._grants = list(grants)
 
-    def resolve(
-        self, refs: list[BackendRef], namespace: str, field: str
-    ) -> tuple[list[Backend], list[Failure]]:
-        """The backends of a rule of a route in `namespace`. A reference that leads nowhere keeps its weight: its
-        share is answered 500 (Gateway API, HTTPBackendRef)."""
-        backends: list[Backend] = []
-        failures: list[Failure] = []
-        for index, ref in enumerate(refs):
-            weight = 1 if ref.weight is None else ref.weight
-            found = self._resolve(ref, namespace, f"{field}[{index}]")
-            if isinstance(found, Failure):
-                failures.append(found)
-                backends.append(Backend(failure=found.message, weight=weight))
-            else:
-                backends.append(Backend(cluster=found, weight=weight))
-        return backends, failures
-
-    def _resolve(self, ref: BackendRef, namespace: str, where: str) -> str | Failure:
+    def resolve(self, ref: BackendRef | MirrorRef, namespace: str, where: str) -> str | Failure:
+        """The cluster that a route in `namespace` refers to."""
         if (ref.group or "", ref.kind or "Service") != ("", "Service"):
             kind = f"{ref.kind}.{ref.group}" if ref.group else f"{ref.kind}"
             return Failure("InvalidKind", f"{where}: must be a Service, got {kind}.")
-        if ref.filters:
-            return Failure(
-                "UnsupportedValue",
-                f"{where}.filters: the gateway has filters for rules only. Move them to the rule.",
-            )
         target = ref.namespace or namespace
         if target != namespace and not self._is_granted(namespace, target, ref.name):
             return Failure(
@@ -85,7 +63,7 @@ class Backends:
         return False
 
 
-def _port(service: Object, ref: BackendRef, namespace: str, where: str) -> str | Failure:
+def _port(service: Object, ref: BackendRef | MirrorRef, namespace: str, where: str) -> str | Failure:
     spec: Object = service["spec"]
     known: list[Object] = spec.get("ports") or []
     if spec.get("type") == "ExternalName":

@@ -37,6 +37,10 @@ def _route(route: Route, table: Table) -> Iterator[str]:
             yield f".rules[{number}].matches: is empty, so nothing ever fits."
         for backend in rule.backends:
             yield from (f".rules[{number}]{problem}" for problem in _backend(backend, table))
+        for filters in [rule.filters, *(one.filters for one in rule.backends if one.filters)]:
+            for mirror in filters.mirrors:
+                if mirror.cluster not in table.clusters:
+                    yield f".rules[{number}].filters.mirrors: there is no cluster {mirror.cluster!r}."
 
 
 def _backend(backend: Backend, table: Table) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from modelport.kube.resource import Object
+from modelport.local.gateway import policy
 from modelport.wire.table import Cluster
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -48,10 +49,11 @@ def clusters(
     for service in services:
         namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
         its = by_service.get((namespace, name), [])
+        outlier, _ = policy.outlier(service)
         for port in ports(service):
             endpoints = {end for item in its for end in _endpoints(item, port.get("name") or "", living)}
             found[cluster_name(namespace, name, port["port"])] = Cluster(
-                endpoints=sorted(endpoints), protocol=_protocol(port)
+                endpoints=sorted(endpoints), protocol=_protocol(port), outlier=outlier
             )
     return found
 

@@ -69,17 +69,19 @@ class Force:
         self._written.set()
         return True
 
-    async def follow(self, on_change: Callable[[dict[str, str]], None]) -> None:
+    async def follow(self, on_change: Callable[[dict[str, str], dict[str, str]], None]) -> None:
         """Has the gateway take over what is written, until cancelled. Calls `on_change` when a version has come into
-        force, or when one cannot, with what is wrong with which routes."""
+        force, or when one cannot, with what is wrong with which routes: those for which a table was refused, and those
+        that were taken with rules that answer 500."""
         back_off_s = FIRST_BACK_OFF_S
         while True:
             while self.is_current or not self._on_disk:
                 self._written.clear()
                 await self._written.wait()
-            wanted, refused, problem = self.table.version, dict[str, str](), ""
+            wanted, problem = self.table.version, ""
+            refused, limited = dict[str, str](), dict[str, str]()
             try:
-                version, refused = await admin.reload(self._socket)
+                version, limited = await admin.reload(self._socket)
                 if version >= wanted:
                     version = await admin.acknowledged(self._socket, wanted, PATIENCE_S)
                 self._is_now(version)
@@ -92,7 +94,7 @@ class Force:
             if problem and problem != self.problem:
                 log.warning("the gateway, asked to take over table version %d: %s", wanted, problem)
             self.problem = problem
-            on_change(refused)
+            on_change(refused, limited)
             if not problem or self.table.version > wanted:  # a newer one may be the remedy
                 back_off_s = FIRST_BACK_OFF_S
                 continue

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from modelport.wire.table import Match, Route, Rule
+from modelport.wire.table import Match, RateLimit, Route, Rule
 
 _PATHS = {"exact": 0, "regex": 1, "prefix": 2}
 """Gateway API leaves regular expressions to us; as Envoy Gateway does it, they come before prefixes."""
@@ -25,6 +25,8 @@ class Entry(msgspec.Struct):
     match: Match
     rule: Rule
     """Shared by the rule's entries; its own `matches` are empty."""
+    limit: RateLimit | None = None
+    """Of the whole route."""
 
 
 def precedence(entry: Entry) -> tuple[object, ...]:
@@ -52,7 +54,13 @@ def arrange(entries: Sequence[Entry]) -> list[Route]:
         for entry in sorted(group, key=precedence):
             if last is None or (last.name, last.hosts) != (entry.name, entry.hosts):
                 routes.append(
-                    Route(name=entry.name, service=entry.service, hosts=list(entry.hosts), rules=[])
+                    Route(
+                        name=entry.name,
+                        service=entry.service,
+                        hosts=list(entry.hosts),
+                        rules=[],
+                        limit=entry.limit,
+                    )
                 )
                 last = None
             rules = routes[-1].rules

@@ -75,6 +75,8 @@ class Translator:
         self._problems: list[str] = []
         self._refused: dict[str, tuple[Any, str]] = {}
         """Routes that the gateway did not take: their spec as it was, and its words."""
+        self._limited: dict[str, tuple[Any, str]] = {}
+        """The same for those with rules that it answers 500."""
         self._release = Release(client, self._pods, self._force)
         self._tell = Tell(client, self._caches, self._force, address, now)
         for cache in (*self._caches.values(), self._pods):
@@ -110,15 +112,15 @@ class Translator:
         if _matters(change):
             self._dirty.set()
 
-    def _on_force(self, refused: dict[str, str]) -> None:
+    def _on_force(self, refused: dict[str, str], limited: dict[str, str]) -> None:
         """The gateway has taken a version over, or has not, and why."""
-        for name, words in refused.items():
-            namespace, _, bare = name.partition("/")
-            route = self._caches["routes"].get(namespace, bare)
-            if route is not None:
-                log.warning("HTTPRoute %s: the gateway does not take it: %s", name, words)
-                self._refused[name] = (route["spec"], words)
-                self._dirty.set()
+        for known, now in ((self._refused, refused), (self._limited, limited)):
+            for name, words in now.items():
+                route = self._caches["routes"].get(*name.split("/", 1)) if "/" in name else None
+                if route is not None and known.get(name) != (route["spec"], words):
+                    log.warning("HTTPRoute %s: the gateway does not take all of it: %s", name, words)
+                    known[name] = (route["spec"], words)
+                    self._dirty.set()
         self._release.in_force()
         self._tell.in_force()
 
@@ -187,16 +189,17 @@ class Translator:
             config_maps=all_of("issuers", "anonymous"),
             living=living,
             require_keys=self._require_keys,
-            refused=self._still_refused(),
+            refused=self._still(self._refused),
+            limited=self._still(self._limited),
         )
 
-    def _still_refused(self) -> dict[str, str]:
+    def _still(self, known: dict[str, tuple[Any, str]]) -> dict[str, str]:
         """Words of the gateway on routes that have not been changed since."""
-        for name, (spec, _) in list(self._refused.items()):
+        for name, (spec, _) in list(known.items()):
             route = self._caches["routes"].get(*name.split("/", 1))
             if route is None or route["spec"] != spec:
-                del self._refused[name]
-        return {name: words for name, (_, words) in self._refused.items()}
+                del known[name]
+        return {name: words for name, (_, words) in known.items()}
 
 
 def _matters(change: Change) -> bool:

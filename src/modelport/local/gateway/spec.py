@@ -70,12 +70,65 @@ class HeaderFilter(_View):
     remove: list[str] = []
 
 
+class PathModifier(_View):
+    """`type`: ReplaceFullPath or ReplacePrefixMatch."""
+
+    type: str
+    replace_full_path: str | None = None
+    replace_prefix_match: str | None = None
+
+
+class RequestRedirect(_View):
+    """Where the client is sent to."""
+
+    scheme: str | None = None
+    hostname: str | None = None
+    port: int | None = None
+    path: PathModifier | None = None
+    status_code: int = 302
+
+
+class UrlRewrite(_View):
+    """What the backend sees."""
+
+    hostname: str | None = None
+    path: PathModifier | None = None
+
+
+class Fraction(_View):
+    """So many of so many."""
+
+    numerator: Annotated[int, msgspec.Meta(ge=0)]
+    denominator: Annotated[int, msgspec.Meta(ge=1)] = 100
+
+
+class MirrorRef(_View, kw_only=True):
+    """A Service that gets copies."""
+
+    group: str | None = None
+    kind: str | None = None
+    name: str
+    namespace: str | None = None
+    port: int | None = None
+
+
+class RequestMirror(_View):
+    """Whom to copy to, and how much: all without `percent` and `fraction`."""
+
+    backend_ref: MirrorRef
+    percent: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    fraction: Fraction | None = None
+
+
 class Filter(_View):
     """One step before or after the backend."""
 
     type: str
     request_header_modifier: HeaderFilter | None = None
     response_header_modifier: HeaderFilter | None = None
+    request_redirect: RequestRedirect | None = None
+    url_rewrite: UrlRewrite | None = None
+    request_mirror: RequestMirror | None = None
 
 
 class BackendRef(_View, kw_only=True):
@@ -97,6 +150,30 @@ class Timeouts(_View):
     backend_request: str | None = None
 
 
+class Retry(_View):
+    """`codes` answered are asked for again; so many `attempts` beside the first, so long between them."""
+
+    codes: list[Annotated[int, msgspec.Meta(ge=400, le=599)]] = []
+    attempts: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    backoff: str | None = None
+
+
+class CookieConfig(_View):
+    """`lifetime_type`: Session or Permanent."""
+
+    lifetime_type: str | None = None
+
+
+class SessionPersistence(_View):
+    """`type`: Cookie or Header."""
+
+    session_name: str | None = None
+    type: str | None = None
+    absolute_timeout: str | None = None
+    idle_timeout: str | None = None
+    cookie_config: CookieConfig | None = None
+
+
 class RouteRule(_View):
     """What happens to requests that any match fits; without matches, to all."""
 
@@ -104,8 +181,8 @@ class RouteRule(_View):
     filters: list[Filter] = []
     backend_refs: list[BackendRef] = []
     timeouts: Timeouts | None = None
-    retry: dict[str, Any] | None = None
-    session_persistence: dict[str, Any] | None = None
+    retry: Retry | None = None
+    session_persistence: SessionPersistence | None = None
 
 
 class RouteSpec(_View):

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from modelport.kube.resource import Object
 from modelport.local.gateway import filter as filters
-from modelport.local.gateway import internal, match
+from modelport.local.gateway import internal, match, policy
 from modelport.local.gateway.attach import Attached, Gateways
 from modelport.local.gateway.auth import auth
 from modelport.local.gateway.backend import Backends, Failure
 from modelport.local.gateway.cluster import clusters
 from modelport.local.gateway.order import Entry, arrange
 from modelport.local.gateway.owner import service_of
-from modelport.local.gateway.spec import RouteMatch, RouteRule, RouteSpec, Timeouts, Verdict
-from modelport.wire.table import Backend, Match, Rule, Table
-
-RETRY = "serving.modelport.io/retry"
-"""Annotation of an HTTPRoute: "false" lets nothing be sent twice, not even predictions."""
-_DURATION = re.compile(r"(\d+)(ms|h|m|s)")
-_MS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+from modelport.local.gateway.spec import BackendRef, RouteMatch, RouteRule, RouteSpec, Verdict
+from modelport.wire.table import Backend, Match, RateLimit, Rule, Table
 
 Name = tuple[str, str]
 
@@ -45,6 +39,8 @@ class Seen(msgspec.Struct, kw_only=True):
     require_keys: bool = False
     refused: Mapping[str, str] = {}
     """Routes that the gateway itself did not take, by `namespace/name`, with its words."""
+    limited: Mapping[str, str] = {}
+    """Routes of which it did not take some rules, whose requests it answers 500."""
 
 
 class ParentVerdicts(msgspec.Struct):
@@ -73,10 +69,12 @@ def translate(seen: Seen) -> Translation:
     entries: list[Entry] = []
     verdicts: dict[Name, list[ParentVerdicts]] = {}
     for route in sorted(seen.routes, key=_name):
-        words = seen.refused.get("/".join(_name(route)))
-        said, its = (
-            _route(route, gateways, backends) if words is None else (_unreadable(route, gateways, words), [])
-        )
+        name = "/".join(_name(route))
+        words = seen.refused.get(name)
+        if words is None:
+            said, its = _route(route, gateways, backends, seen.limited.get(name))
+        else:
+            said, its = _unreadable(route, gateways, words), []
         if said:
             verdicts[_name(route)] = said
         entries += its
@@ -87,6 +85,8 @@ def translate(seen: Seen) -> Translation:
         clusters=clusters(seen.services, seen.slices, seen.living),
         auth=section,
     )
+    for service in seen.services:
+        problems += policy.outlier(service)[1]
     return Translation(table, verdicts, gateways, problems)
 
 
@@ -94,7 +94,9 @@ def _name(item: Object) -> Name:
     return item["metadata"]["namespace"], item["metadata"]["name"]
 
 
-def _route(route: Object, gateways: Gateways, backends: Backends) -> tuple[list[ParentVerdicts], list[Entry]]:
+def _route(
+    route: Object, gateways: Gateways, backends: Backends, limited: str | None
+) -> tuple[list[ParentVerdicts], list[Entry]]:
     try:
         spec = msgspec.convert(route["spec"], RouteSpec)
     except msgspec.ValidationError as error:
@@ -103,7 +105,7 @@ def _route(route: Object, gateways: Gateways, backends: Backends) -> tuple[list[
     written: list[Object] = route["spec"].get("parentRefs") or []
     attached: list[Attached] = []
     said: list[ParentVerdicts] = []
-    rules = _Rules(route, spec, backends)
+    rules = _Rules(route, spec, backends, limited)
     for parent, raw in zip(spec.parent_refs, written, strict=True):
         key = gateways.find(parent, namespace)
         if key is None:
@@ -127,6 +129,7 @@ def _route(route: Object, gateways: Gateways, backends: Backends) -> tuple[list[
             match_index=match_index,
             match=found,
             rule=rule,
+            limit=rules.limit,
         )
         for rule_index, (rule, matches) in enumerate(rules.rules)
         for match_index, found in enumerate(matches)
@@ -149,25 +152,30 @@ class _Rules:
     """A route's rules, and what is wrong with them. A rule that cannot be carried out as written answers 500 rather
     than let its requests fall through to another rule (Gateway API: filters must not be skipped)."""
 
-    def __init__(self, route: Object, spec: RouteSpec, backends: Backends) -> None:
-        annotations: Object = route["metadata"].get("annotations") or {}
-        self._retry = annotations.get(RETRY) != "false"
+    def __init__(self, route: Object, spec: RouteSpec, backends: Backends, limited: str | None) -> None:
+        self._annotations: Object = route["metadata"].get("annotations") or {}
         self._namespace = route["metadata"]["namespace"]
+        self._limited = limited
         self._failures: list[Failure] = []
         self._problems: dict[int, list[str]] = {}
+        self.limit: RateLimit | None
+        self.limit, wrong = policy.rate_limit(self._annotations)
         self.rules: list[tuple[Rule, list[Match]]] = [
-            self._rule(rule, index, backends) for index, rule in enumerate(spec.rules)
+            self._rule(rule, index, backends, wrong) for index, rule in enumerate(spec.rules)
         ]
 
     @property
     def refused(self) -> bool:
         """Whether no rule can be carried out: then the route is not accepted."""
+        if self._limited is not None and len(self.rules) == 1:
+            return True
         return bool(self.rules) and len(self._problems) == len(self.rules)
 
     def verdicts(self) -> list[Verdict]:
         """Of a route that a Gateway takes."""
         words = " ".join(problem for problems in self._problems.values() for problem in problems)
         if self.refused:
+            words = words or self._limited or ""
             return [
                 Verdict("Accepted", good=False, reason="UnsupportedValue", message=words),
                 self.resolved(),
@@ -176,9 +184,11 @@ class _Rules:
             Verdict("Accepted", good=True, reason="Accepted", message="The gateway serves this route."),
             self.resolved(),
         ]
-        if self._problems:
+        if self._problems or self._limited:
             listed = ", ".join(str(index) for index in self._problems)
-            message = f"Dropped Rule(s) {listed}, whose requests are answered 500: {words}"
+            message = f"Dropped Rule(s) {listed}, whose requests are answered 500: {words}" if listed else ""
+            if self._limited:
+                message = f"{message} The gateway answers 500 for a rule: {self._limited}".strip()
             said.append(Verdict("PartiallyInvalid", good=True, reason="UnsupportedValue", message=message))
         return said
 
@@ -191,60 +201,50 @@ class _Rules:
         words = " ".join(failure.message for failure in self._failures)
         return Verdict("ResolvedRefs", good=False, reason=self._failures[0].reason, message=words)
 
-    def _rule(self, rule: RouteRule, index: int, backends: Backends) -> tuple[Rule, list[Match]]:
+    def _rule(
+        self, rule: RouteRule, index: int, backends: Backends, wrong: list[str]
+    ) -> tuple[Rule, list[Match]]:
         where = f"spec.rules[{index}]"
         matches: list[Match] = []
-        problems: list[str] = []
+        problems = list(wrong)
         for number, wanted in enumerate(rule.matches or [RouteMatch()]):
             found, wrong = match.translate(wanted, f"{where}.matches[{number}]")
             problems += wrong
             if not wrong:
                 matches.append(found)
-        edits, wrong = filters.translate(rule.filters, f"{where}.filters")
+        prefixes_only = all(found.path.type == "prefix" for found in matches)
+        place = filters.Place(self._namespace, f"{where}.filters", prefixes_only)
+        edits, wrong, failures = filters.translate(rule.filters, place, backends)
         problems += wrong
-        limits, wrong = _timeouts(rule.timeouts or Timeouts(), f"{where}.timeouts")
-        problems += wrong
-        retry = self._retry
-        if rule.retry is not None:
-            if rule.retry.get("attempts") == 0:
-                retry = False
-            else:
-                problems.append(
-                    f"{where}.retry: the gateway retries once by rules of its own; leave it out, or set attempts to 0."
-                )
-        if rule.session_persistence is not None:
-            problems.append(f"{where}.sessionPersistence: the gateway has none. Leave it out.")
-        found_backends, failures = backends.resolve(
-            rule.backend_refs, self._namespace, f"{where}.backendRefs"
-        )
         self._failures += failures
+        written = Rule(matches=[], filters=edits)
+        problems += policy.apply(written, rule, self._annotations, where)
+        if edits.redirect and rule.backend_refs:
+            problems.append(f"{where}: RequestRedirect asks no backend. Leave backendRefs out.")
+        for number, ref in enumerate(rule.backend_refs):
+            field = f"{where}.backendRefs[{number}]"
+            own = filters.Place(self._namespace, f"{field}.filters", prefixes_only, is_backend=True)
+            written.backends.append(self._backend(ref, field, own, backends))
         if problems:
             self._problems[index] = problems
-            found_backends = [Backend(failure=" ".join(problems))]
-        return (
-            Rule(
-                matches=[],
-                filters=edits,
-                backends=found_backends,
-                timeout_ms=limits[0],
-                backend_timeout_ms=limits[1],
-                retry=retry,
-            ),
-            matches,
-        )
+            written.filters.redirect = None
+            written.backends = [Backend(failure=" ".join(problems))]
+        return written, matches
 
-
-def _timeouts(wanted: Timeouts, where: str) -> tuple[tuple[int | None, int | None], list[str]]:
-    problems: list[str] = []
-
-    def read(text: str | None, name: str) -> int | None:
-        if text is None:
-            return None
-        parts = _DURATION.findall(text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            problems.append(f'{where}.{name}: must be a duration as in 1m30s, got "{text}".')
-            return None
-        # None is no limit, and so is 0s (GEP-2257).
-        return sum(int(number) * _MS[unit] for number, unit in parts) or None
-
-    return (read(wanted.request, "request"), read(wanted.backend_request, "backendRequest")), problems
+    def _backend(self, ref: BackendRef, where: str, place: filters.Place, backends: Backends) -> Backend:
+        """A reference that leads nowhere, or has filters that cannot be carried out, keeps its weight: its share is
+        answered 500 (Gateway API, HTTPBackendRef)."""
+        weight = 1 if ref.weight is None else ref.weight
+        cluster = backends.resolve(ref, self._namespace, where)
+        if isinstance(cluster, Failure):
+            self._failures.append(cluster)
+            return Backend(failure=cluster.message, weight=weight)
+        if not ref.filters:
+            return Backend(cluster=cluster, weight=weight)
+        edits, wrong, failures = filters.translate(ref.filters, place, backends)
+        self._failures += failures
+        if wrong:
+            words = " ".join(wrong)
+            self._failures.append(Failure("UnsupportedValue", words))
+            return Backend(failure=words, weight=weight)
+        return Backend(cluster=cluster, weight=weight, filters=edits)

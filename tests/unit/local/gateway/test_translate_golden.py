@@ -43,6 +43,7 @@ def test_translate(case: str) -> None:
 
 DEFAULTS = {
     "filters": {"request_headers": {}, "response_headers": {}},
+    "outlier": {"failures": 5, "eject_ms": 10_000},
     "hold_ms": wire.HOLD_MS,
     "hold_limit": wire.HOLD_LIMIT,
     "retry": True,

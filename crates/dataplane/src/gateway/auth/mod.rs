@@ -154,7 +154,7 @@ pub(super) fn take(headers: &mut HeaderMap) -> Option<Vec<u8>> {
 }
 
 fn refuse(status: StatusCode, challenge: &'static str, message: String) -> Refusal {
-    Refusal { status, message, challenge: Some(challenge) }
+    Refusal { challenge: Some(challenge), ..Refusal::new(status, message) }
 }
 
 fn hash(bytes: &[u8]) -> Hash {
