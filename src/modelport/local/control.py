@@ -18,6 +18,7 @@ from modelport.control import run as loops
 from modelport.kinds.catalog import KINDS
 from modelport.kube.client import Client
 from modelport.kube.resource import Object
+from modelport.local import program
 from modelport.local.apiserver.app import build
 from modelport.local.apiserver.execution import Execution, Find
 from modelport.local.apiserver.kinds import declared
@@ -78,6 +79,7 @@ def main() -> int:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
         loop = asyncio.get_running_loop()
+        loop.call_later(program.SETTLED_S, program.give_back)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
         await run(folder, settings)

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from modelport.kube.client import Client
+from modelport.local import program
 from modelport.local.folder import Folder
 from modelport.local.node.agent import Node
 
@@ -25,6 +26,7 @@ async def _run(folder: Folder) -> int:
         return 2
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.call_later(program.SETTLED_S, program.give_back)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with Client.from_kubeconfig(folder.kubeconfig) as client:
