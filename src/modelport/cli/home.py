@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from modelport.local.folder import Folder, Settings
 
 T = TypeVar("T")
+FULL_BELOW_BYTES = 1 << 20
+"""With less room than this nothing can be written through."""
 
 
 def default() -> Path:
@@ -78,6 +81,12 @@ def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -
     try:
         return asyncio.run(run())
     except Unreachable as error:
+        if shutil.disk_usage(home.path).free < FULL_BELOW_BYTES:
+            raise Mistake(
+                f"the platform in {home.path} does not answer: its disk is full",
+                "free some space: models go on serving, and the platform is back by itself",
+                code=1,
+            ) from error
         raise Mistake(
             f"the platform in {home.path} does not answer ({error})",
             f"start it: modelport up --detach{_dir(options)} · what runs: modelport status{_dir(options)}",

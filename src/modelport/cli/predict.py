@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from modelport.kube.resource import Object
     from modelport.local.folder import Settings
 
+KEY = "--key KEY, or MODELPORT_KEY in the environment"
+
 
 def register(commands: Commands) -> None:
     """Adds both commands."""
@@ -77,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if answer.status >= 400:
         note(f"error: {answer.status}: {_words(text)}")
         if answer.status == 401:
-            note("\nhint: --key KEY, or MODELPORT_KEY in the environment")
+            note(f"\nhint: {KEY}")
         elif answer.status in (404, 503):
             note(f"\nhint: modelport describe {options.name}")
         return 1
@@ -105,6 +107,8 @@ def _body(given: str) -> Any:
 def _example(item: Object, settings: Settings, path: str, key: str | None) -> Any:
     answer = route.ask(item, settings, "GET", "/openapi.json", key=key)
     name = item["metadata"]["name"]
+    if answer.status == 401:
+        raise Mistake(f"401: {_words(answer.body.decode(errors='replace'))}", KEY, code=1)
     if answer.status != 200:
         raise Mistake(
             f"{name} gives no example ({answer.status}: {_words(answer.body.decode(errors='replace'))})",
