@@ -38,6 +38,23 @@ fn event() -> Value {
     json!({"specversion": "1.0", "id": "7", "source": "here", "type": "t", "data": {"instances": [1]}})
 }
 
+/// Of two, one server would read the first and another the last; each attribute takes eight times its text.
+#[test]
+fn structured_events_say_each_thing_once_and_few_things() {
+    let twice = r#"{"specversion":"1.0","id":"7","source":"h","type":"t","data":{"instances":[1]},"data":1}"#;
+    let told = decode(&[("content-type", "application/cloudevents+json")], twice).expect_err("twice");
+    assert!(told.contains("data: given twice"), "{told}");
+    let with = |count: usize| {
+        let mut event = event();
+        for index in 0..count {
+            event[format!("x{index}")] = json!("y");
+        }
+        structured(&event)
+    };
+    assert!(with(252).unwrap().is_some());
+    assert!(with(253).expect_err("many").contains("256 attributes"));
+}
+
 #[test]
 fn binary_events_carry_their_attributes_in_headers() {
     let mut pairs = BINARY.to_vec();

@@ -62,6 +62,8 @@ impl Default for Settings {
 }
 
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+/// Most attributes of an event, extensions included.
+const MOST: usize = 256;
 const MEDIA_TYPE: &str = "application/cloudevents+json";
 
 fn find<'a>(attributes: &'a [(String, String)], name: &str) -> Option<&'a str> {
@@ -181,6 +183,15 @@ impl Draft {
             cursor.peek();
             let start = cursor.position();
             match key.as_ref() {
+                "data" if self.data.is_some() => {
+                    return Err(Fault::value(start, "given twice")).key("data");
+                }
+                "data_base64" if self.base64.is_some() => {
+                    return Err(Fault::value(start, "given twice")).key("data_base64");
+                }
+                _ if self.attributes.len() == MOST => {
+                    return Err(Fault::value(start, format!("has more than {MOST} attributes")));
+                }
                 "data" => {
                     cursor.skip_value().key("data")?;
                     self.data = Some((start, cursor.position()));

@@ -6,6 +6,9 @@ use super::write;
 use crate::tensor::{Param, Params};
 use std::collections::HashSet;
 
+/// Most parameters of a request or tensor: each takes ten times the memory of its text.
+const MOST: usize = 1024;
+
 /// Reads an object of parameters, or `null` for none.
 pub(super) fn read(cursor: &mut Cursor<'_>) -> Parse<Params> {
     let mut params = Params::new();
@@ -14,6 +17,9 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Parse<Params> {
     }
     let mut first = cursor.enter_object()?;
     while let Some(key) = cursor.next_key(&mut first)? {
+        if params.len() == MOST {
+            return Err(Fault::value(cursor.position(), format!("has more than {MOST} parameters")));
+        }
         let value = value(cursor).key(&key)?;
         params.push((key.into_owned(), value));
     }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
 /// Why a listener serves: what may be asked there.
@@ -148,6 +148,7 @@ impl Door {
                 let (stream, _) = listener.accept().await?;
                 // Without it an answer may wait 40 ms for an acknowledgement.
                 let _ = stream.set_nodelay(true);
+                self.bound_reading(&stream);
                 let Some(tls) = &self.tls else {
                     tokio::spawn(self.clone().converse(stream, permit));
                     return Ok(());
@@ -164,6 +165,20 @@ impl Door {
             }
         }
         Ok(())
+    }
+
+    /// A client that does not read its answer holds it in memory: the kernel ends the connection when
+    /// nothing of it was taken for as long as a body may take to come.
+    fn bound_reading(&self, stream: &TcpStream) {
+        #[cfg(target_os = "linux")]
+        {
+            let limit = self.shared.server.limits.body_timeout.as_millis();
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX).clamp(1, u32::MAX / 2);
+            // Without it the connection is served just as well.
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, limit);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = stream;
     }
 
     /// Serves one connection to its end.

@@ -11,12 +11,17 @@ use std::io::Read;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
 /// NumPy and most vector code are happy with this.
 const BOUNDARY: usize = 64;
 /// Compressed bodies beyond this are inflated on another thread: they may grow a thousandfold.
 const INFLATE_HERE: usize = 4096;
+/// Bodies that are inflated at once: the others wait, or five hundred small ones could become five hundred
+/// of the largest that there may be.
+const INFLATING_AT_ONCE: usize = 4;
+static INFLATING: Semaphore = Semaphore::const_new(INFLATING_AT_ONCE);
 
 /// How a body is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +54,13 @@ where
     match encoding {
         None => Ok(read),
         Some(encoding) if read.len() <= INFLATE_HERE => encoding.inflate(&read, terms),
-        Some(encoding) => tokio::task::spawn_blocking(move || encoding.inflate(&read, terms))
-            .await
-            .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "Decompressing the body failed."))),
+        Some(encoding) => {
+            // It is never closed, so there is always a turn.
+            let _turn = INFLATING.acquire().await;
+            tokio::task::spawn_blocking(move || encoding.inflate(&read, terms))
+                .await
+                .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "Decompressing the body failed.")))
+        }
     }
 }
 
@@ -78,7 +87,7 @@ where
         return Ok(first);
     }
     // The claim has been checked against the limit; memory is only touched as bytes come.
-    let mut buffer = Buffer::new(claimed.max(first.len()), align_at);
+    let mut buffer = Buffer::new(claimed.max(first.len()), align_at)?;
     buffer.extend(&first);
     drop(first);
     while let Some(part) = next(body, &mut patience).await? {
@@ -87,7 +96,7 @@ where
         }
         buffer.extend(&part);
     }
-    Ok(buffer.into_bytes())
+    buffer.into_bytes()
 }
 
 async fn next<B>(body: &mut B, patience: &mut Patience) -> Result<Option<Bytes>>
@@ -170,7 +179,12 @@ pub(super) enum Encoding {
 impl Encoding {
     /// What `Content-Encoding` says; nothing: the body is as it is.
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>> {
-        let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+        let mut values = headers.get_all(CONTENT_ENCODING).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            let what = "Content-Encoding: must be given once, got several. Compress the body once.";
+            return Err(Error::new(Kind::Status(415), what));
+        }
         let name = value.as_bytes().trim_ascii();
         for (known, encoding) in [
             (&b"gzip"[..], Some(Self::Gzip)),
@@ -193,7 +207,7 @@ impl Encoding {
     }
 
     fn inflate(self, bytes: &[u8], terms: Terms) -> Result<Bytes> {
-        let mut buffer = Buffer::new(bytes.len().saturating_mul(2).min(terms.limit), terms.align_at);
+        let mut buffer = Buffer::new(bytes.len().saturating_mul(2).min(terms.limit), terms.align_at)?;
         let outcome = match self {
             Self::Gzip => buffer.fill(MultiGzDecoder::new(bytes), terms.limit),
             // "deflate" is zlib (RFC 9110, 8.4.1.2), but some clients send the bare format.
@@ -201,7 +215,7 @@ impl Encoding {
             Self::Deflate => buffer.fill(DeflateDecoder::new(bytes), terms.limit),
         };
         match outcome {
-            Ok(true) => Ok(buffer.into_bytes()),
+            Ok(true) => buffer.into_bytes(),
             Ok(false) => Err(grew_too_large(terms.limit)),
             Err(error) => Err(Error::invalid(format!("The body does not decompress: {error}."))),
         }
@@ -225,12 +239,16 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn new(capacity: usize, align_at: Option<usize>) -> Self {
+    fn new(capacity: usize, align_at: Option<usize>) -> Result<Self> {
         let slack = if align_at.is_some() { BOUNDARY } else { 0 };
-        let mut bytes = Vec::with_capacity(capacity + slack);
+        let mut bytes = Vec::new();
+        // Where memory is accounted strictly, a few large claims must not end the process.
+        bytes.try_reserve_exact(capacity.saturating_add(slack)).map_err(|_| {
+            Error::new(Kind::Overloaded, format!("There is no memory for a body of {capacity} bytes now."))
+        })?;
         let padding = align_at.map_or(0, |offset| padding_for(bytes.as_ptr(), offset));
         bytes.resize(padding, 0);
-        Self { bytes, padding, align_at }
+        Ok(Self { bytes, padding, align_at })
     }
 
     fn len(&self) -> usize {
@@ -247,18 +265,18 @@ impl Buffer {
         Ok(self.len() <= limit)
     }
 
-    fn into_bytes(self) -> Bytes {
+    fn into_bytes(self) -> Result<Bytes> {
         let offset = match self.align_at {
             Some(offset) if offset < self.len() => offset,
-            _ => return Bytes::from(self.bytes).slice(self.padding..),
+            _ => return Ok(Bytes::from(self.bytes).slice(self.padding..)),
         };
         // It grew and moved (its length was not known): once more, with the length known.
         if padding_for(self.bytes.as_ptr(), offset + self.padding) != 0 {
-            let mut placed = Self::new(self.len(), Some(offset));
+            let mut placed = Self::new(self.len(), Some(offset))?;
             placed.extend(self.bytes.get(self.padding..).unwrap_or_default());
-            return Bytes::from(placed.bytes).slice(placed.padding..);
+            return Ok(Bytes::from(placed.bytes).slice(placed.padding..));
         }
-        Bytes::from(self.bytes).slice(self.padding..)
+        Ok(Bytes::from(self.bytes).slice(self.padding..))
     }
 }
 
@@ -367,6 +385,20 @@ mod tests {
         finish(packer).expect("memory")
     }
 
+    /// Five hundred threads that inflate a bomb each would take more memory than the machine has.
+    #[tokio::test]
+    async fn few_bodies_are_inflated_at_once() {
+        let body: Vec<u8> = (0..40_000).map(|_| fastrand::u8(..)).collect();
+        let packed = pack(GzEncoder::new(Vec::new(), Compression::fast()), &body, GzEncoder::finish);
+        let all = INFLATING.acquire_many(INFLATING_AT_ONCE as u32).await.expect("never closed");
+        let parts = [packed.as_slice()];
+        let mut reading = Box::pin(read_parts(&parts, Some("gzip"), terms(1 << 20, None)));
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut reading).await;
+        assert!(early.is_err(), "it did not wait for its turn");
+        drop(all);
+        assert_eq!(reading.await.expect("a body"), body);
+    }
+
     #[tokio::test]
     async fn compressed_bodies_are_inflated_within_the_limit() {
         let body = vec![b'x'; 50_000];
@@ -384,6 +416,8 @@ mod tests {
                 read_parts(&[&packed[..packed.len() / 2]], Some(encoding), terms(50_000, None)).await;
             assert_eq!(broken.expect_err("broken").kind, Kind::InvalidInput);
         }
+        // Capacity overflow stands for an allocator that refuses.
+        assert_eq!(Buffer::new(usize::MAX, None).map(|_| ()).expect_err("huge").kind, Kind::Overloaded);
         let unknown = read_parts(&[&body], Some("br"), terms(50_000, None)).await.expect_err("unknown");
         assert_eq!(unknown.kind, Kind::Status(415));
         assert!(unknown.message.contains("\"br\""), "{unknown}");

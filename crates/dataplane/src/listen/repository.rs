@@ -17,7 +17,7 @@ pub(super) async fn index(exchange: &mut Exchange<'_>) -> Result<Response<Reply>
         #[serde(default)]
         ready: bool,
     }
-    let body = exchange.body(None, None).await?;
+    let body = exchange.options().await?;
     let asked: Asked = parse(&body)?;
     let mut entries = exchange.shared.server.repository.index();
     if asked.ready {
@@ -53,7 +53,7 @@ async fn parameters(exchange: &mut Exchange<'_>) -> Result<Params> {
         #[serde(default)]
         parameters: serde_json::Map<String, Value>,
     }
-    let body = exchange.body(None, None).await?;
+    let body = exchange.options().await?;
     let asked: Asked = parse(&body)?;
     let mut params = Params::new();
     for (name, value) in asked.parameters {

@@ -151,6 +151,8 @@ fn ready(server: &Server) -> Result<Response<Reply>> {
     }
 }
 
+/// Largest body of a call on the repository: read as a tree, it takes thirty times its size.
+const OPTIONS_BYTES: usize = 1 << 20;
 const INFER_PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 fn is_grpc(headers: &HeaderMap) -> bool {
@@ -198,7 +200,14 @@ impl Exchange<'_> {
     /// Reads the body; `align_at` is where binary tensors begin in it.
     pub(super) async fn body(&mut self, align_at: Option<usize>, deadline: Option<Instant>) -> Result<Bytes> {
         let encoding = Encoding::of(&self.head.headers);
-        self.body_as(encoding, align_at, deadline).await
+        self.body_as(encoding, self.shared.server.limits.body_bytes, align_at, deadline).await
+    }
+
+    /// Reads a body of a few options.
+    pub(super) async fn options(&mut self) -> Result<Bytes> {
+        let encoding = Encoding::of(&self.head.headers);
+        let limit = self.shared.server.limits.body_bytes.min(OPTIONS_BYTES);
+        self.body_as(encoding, limit, None, None).await
     }
 
     /// As `body`, where nothing of the head is needed afterwards.
@@ -209,17 +218,17 @@ impl Exchange<'_> {
     ) -> Result<Bytes> {
         let encoding = Encoding::of(&self.head.headers);
         self.let_go();
-        self.body_as(encoding, align_at, deadline).await
+        self.body_as(encoding, self.shared.server.limits.body_bytes, align_at, deadline).await
     }
 
     async fn body_as(
         &mut self,
         encoding: Result<Option<Encoding>>,
+        limit: usize,
         align_at: Option<usize>,
         deadline: Option<Instant>,
     ) -> Result<Bytes> {
-        let limits = &self.shared.server.limits;
-        let (limit, timeout) = (limits.body_bytes, limits.body_timeout);
+        let timeout = self.shared.server.limits.body_timeout;
         let read = match encoding {
             Ok(encoding) => {
                 body::read(&mut self.body, Terms { limit, timeout, deadline, align_at, encoding }).await

@@ -149,7 +149,11 @@ fn media_type(text: String) -> HeaderValue {
 }
 
 fn json_length(exchange: &Exchange<'_>) -> Result<Option<usize>> {
-    let Some(value) = exchange.head.headers.get(JSON_LENGTH) else { return Ok(None) };
+    let mut values = exchange.head.headers.get_all(JSON_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::invalid("Inference-Header-Content-Length: must be given once, got several."));
+    }
     let length = value.to_str().ok().and_then(|text| text.trim().parse::<usize>().ok());
     length.map(Some).ok_or_else(|| {
         Error::invalid(format!(
