@@ -56,9 +56,13 @@ fix: $(VENV)/.tested ## Put formats right
 	$(BIN)/ruff format src tests examples benchmarks
 	cargo fmt
 
-wheel: $(BIN)/uv ## Build the wheel for this platform into dist/
-	$(BIN)/uv pip install --quiet --python $(BIN)/python 'maturin>=1.9,<2'
-	$(BIN)/maturin build --release --quiet --out dist
+# For another Linux, such as TARGET=aarch64-unknown-linux-gnu, zig links, against the glibc of manylinux2014.
+CROSS = $(if $(TARGET),--zig --target $(TARGET) --compatibility manylinux2014 --interpreter python3.11)
+
+wheel: $(BIN)/uv ## Build the wheel into dist/, for this platform or for TARGET
+	$(BIN)/uv pip install --quiet --python $(BIN)/python 'maturin>=1.9,<2' $(if $(TARGET),'ziglang<1')
+	$(if $(TARGET),rustup target add $(TARGET))
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --quiet --out dist $(CROSS)
 	@ls -1t dist/*.whl | head -1
 
 bench: setup ## Measure beside KServe and Triton, each installed into an environment of its own
