@@ -67,11 +67,24 @@ COMMANDS = (
     "gateway",
 )
 """Modules of commands, in the order of the help. `predict` is `explain` too."""
+BEGIN = """\
+begin here:
+  modelport serve ./model.joblib       one model, in this terminal
+  modelport up --detach                or the platform, in the background:
+  modelport deploy ./model.joblib        a model onto it
+  modelport predict model                its first answer
+  modelport describe model               what is wrong with it, if anything
+"""
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The whole command line, or as much of it as one command needs."""
-    root = _Parser(prog="modelport", description="Serve machine-learning models behind KServe's protocols.")
+    root = _Parser(
+        prog="modelport",
+        description="Serve machine-learning models behind KServe's protocols.",
+        epilog=BEGIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     root.add_argument("--version", action="version", version=f"modelport {modelport.__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     name = "predict" if only == "explain" else only

@@ -35,7 +35,13 @@ def register(commands: Commands) -> None:
         action="store_true",
         help="take over fields that somebody else has set (kubectl, for example)",
     )
-    apply.add_argument("-o", "--output", choices=("name", "yaml", "json"), default="name")
+    apply.add_argument(
+        "-o",
+        "--output",
+        choices=("name", "yaml", "json"),
+        default="name",
+        help="what to print of each object (default name)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -27,9 +27,16 @@ def register(commands: Commands) -> None:
     home.add_dir(delete)
     home.add_namespace(delete)
     delete.add_argument("what", nargs="*", metavar="KIND NAME …")
-    delete.add_argument("-f", "--filename", action="append", default=[], metavar="FILE")
+    delete.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what the file holds: file, folder, URL or -",
+    )
     delete.add_argument("--no-wait", action="store_true", help="return before the objects are gone")
-    delete.add_argument("--ignore-not-found", action="store_true")
+    delete.add_argument("--ignore-not-found", action="store_true", help="no error where it is not there")
 
 
 def run(options: argparse.Namespace) -> int:

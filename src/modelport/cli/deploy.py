@@ -52,7 +52,13 @@ def register(commands: Commands) -> None:
     )
     deploy.add_argument("--replicas", type=int, metavar="N", help="processes that serve it (default 1)")
     deploy.add_argument("--dry-run", action="store_true", help="only print what would be applied")
-    deploy.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
+    deploy.add_argument(
+        "-o",
+        "--output",
+        choices=("yaml", "json"),
+        default="yaml",
+        help="how the object is printed (default yaml)",
+    )
     deploy.add_argument("--no-wait", action="store_true", help="return once it is applied")
     deploy.add_argument(
         "--timeout", type=float, default=300.0, metavar="S", help="longest wait (default 300)"

@@ -23,7 +23,7 @@ def register(commands: Commands) -> None:
     home.add_dir(events)
     home.add_namespace(events)
     events.add_argument("what", nargs="?", metavar="KIND/NAME")
-    events.add_argument("-A", "--all-namespaces", action="store_true")
+    events.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -25,10 +25,16 @@ def register(commands: Commands) -> None:
     home.add_dir(get)
     home.add_namespace(get)
     get.add_argument("what", nargs="*", metavar="KIND [NAME …]", default=["isvc"], help="default: isvc")
-    get.add_argument("-A", "--all-namespaces", action="store_true")
+    get.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     get.add_argument("-l", "--selector", default="", metavar="LABELS", help="as in app=web,tier!=test")
     get.add_argument("-w", "--watch", action="store_true", help="go on showing changes until interrupted")
-    get.add_argument("-o", "--output", choices=("table", "wide", "name", "yaml", "json"), default="table")
+    get.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "wide", "name", "yaml", "json"),
+        default="table",
+        help="wide: a table with more columns (default table)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

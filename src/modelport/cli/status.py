@@ -36,7 +36,13 @@ def register(commands: Commands) -> None:
     )
     status.set_defaults(command=run)
     home.add_dir(status)
-    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    status.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json"),
+        default="table",
+        help="json: for programs (default table)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

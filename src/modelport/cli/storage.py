@@ -51,7 +51,13 @@ def register(commands: Commands) -> None:
     )
     listing.set_defaults(command=run_list)
     fetch.add_cache(listing)
-    listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    listing.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json"),
+        default="table",
+        help="json: for programs (default table)",
+    )
     prune = steps.add_parser(
         "prune",
         help="make room",

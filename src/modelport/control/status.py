@@ -18,6 +18,7 @@ from modelport.kube.meta import timestamp
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 from modelport.render.pod import MODEL
+from modelport.render.render import STOP
 from modelport.render.rendered import Rendered
 from modelport.render.storage import INITIALIZER
 
@@ -39,7 +40,7 @@ def status(
     }
     observed = _remembering(observed, before, service)
     if rendered.stopped:
-        return found | {"conditions": _stopped(conditions, now)}
+        return found | {"conditions": _stopped(conditions, service.metadata.name, now)}
     conditions = _set(conditions, "Stopped", "False", "", "", now)
     conditions = _components(conditions, rendered, observed, service.metadata.name, now)
     conditions = _ingress(conditions, rendered, observed, now)
@@ -108,12 +109,13 @@ def _set(
     return set_condition(conditions, kind, truth, reason, message, now, severity=severity)
 
 
-def _stopped(conditions: list[Object], now: datetime) -> list[Object]:
+def _stopped(conditions: list[Object], name: str, now: datetime) -> list[Object]:
+    words = f"stopped by the annotation {STOP} · next: kubectl annotate isvc {name} {STOP}-"
     for kind in ("PredictorReady", "IngressReady", "Ready"):
-        conditions = _set(conditions, kind, "False", "Stopped", "", now)
+        conditions = _set(conditions, kind, "False", "Stopped", words, now)
     for kind in ("TransformerReady", "ExplainerReady", "FieldsIgnored", FETCHED, LATEST):
         conditions = remove_condition(conditions, kind)
-    return _set(conditions, "Stopped", "True", "Stopped", "", now)
+    return _set(conditions, "Stopped", "True", "Stopped", words, now)
 
 
 def _components(

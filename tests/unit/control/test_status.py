@@ -196,6 +196,7 @@ def test_stopping_resets_all_but_the_mode():
     found = told(seen, Rendered(stopped=True), before=told(seen))
     assert condition(found, "Stopped")["status"] == "True"
     assert condition(found, "PredictorReady")["reason"] == "Stopped"
+    assert "kubectl annotate isvc iris serving.kserve.io/stop-" in condition(found, "Ready")["message"]
     assert "url" not in found
     assert found["deploymentMode"] == "Standard"
 
