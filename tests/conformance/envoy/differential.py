@@ -317,10 +317,6 @@ def comparable(answer: Json, copies: list[tuple[str, str]]) -> Json:
     }
 
 
-def is_redirect(request: Json, ours: Json, envoy: Json) -> bool:
-    return 300 <= ours["status"] < 400 and ours["status"] == envoy["status"]
-
-
 EXPLAINED: dict[str, Callable[[Json, Json, Json], bool]] = {}
 """By name: whether a difference is the one that docs/compatibility.md explains under it."""
 
@@ -333,6 +329,33 @@ def explained(
         return function
 
     return note
+
+
+@explained("redirect-port")
+def _(request: Json, ours: Json, envoy: Json) -> bool:
+    """Gateway API: without scheme and port a redirect keeps the listener's port; Envoy drops it with a new host."""
+    places = [dict(one["headers"]).get("location", "") for one in (ours, envoy)]
+    port = request["host"].partition(":")[2]
+    return (
+        bool(port) and places[0].replace(f":{port}/", "/") == places[1] and same_but(ours, envoy, "headers")
+    )
+
+
+@explained("query-decoding")
+def _(request: Json, ours: Json, envoy: Json) -> bool:
+    """A query parameter is compared as its sender meant it (`on%65` is `one`); Envoy compares what was written."""
+    return "%" in request["target"].partition("?")[2] and ours["backend"] != envoy["backend"]
+
+
+@explained("repeated-header")
+def _(request: Json, ours: Json, envoy: Json) -> bool:
+    """Several lines of a header are one with commas (RFC 9110); Envoy is content when one of the lines fits."""
+    names = [name.lower() for name, _ in request["headers"]]
+    return len(set(names)) < len(names) and ours["backend"] != envoy["backend"]
+
+
+def same_but(ours: Json, envoy: Json, *fields: str) -> bool:
+    return all(ours[name] == envoy[name] for name in ours if name not in fields)
 
 
 @settings(
@@ -357,10 +380,8 @@ def explained(
 @example({"method": "GET", "host": "filters.example.com", "target": "/weightless", "headers": [], "body": ""})
 def test_both_do_the_same(pair: Pair, request: Json) -> None:
     ours, envoy = pair.ask("ours", request), pair.ask("envoy", request)
-    wanted = 2 if "/mirrored" in request["target"] and ours["backend"] else 1
-    with contextlib.suppress(AssertionError):
-        if wanted == 2:
-            until_copied(pair, ours, envoy)
+    if "/mirrored" in request["target"] and ours["backend"]:
+        until_copied(pair, ours, envoy)
     one, other = (comparable(answer, pair.copies(answer)) for answer in (ours, envoy))
     if one == other:
         return

@@ -23,6 +23,7 @@ use super::run::Gateway;
 use super::sticky;
 use super::table::Speech;
 use super::target::{self, Host, LastHost};
+use super::tunnel::{self, Tunnel};
 use super::watch::Waiting;
 use super::way::Way;
 use super::{access, request_id};
@@ -33,12 +34,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use socket2::{SockRef, TcpKeepalive};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
@@ -74,6 +76,8 @@ pub(super) struct Origin {
     pub(super) alarm: Alarm,
     /// The host of its last request: mostly that of the next one too.
     pub(super) host: LastHost,
+    /// What the connection became, when its client and an endpoint switched to a websocket.
+    pub(super) tunnel: Mutex<Option<Tunnel>>,
 }
 
 /// Answers one request, whatever it is.
@@ -84,6 +88,8 @@ pub(super) async fn answer(
     waiting: Waiting,
 ) -> Result<Response<Reply>, Infallible> {
     let begun = Instant::now();
+    let mut request = request;
+    let upgrade = tunnel::asked(&mut request);
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
     let version = head.version;
@@ -102,16 +108,18 @@ pub(super) async fn answer(
         begun,
         exchange: Exchange::begin(begun, protocol, log),
         patience: Patience::default(),
+        upgrade,
     };
     let mut response = match call.respond(head, body).await {
-        Ok(answered) => call.finish(answered, waiting),
+        Ok(answered) => call.finish(answered, waiting).await,
         Err(refusal) => {
             call.exchange.answered(refusal.status.as_u16());
             call.exchange.end();
             refusal.answer(&call.id, grpc && version == Version::HTTP_2)
         }
     };
-    if version < Version::HTTP_2 && gateway.is_finishing() {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if version < Version::HTTP_2 && gateway.is_finishing() && !switched {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
@@ -126,6 +134,8 @@ struct Call<'a> {
     begun: Instant,
     exchange: Exchange,
     patience: Patience,
+    /// What a websocket would be spoken over.
+    upgrade: Option<OnUpgrade>,
 }
 
 /// What the client sent, as far as it was read.
@@ -149,6 +159,8 @@ struct Message {
     repeatable: bool,
     /// Of the request, which leave when its body is whole.
     copies: Option<Arc<Copies>>,
+    /// It wants a websocket.
+    upgrades: bool,
 }
 
 /// An endpoint's answer.
@@ -213,6 +225,7 @@ impl Call<'_> {
         let mut message = Message {
             repeatable: false,
             copies: None,
+            upgrades: self.upgrade.is_some(),
             came: head.version,
             grpc: self.grpc,
             method: head.method,
@@ -294,6 +307,9 @@ impl Call<'_> {
                     let limit = limit(&response, rule, self.deadline(rule));
                     let mut response = response;
                     headers::strip_response(response.headers_mut());
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        tunnel::ask(response.headers_mut());
+                    }
                     way.answer(response.headers_mut());
                     if let Some(sticky) = &rule.sticky {
                         sticky.tell(shown.as_deref(), cluster, &load.0, response.headers_mut());
@@ -319,6 +335,9 @@ impl Call<'_> {
 
     /// Draws who gets a copy of the request.
     fn copy(&self, message: &mut Message, way: &Way<'_>, live: &Live) {
+        if message.upgrades {
+            return; // nobody can speak for two
+        }
         let mirrors = way.filters().flat_map(|filters| &filters.mirrors).filter(|mirror| mirror.draw());
         let goals: Vec<_> = mirrors
             .filter_map(|mirror| live.clusters.get(mirror.cluster))
@@ -501,6 +520,13 @@ impl Call<'_> {
             }
             let (request, fate) = message.take(way, self.gateway, false)?;
             match connection.send(request).await {
+                // Without a wish for it, it would be an answer that never ends.
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    if !message.upgrades {
+                        return Err(Failed::Refused(died(cluster, 1)));
+                    }
+                    Ok((response, Source::Http1(Some(connection)), None))
+                }
                 Ok(mut response) => match small_answer(&mut connection, &mut response).await {
                     Small::Whole(bytes, reusable) => {
                         if reusable {
@@ -530,8 +556,10 @@ impl Call<'_> {
         endpoint: &Endpoint,
     ) -> Result<(Http1, bool), Failed> {
         let within = if message.repeatable && matches!(message.body, Unsent::Kept(_)) { IDLE } else { FRESH };
-        if let Some(kept) = endpoint.pool.take(within).await {
-            return Ok((kept, false));
+        if !message.upgrades {
+            if let Some(kept) = endpoint.pool.take(within).await {
+                return Ok((kept, false));
+            }
         }
         let stream = self.connect(cluster, endpoint).await?;
         Ok((Http1::open(stream).await.map_err(|_| Failed::NotSent)?, true))
@@ -572,8 +600,8 @@ impl Call<'_> {
     }
 
     /// Makes the client's answer of the endpoint's.
-    fn finish(mut self, answered: Answered, waiting: Waiting) -> Response<Reply> {
-        let Answered { response, source, load, under_way, limit, first } = answered;
+    async fn finish(mut self, answered: Answered, waiting: Waiting) -> Response<Reply> {
+        let Answered { response, mut source, load, under_way, limit, first } = answered;
         let (mut parts, body) = response.into_parts();
         self.exchange.answered(parts.status.as_u16());
         if self.grpc {
@@ -584,6 +612,19 @@ impl Call<'_> {
         parts.version = Version::HTTP_11; // hyper speaks the client's
         parts.extensions = http::Extensions::new();
         parts.headers.insert(request_id::NAME, self.id.into_header());
+        if let (StatusCode::SWITCHING_PROTOCOLS, Source::Http1(connection)) = (parts.status, &mut source) {
+            if let (Some(client), Some(connection)) = (self.upgrade.take(), connection.take()) {
+                let Some((endpoint, read)) = connection.switched().await else {
+                    self.exchange.fail(502);
+                    return Response::from_parts(parts, Reply::whole(Bytes::new()));
+                };
+                let idle = self.gateway.limits.idle_timeout;
+                let guards = (load, under_way);
+                let tunnel = Tunnel { client, endpoint, read, exchange: self.exchange, idle, guards };
+                *self.origin.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+                return Response::from_parts(parts, Reply::whole(Bytes::new()));
+            }
+        }
         if let Source::Http1(None) = source {
             // All of it is here, and its connection serves somebody else.
             let bytes = first.unwrap_or_default();
@@ -611,6 +652,7 @@ impl Message {
     /// Whether the cluster's endpoints get it over HTTP/2.
     fn by_http2(&self, cluster: &Cluster) -> bool {
         match cluster.speech() {
+            _ if self.upgrades => false,
             Speech::Auto => self.grpc,
             Speech::Http1 => false,
             Speech::H2c => true,
@@ -635,6 +677,9 @@ impl Message {
         }
         // A path with an authority and a scheme, or alone: both are whole.
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        if self.upgrades {
+            tunnel::ask(request.headers_mut());
+        }
         way.shape(&mut request);
         request
     }

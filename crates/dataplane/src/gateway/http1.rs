@@ -3,6 +3,7 @@
 use super::bell::Driver;
 use super::joined::Joined;
 use super::outgoing::Outgoing;
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
@@ -97,6 +98,24 @@ impl Http1 {
             turn(connection, over, own);
             Pin::new(&mut *body).poll_frame(&mut asleep)
         })
+    }
+
+    /// The stream itself, once the peer has switched to another protocol, and what it has said in that already.
+    pub(super) async fn switched(mut self) -> Option<(TcpStream, Bytes)> {
+        let (connection, over, driver) = (&mut self.connection, &mut self.over, &self.driver);
+        poll_fn(|task| {
+            driver.drive(task, |own| {
+                turn(connection, over, own);
+                if *over {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+        })
+        .await;
+        let parts = Pin::into_inner(self.connection).into_parts();
+        Some((parts.io.into_inner().0, parts.read_buf))
     }
 
     /// Nobody uses it for now.

@@ -85,7 +85,8 @@ impl Checked {
         let key = found.rule.sticky.as_ref().and_then(|sticky| sticky.key(&headers));
         let Some(drawn) = found.rule.draw(key) else { return false };
         let way = super::way::Way::new(&found, drawn.filters);
-        let Ok(target) = http::uri::PathAndQuery::try_from(&*path) else { return true };
+        let target = http::uri::PathAndQuery::try_from(&*path);
+        let Some(target) = target.ok().filter(|target| target.path().starts_with('/')) else { return true };
         // What is made of a good path is a good path.
         if let Some(changed) = way.path(&target) {
             assert!(changed.path().starts_with('/'), "{changed}");

@@ -44,6 +44,7 @@ mod socket;
 mod sticky;
 mod table;
 mod target;
+mod tunnel;
 mod watch;
 mod way;
 

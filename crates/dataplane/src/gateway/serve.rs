@@ -19,7 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{pin, Pin};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -134,7 +134,9 @@ impl Door {
             from: self.from(peer),
             alarm: Alarm::default(),
             host: LastHost::default(),
+            tunnel: Mutex::default(),
         });
+        let kept = Arc::clone(&origin);
         let service = {
             let (gateway, activity) = (Arc::clone(&self.gateway), Arc::clone(&activity));
             service_fn(move |request: http::Request<hyper::body::Incoming>| {
@@ -144,12 +146,16 @@ impl Door {
         };
         let limits = &self.gateway.limits;
         let mut watch = Watch::new(Bounds { head: limits.header_timeout, idle: limits.idle_timeout });
-        let mut connection = pin!(self.builder.serve_connection(stream, service));
+        let mut connection = pin!(self.builder.serve_connection_with_upgrades(stream, service));
         let next = self.until_finishing(connection.as_mut(), &activity, &mut watch).await;
         if next == Next::ShutDown {
             connection.as_mut().graceful_shutdown();
             // A broken connection is the client's to notice.
             let _ = watched(connection.as_mut(), pending::<()>(), &activity, &mut watch).await;
+        }
+        let tunnel = kept.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tunnel) = tunnel {
+            tunnel.run(self.stage.clone()).await;
         }
         drop(permit);
     }

@@ -118,9 +118,18 @@ pub(super) fn path(head: &Parts) -> Result<PathAndQuery, BadTarget> {
     }
 }
 
-/// Removes `.` and `..` segments (RFC 3986, 5.2.4), spelled with `%2e` too: otherwise `/open/../closed` fits a
-/// rule for `/open` here and reaches `/closed` in a server that removes them.
+/// Writes a path in the one way in which all see the same (RFC 3986, 6.2.2): letters and digits as themselves, no
+/// dot segments. Otherwise `/open/../closed` and `/%63losed` escape the rule for `/closed` here and reach it in a
+/// server that reads them so.
 pub(super) fn clean(path: &str) -> Cow<'_, str> {
+    match percent::plain(path) {
+        Cow::Borrowed(path) => without_dots(path),
+        Cow::Owned(path) => Cow::Owned(without_dots(&path).into_owned()),
+    }
+}
+
+/// Removes `.` and `..` segments (RFC 3986, 5.2.4), spelled with `%2e` too.
+fn without_dots(path: &str) -> Cow<'_, str> {
     if !path.contains("/.") && !path.contains("/%2") {
         return Cow::Borrowed(path);
     }
@@ -166,6 +175,37 @@ pub(super) mod percent {
             "." => 1,
             ".." => 2,
             _ => 0,
+        }
+    }
+
+    /// Decodes `%xx` of letters, digits and `-._~`, which mean the same either way; all else stays.
+    pub(in crate::gateway) fn plain(path: &str) -> Cow<'_, str> {
+        if !path.contains('%') {
+            return Cow::Borrowed(path);
+        }
+        let mut parts = path.split('%');
+        let mut plain = String::new();
+        let mut changed = false;
+        plain.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let byte = part
+                .as_bytes()
+                .get(..2)
+                .and_then(|hex| Some(digit(*hex.first()?)? << 4 | digit(*hex.get(1)?)?));
+            let byte = byte.filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+            if let Some(byte) = byte {
+                changed = true;
+                plain.push(char::from(byte));
+                plain.push_str(part.get(2..).unwrap_or_default());
+            } else {
+                plain.push('%');
+                plain.push_str(part);
+            }
+        }
+        if changed {
+            Cow::Owned(plain)
+        } else {
+            Cow::Borrowed(path)
         }
     }
 
@@ -269,6 +309,11 @@ mod tests {
             ("/a/...", "/a/..."),
             ("/a/.well-known", "/a/.well-known"),
             ("/a%2f..%2fb", "/a%2f..%2fb"),
+            ("/%63losed/%7E%2D%5F", "/closed/~-_"),
+            ("/a%2", "/a%2"),
+            ("/a%zz%41", "/a%zzA"),
+            ("/%252e%252e/a", "/%252e%252e/a"),
+            ("/%E4%41", "/%E4A"),
             ("/v1/models/m%20x:predict", "/v1/models/m%20x:predict"),
         ] {
             assert_eq!(clean(given), cleaned, "{given}");

@@ -221,6 +221,8 @@ class Listener(_View, kw_only=True):
     hostname: Hostname | None = None
     port: int
     protocol: str
+    tls: dict[str, Any] | None = None
+    """Looked at for what is not carried out only: TLS is the whole gateway's."""
     allowed_routes: AllowedRoutes | None = None
 
 

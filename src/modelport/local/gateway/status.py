@@ -11,7 +11,7 @@ from modelport.kube.condition import set_condition
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 from modelport.local.gateway.attach import PROTOCOLS, SUPPORTED
-from modelport.local.gateway.spec import CONTROLLER, GatewaySpec, Verdict
+from modelport.local.gateway.spec import CONTROLLER, GatewaySpec, Listener, Verdict
 from modelport.local.gateway.translate import ParentVerdicts
 
 PROGRAMMED = Verdict("Programmed", good=True, reason="Programmed", message="The gateway goes by it.")
@@ -64,7 +64,7 @@ def gateway_status(
     listeners: list[Object] = []
     for listener in spec.listeners:
         supported = listener.protocol in PROTOCOLS
-        verdicts = _listener(listener.protocol, programmed)
+        verdicts = _listener(listener, programmed)
         listeners.append(
             {
                 "name": listener.name,
@@ -91,7 +91,14 @@ def gateway_status(
     }
 
 
-def _listener(protocol: str, programmed: Verdict) -> list[Verdict]:
+def _listener(listener: Listener, programmed: Verdict) -> list[Verdict]:
+    protocol = listener.protocol
+    served = "The listener is served."
+    if listener.tls and listener.tls.get("certificateRefs"):
+        served += (
+            " tls.certificateRefs is not carried out: the gateway has one certificate, that of "
+            "modelport up --tls-certificate."
+        )
     if protocol not in PROTOCOLS:
         words = f'protocol: must be HTTP or HTTPS for this gateway, got "{protocol}".'
         return [
@@ -99,7 +106,7 @@ def _listener(protocol: str, programmed: Verdict) -> list[Verdict]:
             Verdict("Programmed", good=False, reason="Invalid", message=words),
         ]
     return [
-        Verdict("Accepted", good=True, reason="Accepted", message="The listener is served."),
+        Verdict("Accepted", good=True, reason="Accepted", message=served),
         Verdict("Conflicted", good=False, reason="NoConflicts", message="No other listener wants the same."),
         Verdict(
             "ResolvedRefs", good=True, reason="ResolvedRefs", message="It refers to nothing that is missing."
