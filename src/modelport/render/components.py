@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelport.kinds.inferenceservice.spec import Component, InferenceService, Predictor
+from modelport.kinds import builtin
+from modelport.kinds.inferenceservice.spec import Component, InferenceService, Model, Predictor
 from modelport.kinds.problem import Problem
 from modelport.kinds.selection import Selection
 from modelport.kube.part import objects, texts
@@ -48,10 +49,27 @@ def predictor(
     main = container(pod, MODEL) or pod["containers"][0]
     _batch(component, main)
     uris = storage.uris_of(component, model)
+    if model is not None and not uris and _is_empty_handed(model, main):
+        return [
+            Problem(
+                "spec.predictor.model.storageUri",
+                "is missing, and nothing else says where the model is.",
+                f"Name the model's folder or file there, or mount a volume at {storage.MOUNT}.",
+                "InvalidPredictorSpec",
+            )
+        ]
     legacy = storage.legacy_uri(pod) if model is None and not uris else None
     if legacy is not None:
         uris = [storage.StorageUri(uri=legacy, mount_path=storage.MOUNT)]
     return _part(service, around, "predictor", component, name, pod, below, uris, version)
+
+
+def _is_empty_handed(model: Model, main: Object) -> bool:
+    """Whether our own server would look into an empty folder."""
+    ours = str(main.get("image", "")).startswith(f"{builtin.IMAGE}:") and main.get("command") is None
+    mounts = [str(one.get("mountPath", "")) for one in objects(main.get("volumeMounts"))]
+    named = model.storage is not None or model.args or any(one.startswith(storage.MOUNT) for one in mounts)
+    return ours and not named
 
 
 def transformer(service: InferenceService, around: Around, version: str) -> Part | list[Problem]:

@@ -176,6 +176,19 @@ def test_annotations_that_nothing_carries_out_are_named():
     assert plan(metadata={"annotations": kept}).ignored == []
 
 
+def test_a_model_that_is_nowhere_is_told_before_a_server_looks_into_an_empty_folder():
+    nowhere = plan({"model": {"modelFormat": {"name": "sklearn"}}})
+    assert [(one.field, one.reason) for one in nowhere.problems] == [
+        ("spec.predictor.model.storageUri", "InvalidPredictorSpec")
+    ]
+    mounted = {
+        "modelFormat": {"name": "sklearn"},
+        "volumeMounts": [{"name": "v", "mountPath": "/mnt/models"}],
+    }
+    volumes = [{"name": "v", "hostPath": {"path": "/srv/models"}}]
+    assert plan({"model": mounted, "volumes": volumes}).problems == []
+
+
 def test_the_models_settings_go_over_the_runtimes():
     rendered = plan(
         {
