@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 CEILING = "*bare hyper: read the body, answer*"
+INSIDE: dict[str, Callable[[dict[str, float]], float]] = {
+    "decode": lambda us: us["decode"],
+    "queue, the handover to the model's thread included": lambda us: us["queue"],
+    "encode": lambda us: us["encode"],
+    "**these three**, with one connection the server's own work": lambda us: (
+        us["decode"] + us["queue"] + us["encode"]
+    ),
+    "predict": lambda us: us["predict"],
+    "all of a request without predict, the body's way and the wake-up after it included": lambda us: (
+        us["request"] - us["predict"]
+    ),
+}
 PROTOCOLS = {"rest": "REST", "rest-binary": "REST binary", "grpc": "gRPC raw"}
 # What a reader must know about a figure, and from when on.
 BUSY, LATE_MS, SPREAD, SAMPLES, LOADED, ROUNDS = 0.9, 1.0, 0.15, 500, 0.5, 3
@@ -39,6 +51,9 @@ def render(results: Json) -> str:
         ceiling = results["ceiling"].get(name, [])
         parts.append(closed(workload["contenders"], titles, base, ceiling))
         parts.append(processor(workload["contenders"], titles, ceiling))
+        stages = inside(workload["contenders"], titles)
+        if stages:
+            parts.append(stages)
         opened = open_loop(workload, titles)
         if opened:
             parts.append(opened)
@@ -106,6 +121,24 @@ def processor(contenders: Json, titles: dict[str, str], ceiling: list[Json]) -> 
         rows.append(row)
     text = "The same loop, processor time of the server's processes a request, microseconds:\n"
     return f"{text}\n{table(['contender', *heads], rows)}"
+
+
+def inside(contenders: Json, titles: dict[str, str]) -> str:
+    """Closed loop: where the time of a request goes, by the server's own histograms."""
+    tables = []
+    for name, contender in contenders.items():
+        shots = [s for s in contender["shots"] if s["rate"] is None and s.get("stages_us")]
+        columns = {key(s): s for s in shots}
+        if not columns:
+            continue
+        rows = []
+        for label, figure in INSIDE.items():
+            figures = [[figure(s["stages_us"]) for s in shots if key(s) == column] for column in columns]
+            rows.append([label, *(number(statistics.median(of)) for of in figures)])
+        heads = [f"{PROTOCOLS[s['protocol']]}, {s['connections']}" for s in columns.values()]
+        text = f"{titles[name]}'s own histograms in the same loop, microseconds a request:\n"
+        tables.append(f"{text}\n{table(['stage', *heads], rows)}")
+    return "\n".join(tables)
 
 
 def open_loop(workload: Json, titles: dict[str, str]) -> str:

@@ -28,6 +28,7 @@ import environment
 import load
 import machine
 import report
+import stages
 from contenders import MODEL_NAME, Contender, Launch, Site, choose
 from load import Shot
 from process import Server, ServerEndedError
@@ -164,7 +165,11 @@ class Bench:
                 for shot in shots:
                     if shot.protocol in parts:
                         port = ports[1] if shot.protocol == "grpc" else ports[0]
+                        ours = contender.family == "modelport"
+                        before = stages.read(ports[0]) if ours else {}
                         outcome = self.fire(server, shot, model, port, parts[shot.protocol])
+                        if ours:
+                            outcome["stages_us"] = stages.between(before, stages.read(ports[0]))
                         seen["shots"].append({"round": number} | shot.__dict__ | outcome)
                         say(f"    {line(shot, outcome['report'])}")
 
