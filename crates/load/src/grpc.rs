@@ -142,12 +142,18 @@ impl Exchange for Stream {
             Some(found) => found,
             None => self.channel.sender().await?,
         };
-        match self.exchange(sender).await {
-            Ok(sender) => {
+        let mut turn = (generation, self.exchange(sender).await);
+        if matches!(&turn.1, Err(Failure::Http2(error)) if was_not_taken(error)) {
+            self.channel.forget(turn.0).await;
+            let (generation, sender) = self.channel.sender().await?;
+            turn = (generation, self.exchange(sender).await);
+        }
+        match turn {
+            (generation, Ok(sender)) => {
                 self.sender = Some((generation, sender));
                 Ok(())
             }
-            Err(failure) => {
+            (generation, Err(failure)) => {
                 if matches!(failure, Failure::Http2(_)) {
                     self.channel.forget(generation).await;
                 }
@@ -155,6 +161,12 @@ impl Exchange for Stream {
             }
         }
     }
+}
+
+/// Whether the server was going away in peace and has not begun with the request (RFC 9113, 6.8): every gRPC client
+/// then sends it again, on a new connection.
+fn was_not_taken(error: &h2::Error) -> bool {
+    error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
 }
 
 fn check_status(trailers: &HeaderMap) -> Result<(), Failure> {

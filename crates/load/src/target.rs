@@ -26,7 +26,8 @@ impl Target {
         let authority = uri.authority().ok_or_else(|| format!("--url: no host in {url}. {hint}"))?;
         let port = authority.port_u16().unwrap_or(80);
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let address = (host, port)
+        // RFC 6761, 6.3: loopback, whatever the resolver knows.
+        let address = (if host.ends_with(".localhost") { "127.0.0.1" } else { host }, port)
             .to_socket_addrs()
             .map_err(|error| format!("--url: cannot resolve {host}: {error}"))?
             .next()
@@ -46,6 +47,9 @@ mod tests {
         assert_eq!(target.address.to_string(), "127.0.0.1:8080");
         assert_eq!(target.authority, "127.0.0.1:8080");
         assert_eq!(target.path, "/v2/models/iris/infer?x=1");
+        let named = Target::parse("http://iris-default.localhost:8080/v1")?;
+        assert_eq!(named.address.to_string(), "127.0.0.1:8080");
+        assert_eq!(named.authority, "iris-default.localhost:8080");
         assert_eq!(Target::parse("http://[::1]")?.address.to_string(), "[::1]:80");
         Ok(())
     }
