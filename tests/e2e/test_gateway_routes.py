@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -31,7 +32,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Backend
 
-    def do_GET(self) -> None:  # the standard library calls it so
+    def do_GET(self) -> None:
+        if self.headers.get("upgrade") == "websocket":
+            return self.echo()
         body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
         headers = {name.lower(): value for name, value in self.headers.items()}
         saw = {"backend": self.server.name, "path": self.path, "headers": headers, "body": body}
@@ -41,6 +44,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def echo(self) -> None:
+        """Says back whatever comes, until nothing does any more."""
+        self.send_response_only(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "websocket")
+        self.end_headers()
+        self.close_connection = True
+        while said := self.connection.recv(4096):
+            self.connection.sendall(said)
 
     do_POST = do_GET  # noqa: N815
 
@@ -171,6 +184,24 @@ def test_a_mirror_gets_the_same_request_and_its_death_is_nobodys_business(routes
         ]
 
     routes.platform.until("the copy", copied)
+
+
+def test_a_websocket_goes_through(routes: Routes) -> None:
+    """Streams of tokens to a browser, say."""
+    routes.route("socket", {"backendRefs": [to("one")]})
+    head = (
+        "GET /chat HTTP/1.1\r\nHost: socket.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", routes.port), timeout=PATIENCE_S) as stream:
+        stream.sendall(head.encode())
+        answer = stream.makefile("rb")
+        assert answer.readline().startswith(b"HTTP/1.1 101 ")
+        while answer.readline() != b"\r\n":
+            pass
+        frame = b"\x81\x82\0\0\0\0hi"
+        for _ in range(2):
+            stream.sendall(frame)
+            assert answer.read(len(frame)) == frame
 
 
 def test_a_rate_limit_by_header_says_when_to_come_again(routes: Routes) -> None:
