@@ -51,7 +51,7 @@ class Gateway:
         aside.write_text(json.dumps(table))
         aside.replace(self.folder / "table.json")
         if self.processes:
-            assert self.ask("POST", "/reload") == {"version": self.version}
+            assert self.ask("POST", "/reload") == {"version": self.version, "problems": []}
 
     def start(self) -> subprocess.Popen[bytes]:
         descriptors = [listener.fileno() for listener in self.listeners]
