@@ -23,6 +23,8 @@ SERVER = (
     "modelport.server.ports",
     "modelport.server.supervisor",
     "modelport.runtimes.source",
+    "modelport.server.tensors",
+    "encodings.idna",  # getaddrinfo wants it, and its tables are 2 MB
 )
 """What `modelport serve` imports before it knows its model."""
 

@@ -114,9 +114,9 @@ def work(
     if plan.server.watch:
         threading.Thread(target=watch, args=(repository,), daemon=True, name="watch").start()
     if commands is not None:
-        # By their place: looking at each name would write to the page of each, and these are shared.
-        new = list(itertools.islice(sys.modules, before, None))
-        channel.report("modules", msgspec.json.encode(new).decode())
+        # From the end: passing by a name writes to its page, and those of before are shared.
+        new = list(itertools.islice(reversed(sys.modules), len(sys.modules) - before))
+        channel.report("modules", msgspec.json.encode(new[::-1]).decode())
     if plan.repository is not None:
         threading.Thread(target=refresh, args=(repository,), daemon=True, name="refresh").start()
     channel.report("ready")

@@ -18,7 +18,7 @@ use health::proto::health_server::{self, HealthServer};
 use http::{HeaderMap, HeaderValue, Uri};
 use service::Inference;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, CompressionEncoding, Service, StdError};
 use tonic::{Code, Status};
@@ -41,11 +41,23 @@ pub struct GrpcRoutes {
     server: Arc<Server>,
     inference: GrpcInferenceServiceServer<Inference>,
     health: HealthServer<health::Health>,
-    reflection_v1: Option<Handler>,
-    reflection_v1alpha: Option<Handler>,
 }
 
 type Handler = Arc<dyn Fn(http::Request<Body>) -> BoxFuture<http::Response<Body>, Infallible> + Send + Sync>;
+
+/// Reflection, built when somebody asks first: its index takes two megabytes, and most processes are never asked.
+/// The descriptors are fixed, so building fails never, or in the first test.
+static REFLECTION: LazyLock<Option<Handler>> = LazyLock::new(|| reflection().build_v1().ok().map(handler));
+static REFLECTION_ALPHA: LazyLock<Option<Handler>> =
+    LazyLock::new(|| reflection().build_v1alpha().ok().map(handler));
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+        .include_reflection_service(false)
+}
 
 /// The gRPC services of a server.
 pub fn service(server: Arc<Server>) -> GrpcRoutes {
@@ -56,21 +68,7 @@ pub fn service(server: Arc<Server>) -> GrpcRoutes {
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Deflate);
     let health = HealthServer::new(health::Health::new(Arc::clone(&server)));
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
-            .include_reflection_service(false)
-    };
-    GrpcRoutes {
-        inference,
-        health,
-        // The descriptors are fixed, so building fails never, or in the first test.
-        reflection_v1: reflection().build_v1().ok().map(handler),
-        reflection_v1alpha: reflection().build_v1alpha().ok().map(handler),
-        server,
-    }
+    GrpcRoutes { server, inference, health }
 }
 
 /// A service whose type has no name.
@@ -105,8 +103,8 @@ impl GrpcRoutes {
                 inference.call(request).await.map(|response| self.explain(response, &called))
             }
             health_server::SERVICE_NAME => self.health.clone().call(request).await,
-            REFLECTION_V1 => hand(self.reflection_v1.as_ref(), request).await,
-            REFLECTION_V1ALPHA => hand(self.reflection_v1alpha.as_ref(), request).await,
+            REFLECTION_V1 => hand(REFLECTION.as_ref(), request).await,
+            REFLECTION_V1ALPHA => hand(REFLECTION_ALPHA.as_ref(), request).await,
             _ => Ok(unknown_service(service)),
         };
         match answer {
