@@ -41,6 +41,8 @@ Asked = dict[str, tuple[bool, int]]
 
 LOCAL = "modelport_local"
 """Load and unload parameter, the time of the order: this process alone; its siblings are told by whoever asked."""
+GONE_WITHIN_S = 10.0
+"""A sibling that has ended is reaped long before; one that does not answer for so long has something else."""
 
 
 class Repository:
@@ -228,14 +230,11 @@ class Repository:
             self.changed(dict(self._asked))
 
     def _tell(self, name: str, verb: str, when: int) -> None:
-        failures: list[str] = []
-        for peer in self._peers:
-            try:
-                _post(peer, f"/v2/repository/models/{quote(name, safe='')}/{verb}", when)
-            except (OSError, ServeError, http.client.HTTPException) as error:
-                # A sibling that has just ended is replaced by one that knows what was asked for.
-                if Path(peer).exists():
-                    failures.append(str(error))
+        failures = [
+            failure
+            for peer in self._peers
+            if (failure := _order(peer, f"/v2/repository/models/{quote(name, safe='')}/{verb}", when))
+        ]
         if failures:
             raise InferenceError(
                 f"{verb} of {name} failed in {len(failures)} worker processes: {failures[0]}"
@@ -245,6 +244,28 @@ class Repository:
         if self._server is None:
             raise RuntimeError("attach() comes first")
         return self._server
+
+
+def _order(peer: str, path: str, when: int) -> str:
+    """Has a sibling do the same; why it did not, or nothing.
+
+    One that ends meanwhile is replaced by one that knows what was asked for: it is asked again until its socket is
+    gone, which the supervisor sees to. An order that came twice is carried out once.
+    """
+    until = time.monotonic() + GONE_WITHIN_S
+    while True:
+        try:
+            _post(peer, path, when)
+        except ServeError as error:
+            return str(error)
+        except (OSError, http.client.HTTPException) as error:
+            if not Path(peer).exists():
+                return ""
+            if time.monotonic() > until:
+                return str(error)
+            time.sleep(0.02)
+        else:
+            return ""
 
 
 def _close(servable: Servable | None) -> None:
