@@ -151,9 +151,13 @@ func findKinds(_ context.Context, w *world) error {
 	if _, err := client.OpenAPIV3().Paths(); err != nil {
 		return err
 	}
-	// OpenAPI v2 is there as JSON; client-go takes it as protocol buffers alone, and uses v3 since 1.27.
-	if _, err := client.OpenAPISchema(); !apierrors.IsNotAcceptable(err) {
+	// OpenAPI v2 is there as JSON; as the protocol buffer that client-go takes it names no kind, since v3 has them.
+	document, err := client.OpenAPISchema()
+	if err != nil {
 		return fmt.Errorf("OpenAPI v2: %w", err)
+	}
+	if document.GetSwagger() != "2.0" || document.GetInfo().GetTitle() == "" {
+		return fmt.Errorf("OpenAPI v2: %v", document)
 	}
 	cached := memory.NewMemCacheClient(client)
 	mapper := restmapper.NewShortcutExpander(restmapper.NewDeferredDiscoveryRESTMapper(cached), cached, nil)
