@@ -158,7 +158,7 @@ def running(folder: Path) -> Iterator[Platform]:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-    assert left == {}, "modelport down leaves no process"
+    assert left == {}, f"modelport down leaves processes: {left}"
 
 
 def pod(name: str, *containers: Object, **spec: Any) -> Object:

@@ -81,6 +81,17 @@ MLFLOW = Ask(
     lambda said: abs(said["outputs"][0]["data"][0] - 5.7) < 0.001,
 )
 
+PASSTHROUGH, SIDECAR, SCRAPING, AUTOSCALER = (
+    f"metadata.annotations[{name}]"
+    for name in (
+        "serving.knative.dev/enablePassthrough",
+        "sidecar.istio.io/inject",
+        "serving.kserve.io/enable-prometheus-scraping",
+        "serving.kserve.io/autoscalerClass",
+    )
+)
+"""Annotations that speak to what is not here."""
+
 SERVED: dict[str, tuple[Ask, list[str]]] = {
     "first-isvc": (v1(), []),
     "swagger-ui": (v1(), []),
@@ -97,12 +108,12 @@ SERVED: dict[str, tuple[Ask, list[str]]] = {
     "servingruntime-mlserver": (v2(), []),
     "servingruntime-old-schema": (v1(), []),
     "servingruntime-new-schema": (v1(), []),
-    "control-plane-gateway": (v1(), []),
+    "control-plane-gateway": (v1(), [PASSTHROUGH]),
     "control-plane-scale": (v1(), ["maxReplicas", "minReplicas", "scaleTarget"]),
     "gatewayapi-migration": (v1(), []),
-    "servicemesh-burst": (v1(), []),
-    "prometheus-metrics": (v2(), []),
-    "integrations-prometheus": (v1(), []),
+    "servicemesh-burst": (v1(), [SIDECAR]),
+    "prometheus-metrics": (v2(), [SCRAPING]),
+    "integrations-prometheus": (v1(), [SCRAPING]),
     "integrations-grpc": (grpc(), []),
     "canary-1": (v1(), ["canaryTrafficPercent"]),
     "canary-2": (v1(), []),
@@ -114,11 +125,11 @@ SERVED: dict[str, tuple[Ask, list[str]]] = {
     "sample-oci-fetch": (v1(), []),
     "sample-oci-native": (v1(), []),
     "sample-uri-sklearn": (v1(), []),
-    "hpa": (v1(), ["scaleMetric", "scaleTarget"]),
-    "keda": (v2(), ["autoScaling", "maxReplicas"]),
+    "hpa": (v1(), [AUTOSCALER, "scaleMetric", "scaleTarget"]),
+    "keda": (v2(), [AUTOSCALER, "autoScaling", "maxReplicas"]),
     "logger": (v1(), ["logger"]),
 }
-"""By file: the page's request, and which fields of its predictor `FieldsIgnored` may name."""
+"""By file: the page's request, and which fields of its predictor, and annotations, `FieldsIgnored` may name."""
 
 NEVER_APPLIED = {
     "logger-blob": 'unknown field "predictor"',  # the page lacks `spec:`
