@@ -154,7 +154,10 @@ def running(folder: Path) -> Iterator[Platform]:
     finally:
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
             found.modelport("down")
-        left = found.processes()
+        # What has been told to end may take a moment on a busy machine; what stays is a leak.
+        end = time.monotonic() + 15
+        while (left := found.processes()) and time.monotonic() < end:
+            time.sleep(0.1)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
