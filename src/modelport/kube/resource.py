@@ -66,6 +66,8 @@ EVENT = core("Event", "events", short_names=("ev",))
 PERSISTENT_VOLUME_CLAIM = core(
     "PersistentVolumeClaim", "persistentvolumeclaims", short_names=("pvc",), subresources=("status",)
 )
+RESOURCE_QUOTA = core("ResourceQuota", "resourcequotas", short_names=("quota",), subresources=("status",))
+LIMIT_RANGE = core("LimitRange", "limitranges", short_names=("limits",))
 DEPLOYMENT = apps(
     "Deployment",
     "deployments",
@@ -146,6 +148,8 @@ STANDARD = (
     SERVICE_ACCOUNT,
     EVENT,
     PERSISTENT_VOLUME_CLAIM,
+    RESOURCE_QUOTA,
+    LIMIT_RANGE,
     DEPLOYMENT,
     REPLICA_SET,
     CONTROLLER_REVISION,

@@ -13,6 +13,7 @@ from modelport.kube.errors import ApiError, not_found
 from modelport.kube.resource import NAMESPACE, Object, Resource
 from modelport.local.apiserver.execution import Execute
 from modelport.local.apiserver.ledger import Key, Row
+from modelport.local.apiserver.quota import Quotas
 from modelport.local.apiserver.registry import Registry, Served
 from modelport.local.apiserver.store import Store
 from modelport.local.apiserver.usage import Measure
@@ -46,6 +47,7 @@ class Api:
         """None where no node is beside the server; so too `measure`."""
         self.measure = measure
         self.related = Looked(store, registry)
+        self.quotas = Quotas(store, registry, lambda: self.clock())
 
     def find(self, served: Served, namespace: str, name: str) -> Row | None:
         """An object's row as it is now."""

@@ -37,6 +37,7 @@ from modelport.local.apiserver.expiry import expire_events
 from modelport.local.apiserver.keep_copies import keep_copies
 from modelport.local.apiserver.metrics import Metrics
 from modelport.local.apiserver.openapi import OpenApi
+from modelport.local.apiserver.quota_status import keep_used
 from modelport.local.apiserver.registry import Registry
 from modelport.local.apiserver.state_file import StoreError, WriteError
 from modelport.local.apiserver.store import Store
@@ -220,6 +221,7 @@ def build(
                 asyncio.create_task(expire_events(api)),
                 asyncio.create_task(keep_copies(store)),
                 asyncio.create_task(custom.establish(api)),
+                asyncio.create_task(keep_used(api)),
             ]
             try:
                 yield

@@ -1,11 +1,12 @@
-"""What a role may do. `view` reads, but no Secrets; `edit` also writes what lies in namespaces; `admin` does all."""
+"""What a role may do. `view` reads, but no Secrets; `edit` also writes what lies in namespaces, but
+for quotas and limits; `admin` does all."""
 
 from __future__ import annotations
 
 import msgspec
 
 from modelport.kube.errors import ApiError
-from modelport.kube.resource import SECRET
+from modelport.kube.resource import LIMIT_RANGE, RESOURCE_QUOTA, SECRET
 from modelport.local.apiserver.tokens import Role, User
 
 READING = ("get", "list", "watch")
@@ -38,7 +39,9 @@ def allowed(role: Role, asked: Attributes, *, namespaced: bool) -> bool:
     reading = asked.verb in READING
     if role == "view":
         return reading and not (asked.resource == SECRET.plural and not asked.group)
-    return reading or namespaced
+    # Who is limited does not set the limits.
+    limits = not asked.group and asked.resource in (RESOURCE_QUOTA.plural, LIMIT_RANGE.plural)
+    return reading or (namespaced and not limits)
 
 
 def unauthorized() -> ApiError:

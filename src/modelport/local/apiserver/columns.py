@@ -122,6 +122,18 @@ def _cut(texts: list[str]) -> str:
     return f"{shown} + {len(texts) - SHOWN_ENDPOINTS} more..." if len(texts) > SHOWN_ENDPOINTS else shown
 
 
+# Quotas
+
+
+def _quota(obj: Object, *, limits: bool) -> str:
+    used = part(obj, "status", "used")
+    return ", ".join(
+        f"{name}: {used.get(name, 0)}/{most}"
+        for name, most in sorted(part(obj, "status", "hard").items())
+        if name.startswith("limits.") == limits
+    )
+
+
 # Events
 
 
@@ -287,6 +299,11 @@ COLUMNS: dict[Resource, tuple[Column, ...]] = {
         _timed("First Seen", _first_seen, wide=True),
         _column("Count", lambda obj: str(at(obj, "series.count") or obj.get("count") or 1), wide=True),
         _column("Name", _field("metadata.name"), wide=True),
+    ),
+    kinds.RESOURCE_QUOTA: (
+        _column("Request", lambda obj: _quota(obj, limits=False)),
+        _column("Limit", lambda obj: _quota(obj, limits=True)),
+        AGE,
     ),
     kinds.PERSISTENT_VOLUME_CLAIM: (
         _column("Status", _claim_status),

@@ -14,6 +14,7 @@ from modelport.kube.resource import NAMESPACE, Object
 from modelport.local.apiserver.api import Api, key
 from modelport.local.apiserver.conform import check, complete, conform, copied
 from modelport.local.apiserver.ledger import Change, Exists, Homeless
+from modelport.local.apiserver.limits import keep_to_limits
 from modelport.local.apiserver.options import WriteOptions
 from modelport.local.apiserver.ownership import own
 from modelport.local.apiserver.registry import Served
@@ -75,6 +76,7 @@ async def _write(
     # What the server sets is nobody's.
     if not applied:
         own(served, None, obj, options.field_manager, now)
+    keep_to_limits(served.resource, obj, api.related)
     served.strategy.create(obj, now)
     check(api, served, obj, None)
     where = key(served, namespace, meta["name"])
@@ -82,8 +84,14 @@ async def _write(
         raise Exists
     release = served.strategy.reserve(obj, api.related)
     try:
+        written = api.quotas.charge(served.resource, where, obj, None)
+    except BaseException:
+        release()
+        raise
+    try:
         if options.dry_run:
             return msgspec.json.encode(obj)
         return (await api.store.write(Change(key=where, body=obj, before=None, home=home))).value
     finally:
+        written()
         release()

@@ -8,7 +8,7 @@ from modelport.kube.schema import schema_of
 from modelport.local.apiserver import pod_metrics
 from modelport.local.apiserver.columns import COLUMNS
 from modelport.local.apiserver.registry import Served
-from modelport.local.apiserver.strategies import apps, core, definition, pod, service
+from modelport.local.apiserver.strategies import apps, core, definition, limits, pod, service
 from modelport.local.apiserver.strategy import Strategy
 
 GATEWAY_API = "gateway.networking.k8s.io"
@@ -26,6 +26,8 @@ def standard(network: str) -> list[Served]:
         kinds.SERVICE_ACCOUNT: core.Account(),
         kinds.EVENT: core.Event(),
         kinds.PERSISTENT_VOLUME_CLAIM: core.Claim(),
+        kinds.RESOURCE_QUOTA: limits.ResourceQuota(),
+        kinds.LIMIT_RANGE: limits.LimitRange(),
         kinds.DEPLOYMENT: apps.Deployment(),
         kinds.REPLICA_SET: apps.ReplicaSet(),
         kinds.CONTROLLER_REVISION: core.ControllerRevision(),

@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -72,6 +72,7 @@ class Store:
         """Set when the server stops: whatever goes on for long ends by itself."""
         self.version = self._ledger.version
         """The newest version that watchers have been told."""
+        self._listeners: list[Callable[[Sequence[Event]], None]] = []
 
     @property
     def path(self) -> Path:
@@ -171,6 +172,10 @@ class Store:
             async for event in snapshot.changes(resource, after):
                 yield event
 
+    def listen(self, heard: Callable[[Sequence[Event]], None]) -> None:
+        """Calls `heard` with every change from now on, whatever the resource. It must be quick."""
+        self._listeners.append(heard)
+
     # Writing
 
     async def write(self, change: Change) -> Row:
@@ -230,6 +235,8 @@ class Store:
                 events.append(Event(answer, change.before.value if change.before else None))
                 self.version = answer.version
         self._fanout.publish(events)
+        for heard in self._listeners:
+            heard(events)
         for (_, waiting), answer in zip(group, answers, strict=True):
             if waiting.done():
                 continue

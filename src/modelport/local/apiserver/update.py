@@ -107,8 +107,12 @@ async def _write(
         return msgspec.json.encode(new)
     if finished(new):
         return (await remove(api, served, row, new)).value
-    change = Change(key=key(served, row.namespace, row.name), body=new, before=row)
-    return (await api.store.write(change)).value
+    where = key(served, row.namespace, row.name)
+    written = api.quotas.charge(served.resource, where, new, old)
+    try:
+        return (await api.store.write(Change(key=where, body=new, before=row))).value
+    finally:
+        written()
 
 
 def _status_alone(new: Object, old: Object) -> Object:

@@ -222,7 +222,7 @@ def test_watches_end_cleanly_when_the_server_stops(fresh: Callable[..., Any]) ->
 
         thread = threading.Thread(target=follow)
         thread.start()
-        wait_until(lambda: server.store.watchers == 2)
+        wait_until(lambda: server.store.watchers == 3)
     thread.join(10)
     assert ended.is_set(), "the stream must end, not break"
 
