@@ -19,6 +19,7 @@ pub mod grpc;
 pub mod json;
 mod number;
 mod param;
+mod series;
 pub mod v1;
 pub mod v2;
 mod write;
