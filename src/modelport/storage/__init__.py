@@ -5,7 +5,6 @@ For `local.node` and `cli`. `fetch` is the way in; a third party adds a scheme b
 It knows nothing of models but their files, and nothing of pods but the folders that it is given.
 """
 
-from modelport.storage.archive import Limits
 from modelport.storage.cache import Cache
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import Cancelled, StorageError
@@ -13,6 +12,7 @@ from modelport.storage.fetch import Fetched, fetch
 from modelport.storage.lock import Lock as Lease
 from modelport.storage.look import Look, look
 from modelport.storage.mirror import Mirror
+from modelport.storage.packed import Limits
 from modelport.storage.pattern import Patterns
 from modelport.storage.policy import Policy
 from modelport.storage.progress import Progress

@@ -15,32 +15,17 @@ import zipfile
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from modelport.storage import clone
 from modelport.storage.failure import Cancelled, StorageError
+from modelport.storage.packed import ZIP_ENDINGS, Limits
 from modelport.storage.space import writing
 
 BLOCK = 1 << 20
 RATIO_FLOOR = 256 << 20
 """The ratio is judged beyond so many unpacked bytes: small archives of zeros harm nobody."""
-
-TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-ZIP_ENDINGS = (".zip",)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an archive may become."""
-
-    bytes: int = 1 << 40
-    """Most bytes, unpacked (default 1 TiB)."""
-    ratio: int = 200
-    """Most unpacked bytes for a packed one, once 256 MiB are unpacked."""
-    files: int = 100_000
-    """Most members."""
 
 
 class Budget:
@@ -88,11 +73,6 @@ def refused(name: str, why: str) -> StorageError:
         "Nothing was unpacked. Pack the model's files alone, with relative paths",
         reason="Refused",
     )
-
-
-def is_archive(name: str) -> bool:
-    """Whether a file of this name is unpacked when it is all there is (KServe's rule, and zstd)."""
-    return name.lower().endswith(TAR_ENDINGS + ZIP_ENDINGS)
 
 
 def unpack(archive: Path, name: str, folder: Path, limits: Limits, cancel: threading.Event) -> None:

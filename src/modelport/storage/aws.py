@@ -15,13 +15,11 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
-import urllib3
 
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import StorageError, transient
 from modelport.storage.machine import cloud
 from modelport.storage.objectstore import Provider, kept
-from modelport.storage.transport import Transport, bad_status
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ def identity(given: Credentials, region: str) -> Identity:
 
 def _web_identity(given: Credentials, role: str, file: str, region: str) -> dict[str, Any]:
     """AssumeRoleWithWebIdentity of STS."""
+    from modelport.storage.transport import Transport, bad_status
+
     try:
         token = Path(file).read_text().strip()
     except OSError as error:
@@ -150,6 +150,8 @@ def _metadata(method: str, url: str, headers: dict[str, str]) -> dict[str, Any]:
 
 
 def _text(method: str, url: str, headers: dict[str, str]) -> str:
+    import urllib3
+
     try:
         answer = urllib3.request(
             method,

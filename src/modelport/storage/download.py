@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -15,15 +16,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from modelport.storage import cache as disk
+from modelport.storage import pace
 from modelport.storage.failure import Cancelled, Changed, NoRange, StorageError, transient
-from modelport.storage.partial import BLOCK, Partial
+from modelport.storage.partial import BLOCK, PART, Partial
 from modelport.storage.progress import Reporter
 from modelport.storage.retry import Budget
 from modelport.storage.source import RemoteFile
 from modelport.storage.space import disk as disk_error
 from modelport.storage.space import writing
 
-WORKERS = 8
+HASHED = 256 << 10
+"""Bytes that are read back at once, for the digest."""
 TICK_S = 0.1
 MISMATCHES = 2
 """A file with the wrong digest is fetched anew once: a proxy may have spoilt it."""
@@ -43,7 +46,7 @@ class Download:
         budget: Budget,
         reporter: Reporter,
         cancel: threading.Event,
-        workers: int = WORKERS,
+        most: int = pace.MOST,
     ) -> None:
         self._partials = [Partial(folder, file, origin) for file in files]
         self._budget = budget
@@ -58,7 +61,7 @@ class Download:
         self._error: BaseException | None = None
         self._digests: dict[str, str] = {}
         self._mismatches: dict[str, int] = {}
-        self._workers = workers
+        self._most = most
         self.threads: list[threading.Thread] = []
 
     def results(self) -> list[tuple[RemoteFile, Path, str]]:
@@ -72,14 +75,18 @@ class Download:
         writes into the folder.
         """
         self._jobs = self._plan()
-        count = min(self._workers, max(1, sum(p.count if p.in_parts else 1 for p in self._partials)))
-        self._spawn([self._work] * count + [self._hash])
+        whole = sum(not partial.in_parts for partial in self._partials)
+        parts = sum(-(-partial.count * BLOCK // PART) for partial in self._partials if partial.in_parts)
+        rate = pace.Pace(whole, parts, self._most)
+        self._spawn([self._work] * rate.workers + [self._hash])
         try:
             with self._condition:
                 while self._waiting and self._error is None:
                     self._condition.wait(TICK_S)
                     if self._cancel.is_set():
                         raise Cancelled
+                    more = rate.observe(self._reporter.now.bytes_done, time.monotonic())
+                    self._spawn([self._work] * more)
                     tick()
             if self._error is not None:
                 raise self._error
@@ -92,16 +99,16 @@ class Download:
         """What there is to do, one job after the other, small files first."""
         done = 0
         whole: list[Partial] = []
-        parts: list[tuple[Partial, tuple[int, int]]] = []
+        parts: list[Partial] = []
         for partial in self._partials:
             if partial.complete():
                 done += partial.path.stat().st_size
                 self._unhashed.append((partial, False))
             elif partial.in_parts:
-                partial.open_parts()
-                done += sum(stop - start for start, stop in map(partial.extent, partial.done))
+                partial.resume()
+                done += partial.there()
                 self._unhashed.append((partial, True))
-                parts += [(partial, stretch) for stretch in partial.missing()]
+                parts.append(partial)
             else:
                 whole.append(partial)
         now = self._reporter.now
@@ -116,7 +123,7 @@ class Download:
         )
         return chain(
             (partial_of(self._whole, partial) for partial in whole),
-            (partial_of(self._part, partial, *stretch) for partial, stretch in parts),
+            (partial_of(self._part, partial, *stretch) for partial in parts for stretch in partial.missing()),
         )
 
     def _spawn(self, targets: list[Callable[[], None]]) -> None:
@@ -157,15 +164,16 @@ class Download:
         marked = offset
         while not self._stop.is_set():
             try:
-                with closing(cast("Any", partial.file.read(offset, stop))) as chunks:
+                with closing(cast("Any", partial.file.read(offset, stop))) as chunks, partial.writer() as out:
                     for chunk in chunks:
-                        partial.write(chunk[: stop - offset], offset)
+                        out.write(chunk[: stop - offset], offset)
                         offset += min(len(chunk), stop - offset)
                         self._count(len(chunk))
-                        if partial.mark(marked, offset):
+                        if out.mark(marked, offset):
                             marked = offset // BLOCK * BLOCK
                             with self._condition:
                                 self._condition.notify_all()
+                        del chunk  # before the next one comes: a worker holds one
                         if self._stop.is_set():
                             return
                 if offset < stop:
@@ -185,7 +193,6 @@ class Download:
             if not partial.in_parts:
                 return
             partial.file = _unranged(partial.file)
-            partial.done = set()
             self._again.append(lambda: self._whole(partial))
 
     def _whole(self, partial: Partial) -> None:
@@ -204,6 +211,7 @@ class Download:
                             digest.update(chunk)
                             offset += len(chunk)
                             self._count(len(chunk))
+                            del chunk
                             if self._stop.is_set():
                                 return
                     if file.size is not None and offset != file.size:
@@ -227,7 +235,7 @@ class Download:
 
     def _hash(self) -> None:
         """Digests files while their parts come in, in order, reading back what was just written."""
-        buffer = bytearray(1 << 20)
+        buffer = bytearray(HASHED)
         while self._unhashed and not self._stop.is_set():
             partial, in_parts = self._unhashed.popleft()
             if not in_parts:
@@ -238,19 +246,23 @@ class Download:
 
     def _hash_parts(self, partial: Partial, buffer: bytearray) -> str | None:
         digest = hashlib.sha256()
-        for block in range(partial.count):
-            with self._condition:
-                while block not in partial.done:
-                    if not partial.in_parts or self._stop.is_set():
+        view = memoryview(buffer)
+        with partial.reader() as file:
+            for block in range(partial.count):
+                with self._condition:
+                    while not (partial.in_parts and partial.done[block]):
+                        if not partial.in_parts or self._stop.is_set():
+                            return None
+                        self._condition.wait(TICK_S)
+                offset, stop = partial.extent(block)
+                while offset < stop:
+                    count = file.readinto(view[: stop - offset])
+                    if not count:
+                        raise transient("read", f"{partial.file.path}: what was written is no longer there")
+                    digest.update(view[:count])
+                    offset += count
+                    if self._stop.is_set():
                         return None
-                    self._condition.wait(TICK_S)
-            offset, stop = partial.extent(block)
-            while offset < stop:
-                count = partial.read_into(buffer, offset)
-                digest.update(memoryview(buffer)[: min(count, stop - offset)])
-                offset += count
-                if self._stop.is_set():
-                    return None
         return digest.hexdigest()
 
     def _settle(self, partial: Partial, digest: str) -> None:

@@ -12,13 +12,13 @@ import msgspec
 
 from modelport.storage import cache as disk
 from modelport.storage import lock, mirror, prune, scheme
-from modelport.storage.archive import Limits
 from modelport.storage.cache import Cache, Entry
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import Changed, StorageError
 from modelport.storage.fill import Filled, fill
 from modelport.storage.lock import Lock
 from modelport.storage.mirror import Mirror
+from modelport.storage.packed import Limits
 from modelport.storage.pattern import Patterns
 from modelport.storage.policy import Policy
 from modelport.storage.progress import Progress, Reporter

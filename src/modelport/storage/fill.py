@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from modelport.storage import archive, clone, prune, space
-from modelport.storage.archive import Limits
+from modelport.storage import clone, packed, prune, space
 from modelport.storage.cache import Cache, Entry, SourceFile, Tree
 from modelport.storage.download import Download
 from modelport.storage.failure import Changed, StorageError
 from modelport.storage.lock import Lock
+from modelport.storage.packed import Limits
 from modelport.storage.partial import prepare
 from modelport.storage.progress import Reporter
 from modelport.storage.retry import Budget
@@ -59,7 +59,7 @@ def fill(
     prepare(folder)
     alone = listing.files[0] if len(listing.files) == 1 and listing.unpack else None
     made = listing.checkout is not None or listing.assemble is not None
-    unpacked = alone is not None and archive.is_archive(alone.path)
+    unpacked = alone is not None and packed.is_archive(alone.path)
     with Builder(cache) as builder:
         if listing.checkout is not None:
             reporter.enter("read")
@@ -84,6 +84,8 @@ def fill(
             listing.assemble(out, {file.path: path for file, path, _ in got})
             builder.take_folder(out, cancel)
         elif unpacked and alone is not None:
+            from modelport.storage import archive
+
             reporter.enter("unpack")
             out = _empty(folder / "unpacked")
             archive.unpack(got[0][1], alone.path, out, limits, cancel)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelport.storage import archive, mirror, scheme
+from modelport.storage import mirror, packed, scheme
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import StorageError
 from modelport.storage.mirror import Mirror
@@ -81,5 +81,5 @@ def look(
         files=files,
         version=listed.version if listed is not None else "",
         in_place=isinstance(found, InPlace),
-        unpacked=listed is not None and listed.unpack and len(files) == 1 and archive.is_archive(files[0][0]),
+        unpacked=listed is not None and listed.unpack and len(files) == 1 and packed.is_archive(files[0][0]),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import json
 from collections.abc import Mapping
@@ -68,6 +67,8 @@ def of_user(environment: Mapping[str, str], home: Path) -> Credentials:
 
 def _aws(environment: Mapping[str, str], home: Path) -> Credentials:
     """The profile's keys and region."""
+    import configparser
+
     profile = environment.get("AWS_PROFILE", "default")
     found: list[Credentials] = []
     keys = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE", home / ".aws/credentials"))

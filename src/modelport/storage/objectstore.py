@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import obstore
 from obstore import exceptions
@@ -17,8 +18,8 @@ from modelport.storage.failure import Changed, Step, StorageError, transient
 from modelport.storage.source import Context, Listing, RemoteFile
 from modelport.storage.uri import safe_path
 
-CHUNK = 256 << 10
-"""Bytes that a worker holds."""
+CHUNK = 64 << 10
+"""Least bytes a worker is given at once. More would be gathered by copying, and come from mmap each time."""
 RETRY: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=60)}
 """None of its own: the fetch has a budget, and goes on where a read broke."""
 
@@ -57,9 +58,12 @@ def client_options(context: Context, endpoint: str, *, verify: bool = True, ca: 
         "read_timeout": timedelta(seconds=context.read_timeout_s),
         "timeout": timedelta(hours=24),
     }
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.netloc):
-        options["proxy_url"] = proxy
+    if sys.platform == "darwin" or any(name.lower().endswith("_proxy") for name in os.environ):
+        from urllib.request import getproxies, proxy_bypass  # it takes a megabyte, and is seldom needed
+
+        proxy = getproxies().get(parts.scheme)
+        if proxy and not proxy_bypass(parts.netloc):
+            options["proxy_url"] = proxy
     if ca:
         options["root_certificate"] = ca
     return options
@@ -148,6 +152,7 @@ def _read(
         answer = obstore.get(store, path, options=options)
         for chunk in answer.stream(min_chunk_size=CHUNK):
             yield memoryview(chunk)
+            del chunk  # before the next one comes: a worker holds one
     except (exceptions.PreconditionError, FileNotFoundError) as error:
         raise Changed from error
     except (exceptions.BaseError, OSError) as error:

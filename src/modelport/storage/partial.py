@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Generator, Iterator
+from io import FileIO
 from pathlib import Path
 
 from modelport.storage import cache as disk
@@ -24,20 +26,35 @@ BLOCK = 1 << 20
 
 
 class Partial:
-    """What has been fetched of one file."""
+    """What has been fetched of one file. There may be a hundred thousand of them: it holds no more than it must."""
+
+    __slots__ = ("_folder", "_name", "done", "file")
 
     def __init__(self, folder: Path, file: RemoteFile, origin: str) -> None:
         self.file = file
         text = f"{origin}\0{file.path}\0{file.size}\0{file.version}"
-        name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        self.path = folder / name
-        self._parts = folder / f"{name}.parts"
-        self._journal = folder / f"{name}.journal"
-        self.whole = folder / f"{name}.whole"
-        self._descriptor = -1
-        self._log = -1
-        self.done: set[int] = set()
-        """Blocks that are there."""
+        self._folder = folder
+        self._name = hashlib.sha256(text.encode()).hexdigest()[:32]
+        self.done = bytearray()
+        """A byte a block: 1 where it is there."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies when it is complete."""
+        return self._folder / self._name
+
+    @property
+    def whole(self) -> Path:
+        """Where it lies while it is read in one go."""
+        return self._folder / f"{self._name}.whole"
+
+    @property
+    def _parts(self) -> Path:
+        return self._folder / f"{self._name}.parts"
+
+    @property
+    def _journal(self) -> Path:
+        return self._folder / f"{self._name}.journal"
 
     @property
     def in_parts(self) -> bool:
@@ -53,43 +70,99 @@ class Partial:
         """A block's first byte, and the one after its last."""
         return block * BLOCK, min((block + 1) * BLOCK, self.file.size or 0)
 
-    def missing(self) -> list[tuple[int, int]]:
+    def there(self) -> int:
+        """Bytes in blocks that are there."""
+        return sum(
+            stop - start for start, stop in (self.extent(at) for at, one in enumerate(self.done) if one)
+        )
+
+    def missing(self) -> Iterator[tuple[int, int]]:
         """What to ask for: stretches of bytes, at most a part long."""
-        found: list[tuple[int, int]] = []
+        start = stop = 0
         for block in range(self.count):
-            if block in self.done:
+            first, last = self.extent(block)
+            if self.done[block]:
                 continue
-            start, stop = self.extent(block)
-            if found and found[-1][1] == start and stop - found[-1][0] <= PART:
-                found[-1] = (found[-1][0], stop)
-            else:
-                found.append((start, stop))
-        return found
+            if stop > start and (first != stop or last - start > PART):
+                yield start, stop
+                start = first
+            elif stop == start:
+                start = first
+            stop = last
+        if stop > start:
+            yield start, stop
 
     def complete(self) -> bool:
         """Whether an earlier try has all of it."""
         if not self.file.version:
             return False
         with contextlib.suppress(OSError):
-            return self.file.size is None or self.path.stat().st_size == self.file.size
+            size = self.path.stat().st_size
+            return self.file.size is None or size == self.file.size
         return False
 
-    def open_parts(self) -> None:
-        """Opens the file for its parts, with what an earlier try left."""
+    def resume(self) -> None:
+        """Takes up what an earlier try left of its parts, and gives the file its full size."""
         with writing(self._parts):
-            self._descriptor = os.open(self._parts, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if os.fstat(self._descriptor).st_size != self.file.size:
-                self._journal.unlink(missing_ok=True)
-                os.ftruncate(self._descriptor, self.file.size or 0)
-            self._log = os.open(self._journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            lines = self._journal.read_bytes().split(b"\n")
-            self.done = {int(line) for line in lines[:-1] if line.isdigit() and int(line) < self.count}
-            if lines[-1]:  # a line that was cut off: let the next one begin anew
-                os.write(self._log, b"\n")
+            descriptor = os.open(self._parts, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if os.fstat(descriptor).st_size != self.file.size:
+                    self._journal.unlink(missing_ok=True)
+                    os.ftruncate(descriptor, self.file.size or 0)
+            finally:
+                os.close(descriptor)
+            self.done = bytearray(self.count)
+            with self._journal.open("a+b") as journal:
+                journal.seek(0)
+                lines = journal.read().split(b"\n")
+                if lines[-1]:  # a line that was cut off: let the next one begin anew
+                    journal.write(b"\n")
+            for line in lines[:-1]:
+                if line.isdigit() and int(line) < self.count:
+                    self.done[int(line)] = 1
+
+    @contextlib.contextmanager
+    def writer(self) -> Generator[Writer]:
+        """For one stretch: open no longer than that, so that a model of a thousand files needs few descriptors."""
+        with contextlib.ExitStack() as opened:
+            with writing(self._parts):
+                descriptor = os.open(self._parts, os.O_WRONLY | os.O_CLOEXEC)
+                opened.callback(os.close, descriptor)
+                log = os.open(self._journal, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+                opened.callback(os.close, log)
+            yield Writer(self, descriptor, log)
+
+    def reader(self) -> FileIO:
+        """Reads back what was written, for its digest."""
+        return self._parts.open("rb", buffering=0)
+
+    def finish_parts(self) -> None:
+        """All blocks are there."""
+        with writing(self.path):
+            self._parts.replace(self.path)
+
+    def finish_whole(self) -> None:
+        """It was read in one go."""
+        with writing(self.path):
+            self.whole.replace(self.path)
+
+    def discard(self) -> None:
+        """What was fetched is not what it should be."""
+        for path in (self.path, self._parts, self._journal, self.whole):
+            path.unlink(missing_ok=True)
+
+
+class Writer:
+    """Puts the bytes of a stretch where they belong."""
+
+    def __init__(self, partial: Partial, descriptor: int, log: int) -> None:
+        self._partial = partial
+        self._descriptor = descriptor
+        self._log = log
 
     def write(self, chunk: Chunk, offset: int) -> None:
-        """Puts bytes where they belong."""
-        with writing(self._parts):
+        """Writes all of it."""
+        with writing(self._partial.path):
             while len(chunk):
                 written = os.pwrite(self._descriptor, chunk, offset)
                 offset += written
@@ -97,42 +170,14 @@ class Partial:
 
     def mark(self, start: int, stop: int) -> bool:
         """Bytes were written from a block's beginning on; whole blocks among them are there for good. Was one?"""
-        last = stop // BLOCK if stop < (self.file.size or 0) else self.count
+        partial = self._partial
+        last = stop // BLOCK if stop < (partial.file.size or 0) else partial.count
         blocks = range(start // BLOCK, last)
         if blocks:
-            with writing(self._journal):
+            with writing(self._partial.path):
                 os.write(self._log, "".join(f"{block}\n" for block in blocks).encode())
-            self.done.update(blocks)
+            partial.done[blocks.start : blocks.stop] = b"\1" * len(blocks)
         return bool(blocks)
-
-    def read_into(self, buffer: bytearray, offset: int) -> int:
-        """Reads back what was written, for its digest."""
-        return os.preadv(self._descriptor, [buffer], offset)
-
-    def finish_parts(self) -> None:
-        """All blocks are there."""
-        with writing(self.path):
-            self._parts.replace(self.path)
-        self.close()
-
-    def finish_whole(self) -> None:
-        """It was read in one go."""
-        with writing(self.path):
-            self.whole.replace(self.path)
-
-    def close(self) -> None:
-        """Closes what is open."""
-        for descriptor in (self._descriptor, self._log):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._descriptor = self._log = -1
-
-    def discard(self) -> None:
-        """What was fetched is not what it should be."""
-        self.close()
-        for path in (self.path, self._parts, self._journal, self.whole):
-            path.unlink(missing_ok=True)
-        self.done = set()
 
 
 def prepare(folder: Path) -> None:

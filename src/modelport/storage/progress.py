@@ -49,6 +49,8 @@ class Reporter:
         self._subscriber = subscriber
         self._lock = threading.Lock()
         self._now = Progress(uri)
+        self._added = 0
+        self._files = 0
         self._told: Progress | None = None
         self._told_at = 0.0
         self._seen: deque[tuple[float, int]] = deque()
@@ -57,17 +59,28 @@ class Reporter:
     def now(self) -> Progress:
         """The latest."""
         with self._lock:
-            return self._now
+            return self._counted()
+
+    def _counted(self) -> Progress:
+        """With what was added since it was last made: workers add thousands of times a second."""
+        if self._added or self._files:
+            self._now = replace(
+                self._now,
+                bytes_done=self._now.bytes_done + self._added,
+                files_done=self._now.files_done + self._files,
+            )
+            self._added = self._files = 0
+        return self._now
 
     def add(self, count: int) -> None:
         """Bytes came in; a negative count takes back what will be read again."""
         with self._lock:
-            self._now = replace(self._now, bytes_done=self._now.bytes_done + count)
+            self._added += count
 
     def file_done(self) -> None:
         """One more file is whole."""
         with self._lock:
-            self._now = replace(self._now, files_done=self._now.files_done + 1)
+            self._files += 1
 
     def note(self, text: str) -> None:
         """Something to know, shown with what follows."""
@@ -86,6 +99,7 @@ class Reporter:
         """What is known once the files are listed, or what another process has done so far."""
         with self._lock:
             self._seen.clear()
+            self._added = self._files = 0
             self._now = replace(
                 self._now,
                 bytes_done=done,
@@ -103,12 +117,13 @@ class Reporter:
         if not force and now - self._told_at < EVERY_S:
             return
         with self._lock:
-            self._seen.append((now, self._now.bytes_done))
+            latest = self._counted()
+            self._seen.append((now, latest.bytes_done))
             while now - self._seen[0][0] > WINDOW_S:
                 self._seen.popleft()
             then, before = self._seen[0]
-            speed = (self._now.bytes_done - before) / (now - then) if now > then else 0.0
-            told = replace(self._now, bytes_per_second=max(speed, 0.0))
+            speed = (latest.bytes_done - before) / (now - then) if now > then else 0.0
+            told = replace(latest, bytes_per_second=max(speed, 0.0))
         if told != self._told:
             self._told, self._told_at = told, now
             self._subscriber(told)

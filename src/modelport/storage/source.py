@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelport.storage.archive import Limits
 from modelport.storage.credentials import Credentials
+from modelport.storage.packed import Limits
 from modelport.storage.pattern import Patterns
 
 Chunk = bytes | memoryview
@@ -23,7 +23,7 @@ transient where another try may help; Changed where the file is another by now; 
 whole instead. Closing the iterator frees its connection. Called from several threads at once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RemoteFile:
     """One file of a model, where it comes from."""
 

@@ -7,9 +7,7 @@ link-local range, where clouds hand out their machines' credentials, are refused
 from __future__ import annotations
 
 import email.utils
-import ipaddress
 import os
-import socket
 import ssl
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -25,14 +23,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from modelport.storage.failure import Step, StorageError, transient
+from modelport.storage.guard import judge, refuse_metadata
 from modelport.storage.source import Context
 from modelport.storage.uri import redact
 
 BLOCK = 256 << 10
 REDIRECTS = 10
 AGENT = "modelport"
-METADATA = {ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")}
-"""Metadata services outside the link-local range: AWS's over IPv6, Alibaba's."""
 
 
 @dataclass(frozen=True)
@@ -225,33 +222,10 @@ class _SecurePool(HTTPSConnectionPool):
 def guard(connection: Any, host: str) -> None:
     """Closes a connection to a metadata service before anything is sent."""
     try:
-        _judge(connection.getpeername()[0], host)
+        judge(connection.getpeername()[0], host)
     except StorageError:
         connection.close()
         raise
-
-
-def refuse_metadata(url: str) -> None:
-    """The same for an address that another library will connect to. Names that are not known are its affair."""
-    host = urlsplit(url).hostname or ""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return
-    for *_, place in found:
-        _judge(str(place[0]), host)
-
-
-def _judge(text: str, host: str) -> None:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    if mapped.is_link_local or mapped in METADATA:
-        raise StorageError(
-            "resolve",
-            f"{host} is {mapped}, a link-local or metadata address, which hands out this machine's credentials",
-            "No model lies there",
-            reason="Refused",
-        )
 
 
 def broken(url: str, error: Exception, step: Step = "read") -> StorageError:

@@ -7,7 +7,6 @@ import importlib
 import os
 import re
 import threading
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -94,6 +93,8 @@ def known() -> list[str]:
 
 def added() -> dict[str, Any]:
     """Entry points by scheme."""
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

@@ -13,10 +13,11 @@ from obstore.store import AzureStore
 from modelport.storage import objectstore
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import StorageError
+from modelport.storage.guard import refuse_metadata
 from modelport.storage.machine import cloud
 from modelport.storage.scheme.gs import token
 from modelport.storage.source import Context, Found
-from modelport.storage.transport import Transport, bad_status, refuse_metadata
+from modelport.storage.transport import Transport, bad_status
 
 SCOPE = "https://storage.azure.com/.default"
 AUTHORITY = "https://login.microsoftonline.com"

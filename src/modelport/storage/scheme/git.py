@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from modelport.storage import clone
 from modelport.storage.archive import refused
 from modelport.storage.failure import Cancelled, StorageError, transient
+from modelport.storage.guard import refuse_metadata
 from modelport.storage.source import Context, Found, Listing
-from modelport.storage.transport import refuse_metadata
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 

@@ -13,9 +13,10 @@ from obstore.store import GCSStore
 from modelport.storage import objectstore
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import StorageError
+from modelport.storage.guard import refuse_metadata
 from modelport.storage.machine import cloud, json_object
 from modelport.storage.source import Context, Found
-from modelport.storage.transport import Transport, bad_status, refuse_metadata
+from modelport.storage.transport import Transport, bad_status
 
 FILE = "gcloud-application-credentials.json"
 """KServe's name of the key file in a Secret; here the file's content."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from modelport.storage import archive
+from modelport.storage import packed
 from modelport.storage.failure import Changed, NoRange, StorageError
 from modelport.storage.source import Context, Found, Listing, RemoteFile, Unchanged
 from modelport.storage.transport import Answer, Transport, bad_status
@@ -34,7 +34,7 @@ def resolve(uri: str, context: Context) -> Found:
     """Asks for the file. The answer to that question is the first read, so an unchanged or small file costs one."""
     name = last_segment(uri)
     query = urlsplit(uri).query
-    if not archive.is_archive(name) and archive.is_archive(query):
+    if not packed.is_archive(name) and packed.is_archive(query):
         name = query.rpartition("/")[2].rpartition("=")[2]
     if not name:
         raise StorageError(
@@ -52,7 +52,7 @@ def resolve(uri: str, context: Context) -> Found:
         raise bad_status(answer, "resolve", credential)
     check_type(answer, name)
     source = _Source(transport, uri, headers, credential, answer)
-    unzipped = name.lower().endswith(".gz") and not archive.is_archive(name)
+    unzipped = name.lower().endswith(".gz") and not packed.is_archive(name)
     return Listing(
         files=(source.file(name),),
         origin=uri.partition("?")[0],
@@ -111,9 +111,9 @@ def check_type(answer: Answer, name: str) -> None:
             reason="Refused",
         )
     lower = name.lower()
-    if lower.endswith(archive.ZIP_ENDINGS):
+    if lower.endswith(packed.ZIP_ENDINGS):
         expected: tuple[str, ...] = (*ZIP, *PLAIN)
-    elif lower.endswith(archive.TAR_ENDINGS):
+    elif lower.endswith(packed.TAR_ENDINGS):
         expected = (*TAR, *PLAIN, "application/x-compressed-tar", "application/zstd", "application/x-bzip2")
     else:
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from modelport.storage import archive
+from modelport.storage import packed
 from modelport.storage.failure import StorageError
 from modelport.storage.source import Context, Found, InPlace, Listing, RemoteFile
 
@@ -55,7 +55,7 @@ def of_path(path: Path, context: Context) -> Found:
             reason="NotFound",
         )
     path = path.absolute()
-    if path.is_file() and not archive.is_archive(path.name):
+    if path.is_file() and not packed.is_archive(path.name):
         return InPlace(path)
     if path.is_dir() and not context.patterns:
         return InPlace(path)

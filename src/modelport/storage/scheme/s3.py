@@ -12,8 +12,8 @@ from obstore.store import S3Store
 from modelport.storage import aws, objectstore
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import StorageError
+from modelport.storage.guard import refuse_metadata
 from modelport.storage.source import Context, Found
-from modelport.storage.transport import Transport, refuse_metadata
 
 LEGACY = "https://s3.amazonaws.com"
 
@@ -40,6 +40,8 @@ def endpoint_of(given: Credentials) -> str:
 
 def region_of(bucket: str, context: Context) -> str:
     """Where a bucket of AWS lies, which it tells everybody."""
+    from modelport.storage.transport import Transport
+
     with Transport(connect_timeout_s=context.connect_timeout_s).request(
         "HEAD", f"{LEGACY}/{bucket}", step="resolve"
     ) as answer:

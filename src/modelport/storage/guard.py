@@ -1,0 +1,36 @@
+"""Addresses that no model lies at: link-local ones, where clouds hand out their machines' credentials."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from modelport.storage.failure import StorageError
+
+METADATA = {ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")}
+"""Metadata services outside the link-local range: AWS's over IPv6, Alibaba's."""
+
+
+def refuse_metadata(url: str) -> None:
+    """For an address that another library will connect to: raises StorageError where it is a metadata service's. Names that are not known are its affair."""
+    host = urlsplit(url).hostname or ""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return
+    for *_, place in found:
+        judge(str(place[0]), host)
+
+
+def judge(text: str, host: str) -> None:
+    """Raises StorageError where an address is one of those."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped.is_link_local or mapped in METADATA:
+        raise StorageError(
+            "resolve",
+            f"{host} is {mapped}, a link-local or metadata address, which hands out this machine's credentials",
+            "No model lies there",
+            reason="Refused",
+        )
