@@ -66,6 +66,7 @@ EVENT = core("Event", "events", short_names=("ev",))
 PERSISTENT_VOLUME_CLAIM = core(
     "PersistentVolumeClaim", "persistentvolumeclaims", short_names=("pvc",), subresources=("status",)
 )
+POD_TEMPLATE = core("PodTemplate", "podtemplates")
 RESOURCE_QUOTA = core("ResourceQuota", "resourcequotas", short_names=("quota",), subresources=("status",))
 LIMIT_RANGE = core("LimitRange", "limitranges", short_names=("limits",))
 DEPLOYMENT = apps(
@@ -148,6 +149,7 @@ STANDARD = (
     SERVICE_ACCOUNT,
     EVENT,
     PERSISTENT_VOLUME_CLAIM,
+    POD_TEMPLATE,
     RESOURCE_QUOTA,
     LIMIT_RANGE,
     DEPLOYMENT,

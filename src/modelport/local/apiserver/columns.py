@@ -122,6 +122,10 @@ def _cut(texts: list[str]) -> str:
     return f"{shown} + {len(texts) - SHOWN_ENDPOINTS} more..." if len(texts) > SHOWN_ENDPOINTS else shown
 
 
+def _listed(field: str) -> Cell:
+    return lambda obj: _joined(one.get(field, "") for one in parts(obj, "template", "spec", "containers"))
+
+
 # Quotas
 
 
@@ -299,6 +303,12 @@ COLUMNS: dict[Resource, tuple[Column, ...]] = {
         _timed("First Seen", _first_seen, wide=True),
         _column("Count", lambda obj: str(at(obj, "series.count") or obj.get("count") or 1), wide=True),
         _column("Name", _field("metadata.name"), wide=True),
+    ),
+    kinds.POD_TEMPLATE: (
+        _column("Containers", _listed("name")),
+        _column("Images", _listed("image")),
+        _column("Pod Labels", lambda obj: str(from_labels(at(obj, "template.metadata.labels"))) or NONE),
+        AGE,
     ),
     kinds.RESOURCE_QUOTA: (
         _column("Request", lambda obj: _quota(obj, limits=False)),

@@ -12,6 +12,7 @@ from modelport.kube.resource import Object
 from modelport.kube.schema import fill_defaults, prune
 from modelport.kube.schema import validate as validate_schema
 from modelport.local.apiserver.api import Api
+from modelport.local.apiserver.duplicate import Written
 from modelport.local.apiserver.options import WriteOptions
 from modelport.local.apiserver.part import texts
 from modelport.local.apiserver.registry import Served
@@ -67,8 +68,10 @@ def _place(served: Served, meta: Object, namespace: str) -> None:
 
 def _without_unknown(served: Served, obj: Object, options: WriteOptions) -> Object:
     pruned, unknown = (obj, []) if served.schema is None else prune(served.schema, obj)
-    problems = [f'duplicate field "{path}"' for path in options.duplicates]
+    problems = [f'duplicate field "{path}"' for path in options.written.twice]
     problems += [f'unknown field "{path}"' for path in unknown]
+    if options.written.twice and unknown and not served.custom:
+        problems = _in_order(options.written, unknown)
     if problems and options.field_validation == "Strict":
         words = ", ".join(problems)
         resource = served.resource
@@ -79,6 +82,19 @@ def _without_unknown(served: Served, obj: Object, options: WriteOptions) -> Obje
     if options.field_validation == "Warn":
         options.warnings += problems
     return pruned
+
+
+def _in_order(written: Written, unknown: list[str]) -> list[str]:
+    """Kubernetes reads its own kinds in one go, and tells of what is wrong in the order in which it comes."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for path in written.order:
+        if path in seen and path in written.twice:
+            found.append(f'duplicate field "{path}"')
+        elif path in unknown and path not in seen:
+            found.append(f'unknown field "{path}"')
+        seen.add(path)
+    return list(dict.fromkeys(found))
 
 
 def complete(api: Api, served: Served, obj: Object) -> Object:

@@ -74,7 +74,7 @@ async def _write(call: Call) -> Response:
     options = write_options(call.query, request.headers.get("user-agent", ""))
     media, content = request.headers.get("content-type", ""), await read_body(request)
     if options.field_validation != "Ignore" and not media.startswith(PROTOBUF):
-        options.duplicates = duplicates(content)
+        options.written = duplicates(content)
     new = False
     if call.verb == "patch":
         value, new = await patch(

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from modelport.kube.errors import ApiError, bad_request
+from modelport.local.apiserver.duplicate import NOTHING, Written
 
 FieldValidation = Literal["Ignore", "Warn", "Strict"]
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -25,8 +26,8 @@ class WriteOptions(msgspec.Struct, kw_only=True):
     """Whether the writer said so itself."""
     field_validation: FieldValidation = "Warn"
     """What happens to unknown fields, and to those that are there twice."""
-    duplicates: list[str] = msgspec.field(default_factory=list[str])
-    """Paths of fields that the body has twice."""
+    written: Written = NOTHING
+    """Fields that the body has twice."""
     force: bool = False
     """For apply: take fields over from other managers."""
     warnings: list[str] = msgspec.field(default_factory=list[str])

@@ -8,7 +8,7 @@ from modelport.kube.apply import apply as apply_fields
 from modelport.kube.errors import ApiError, bad_request, conflict
 from modelport.kube.patch import json_patch, merge_patch
 from modelport.kube.resource import Object
-from modelport.kube.schema import UNTYPED
+from modelport.kube.schema import UNTYPED, prune
 from modelport.kube.strategic import strategic_patch
 from modelport.kube.value import same
 from modelport.local.apiserver.accept import parse_json, parse_yaml, unsupported
@@ -42,6 +42,13 @@ async def patch(
                 "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
             )
         body = await parse_yaml(content)
+        if options.written.twice and options.field_validation == "Strict":
+            name_twice = options.written.twice[0].rpartition(".")[2]
+            line = f"  line {options.written.line}: " if options.written.line else "  "
+            raise bad_request(
+                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n"
+                f'{line}key "{name_twice}" already set in map'
+            )
         return await _apply(api, served, namespace, name, body, options, subresource)
     if options.force:
         raise bad_request(
@@ -80,6 +87,8 @@ async def _apply(
 ) -> tuple[bytes, bool]:
     if not isinstance(body, dict):
         raise bad_request("an applied configuration must be an object")
+    if served.schema is not None:
+        _check_declared(served, namespace, name, cast("Object", body))
     applied = conform(served, body, namespace, options)
     meta = applied["metadata"]
     if (meta.get("name") or name) != name:
@@ -112,6 +121,20 @@ async def _apply(
             if error.reason != "AlreadyExists":
                 raise
     raise conflict(served.resource, name)
+
+
+def _check_declared(served: Served, namespace: str, name: str, body: Object) -> None:
+    """ApiError 400 for fields that the schema does not know: nobody could own them."""
+    _, unknown = prune(served.schema or UNTYPED, body)
+    if not unknown:
+        return
+    words = [f".{path}: field not declared in schema" for path in unknown]
+    told = words[0] if len(words) == 1 else "errors:\n  " + "\n  ".join(words)
+    resource = served.resource
+    raise bad_request(
+        f"failed to create typed patch object ({namespace}/{name}; {resource.api_version}, Kind={resource.kind}): "
+        f"{told}"
+    )
 
 
 def _rewritten(api: Api, served: Served, applied: Object) -> Object:

@@ -22,6 +22,7 @@ from modelport.kube.resource import Object
 
 MAGIC = b"k8s\x00"
 DEEPEST = 64
+SCHEMA = "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NUMBERS = ("int32", "int64", "uint32", "uint64", "bool")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,7 +71,9 @@ def parse_protobuf(body: bytes) -> Object:
                 api_version, kind = words.get(1, ""), words.get(2, "")
             elif number == 2 and isinstance(value, bytes):
                 raw = value
-        message = _table().kinds.get(f"{api_version}/{kind}")
+        # Every group has DeleteOptions of its own, all alike.
+        known = "v1/DeleteOptions" if kind == "DeleteOptions" else f"{api_version}/{kind}"
+        message = _table().kinds.get(known)
         if message is None:
             raise bad_request(
                 f"{api_version}, Kind={kind}: not known in protocol buffers; send it as application/json"
@@ -148,6 +151,8 @@ def _value(kind: str, value: int | bytes, depth: int) -> Any:
             return _int_or_string(_as_bytes(value))
         case "raw":
             return _raw(_as_bytes(value))
+        case "schemaorarray" | "schemaorbool" | "schemaorstrings":
+            return _schema_or(kind, _as_bytes(value), depth)
         case _:
             return _message(kind, _as_bytes(value), depth + 1)
 
@@ -169,6 +174,19 @@ def _int_or_string(data: bytes) -> int | str:
     if found.get(1):
         return _as_bytes(found.get(3, b"")).decode()
     return _value("int32", found.get(2, 0), 0)
+
+
+def _schema_or(kind: str, data: bytes, depth: int) -> Any:
+    """Where a definition's schema has another schema, or true or false, or a list."""
+    found = list(_split(data))
+    schema, other = (2, 1) if kind == "schemaorbool" else (1, 2)
+    for number, value in found:
+        if number == schema:
+            return _message(SCHEMA, _as_bytes(value), depth + 1)
+    if kind == "schemaorbool":
+        return any(_as_int(value) != 0 for number, value in found if number == other)
+    one = SCHEMA if kind == "schemaorarray" else "string"
+    return [_value(one, value, depth) for number, value in found if number == other]
 
 
 def _raw(data: bytes) -> Any:

@@ -20,6 +20,7 @@ def standard(network: str) -> list[Served]:
         kinds.NAMESPACE: core.Namespace(),
         kinds.NODE: core.Node(),
         kinds.POD: pod.Pod(),
+        kinds.POD_TEMPLATE: pod.PodTemplate(),
         kinds.SERVICE: service.Service(network),
         kinds.SECRET: core.Secret(),
         kinds.CONFIG_MAP: core.ConfigMap(),

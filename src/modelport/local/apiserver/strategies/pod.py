@@ -84,6 +84,21 @@ class Pod(Strategy):
         return asked if asked is not None else GRACE_S if own is None else int(own)
 
 
+class PodTemplate(Strategy):
+    """A template that is kept and used by nobody here, as on a cluster: programs keep their own ends in it."""
+
+    def default(self, obj: Object) -> None:
+        """A pod's defaults."""
+        spec = part(obj, "template", "spec")
+        if spec:
+            fill_pod_spec(spec)
+
+    def validate(self, obj: Object, old: Object | None) -> list[Cause]:
+        """The PodSpec's rules."""
+        del old
+        return check_pod_spec(part(obj, "template").get("spec"), "template.spec")
+
+
 def _fixed(spec: Object) -> Object:
     """What of a pod's spec may not change."""
     free = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
