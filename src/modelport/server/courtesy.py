@@ -6,16 +6,19 @@ import contextlib
 import gc
 import sys
 import threading
-from collections.abc import Generator
-from typing import Final
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
-from modelport.server.turns import long_turns
+from modelport.server.turns import give_way
 
 SWITCH_INTERVAL_S: Final = 0.00005
 """How long a thread that loads may keep the lock while another wants it; Python's own 5 ms is a request's p99.
 
 Ten times what waking a thread takes: with 5 µs, who loads comes to a standstill.
 """
+
+_T = TypeVar("_T")
 
 _lock: Final = threading.Lock()
 _loading = 0
@@ -24,11 +27,11 @@ _before: tuple[float, bool] = (0.005, True)
 
 @contextlib.contextmanager
 def yielding() -> Generator[None]:
-    """While a model is loaded: hand lock and processor over fast, and do not collect garbage.
+    """While a model is loaded: hand the lock over fast, and do not collect garbage.
 
     Unpickling makes objects by the hundred thousand, on which the collector starts again and again, and each of its
     full passes holds the lock for as long as all objects of all models take. What is garbage by then is collected
-    later. The main thread loads when nothing is served yet, and is not asked to give way.
+    later.
     """
     global _loading, _before
     with _lock:
@@ -37,10 +40,8 @@ def yielding() -> Generator[None]:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             gc.disable()
         _loading += 1
-    aside = threading.current_thread() is not threading.main_thread()
     try:
-        with long_turns() if aside else contextlib.nullcontext():
-            yield
+        yield
     finally:
         with _lock:
             _loading -= 1
@@ -48,3 +49,15 @@ def yielding() -> Generator[None]:
                 sys.setswitchinterval(_before[0])
                 if _before[1]:
                     gc.enable()
+
+
+def aside(work: Callable[[], _T], *, lower: bool) -> _T:
+    """What `work` returns or raises, done in a thread of its own that lets others go first (`turns.give_way`).
+
+    The main thread does it itself: it loads when nothing is served yet.
+    """
+    if threading.current_thread() is threading.main_thread():
+        with yielding():
+            return work()
+    with yielding(), ThreadPoolExecutor(1, "load", lambda: give_way(lower=lower)) as pool:
+        return pool.submit(work).result()

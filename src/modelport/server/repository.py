@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from modelport.protocol.errors import InferenceError, InvalidInput, ModelNotFound, ServeError
-from modelport.server.courtesy import yielding
+from modelport.server.courtesy import aside
 from modelport.server.options import Plan, Source
 from modelport.server.runtime import LoadError
 from modelport.server.servable import Servable, put
@@ -197,8 +197,9 @@ class Repository:
 
     def _put(self, source: Source) -> Servable:
         self._fingerprints[source] = fingerprint(source)
-        with yielding():
-            servable = self._load(source)
+        # Threads that a class, or a framework with several, starts here serve later: they keep their full share.
+        alone = self._plan.model.threads == 1 and ".py:" not in source.path
+        servable = aside(lambda: self._load(source), lower=alone)
         put(self._need(), servable, self._plan.model)
         versions = self._served.setdefault(source.name, {})
         old = versions.get(source.version)

@@ -1,51 +1,68 @@
 """Who loads lets those who serve have the processor as soon as they wake."""
 
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from modelport.server.courtesy import yielding
-from modelport.server.turns import LONG_NS, Turns, long_turns, turns
+from modelport.server.courtesy import SWITCH_INTERVAL_S, aside
+from modelport.server.turns import LONG_NS, LOWER_BY, turns
 
 
 def elsewhere(work):
-    """Runs it in a thread of its own, as the server's loading is; what it returned."""
+    """Runs it in a thread of its own, as the server's threads are; what it returned."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result(60)
 
 
-@pytest.fixture(autouse=True)
-def known():
+@pytest.fixture
+def usual():
     found = turns()
-    if found is None or found.runtime_ns == 0 or found.nice < 0:
+    if found is None or found.runtime_ns == 0 or not 0 <= found.nice < 10:
         pytest.skip("this system does not tell how long turns are")
+    return found
 
 
-def test_a_thread_that_loads_has_long_turns_and_those_that_it_starts_have_not():
+@pytest.mark.parametrize(("lower", "by"), [(True, LOWER_BY), (False, 0)])
+def test_a_thread_that_loads_has_long_turns_and_those_that_it_starts_have_not(usual, lower, by):
     # Else a request waits for the next tick, 4 ms, and so would a framework's pool that was made while loading.
-    def work() -> tuple[Turns | None, ...]:
-        before = turns()
-        with yielding():
-            within, started = turns(), elsewhere(turns)
-        return before, within, started, turns()
+    def work():
+        return turns(), elsewhere(turns)
 
-    before, within, started, after = elsewhere(work)
-    assert within.runtime_ns == LONG_NS
-    assert started.runtime_ns == before.runtime_ns == after.runtime_ns
-    assert (within.policy, within.nice) == (before.policy, before.nice) == (after.policy, after.nice)
+    within, started = elsewhere(lambda: aside(work, lower=lower))
+    assert (within.runtime_ns, within.nice) == (LONG_NS, usual.nice + by)
+    assert (started.runtime_ns, started.nice) == (usual.runtime_ns, usual.nice + by)
+    assert within.policy == usual.policy
 
 
-def test_what_fails_has_usual_turns_again():
-    def work() -> Turns | None:
-        with pytest.raises(RuntimeError), long_turns():
-            raise RuntimeError
+def test_who_asked_for_it_goes_on_as_before(usual):
+    # The model's own thread starts from there: it would answer from the end of the queue for good.
+    def work():
+        aside(lambda: None, lower=True)
         return turns()
 
-    assert elsewhere(work).runtime_ns < LONG_NS
+    assert elsewhere(work)[:6] == usual[:6]
 
 
-def test_the_main_thread_goes_on_as_it_was():
-    # It has nobody to give way to while the server starts, and its threads must keep what the user gave them.
-    before = turns()
-    with yielding():
-        assert turns() == before
+def test_the_main_thread_loads_by_itself(usual):
+    # Nothing is served yet, and what libraries keep for the thread that loads first is kept for the right one.
+    assert aside(lambda: (threading.current_thread(), turns()), lower=True) == (
+        threading.main_thread(),
+        usual,
+    )
+
+
+def test_what_loading_raises_arrives():
+    def work():
+        raise RuntimeError("bad artifact")
+
+    with pytest.raises(RuntimeError, match="bad artifact"):
+        elsewhere(lambda: aside(work, lower=True))
+
+
+def test_the_lock_changes_hands_fast_meanwhile():
+    assert aside(sys.getswitchinterval, lower=True) == pytest.approx(SWITCH_INTERVAL_S, abs=1e-6)
+    assert elsewhere(lambda: aside(sys.getswitchinterval, lower=True)) == pytest.approx(
+        SWITCH_INTERVAL_S, abs=1e-6
+    )
