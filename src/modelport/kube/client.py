@@ -66,12 +66,24 @@ class Client:
 
     @classmethod
     def from_kubeconfig(
-        cls, path: Path | None = None, context: str | None = None, timeout_s: float = 30.0
+        cls,
+        path: Path | None = None,
+        context: str | None = None,
+        timeout_s: float = 30.0,
+        *,
+        socket: Path | None = None,
     ) -> Self:
-        """From a kubeconfig file; without one, as kubectl does: in-cluster, KUBECONFIG, ~/.kube/config."""
+        """From a kubeconfig file; without one, as kubectl does: in-cluster, KUBECONFIG, ~/.kube/config.
+
+        `socket`: a Unix socket of the same server, asked without TLS.
+        """
         config = _configuration(path, context)
         params = ConnectionParams(timeout=httpx2.Timeout(timeout_s, pool=None), trust_env=False)
+        if socket is not None:
+            params.transport = _over(socket)
         http = AsyncClient(config, params)
+        if socket is not None:
+            http.base_url = httpx2.URL("http://localhost")
         # Writes that name no field manager are known by it.
         http.headers["User-Agent"] = AGENT
         return cls(http, config.cluster.server)
@@ -291,6 +303,12 @@ class Client:
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         return await self.request("DELETE", resource.path(namespace, name), body=options)
+
+
+def _over(socket: Path) -> Any:
+    # lightkube means a transport of either kind.
+    limits = httpx2.Limits(max_connections=None)
+    return httpx2.AsyncHTTPTransport(uds=str(socket), limits=limits)
 
 
 def _configuration(path: Path | None, context: str | None) -> SingleConfig:

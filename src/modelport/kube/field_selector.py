@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -18,6 +18,8 @@ class FieldRequirement(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     value: str
     equal: bool = True
+    absent: str = ""
+    """What a field is that is not there: Go's zero value."""
 
     @property
     def field(self) -> str:
@@ -25,11 +27,12 @@ class FieldRequirement(msgspec.Struct, frozen=True):
         return ".".join(self.path)
 
     def matches(self, item: Object) -> bool:
-        """Whether the object's field, as text, is (not) the value. An absent field is the empty text."""
+        """Whether the object's field, as text, is (not) the value."""
         found: Any = item
         for step in self.path:
             found = cast("Object", found).get(step) if isinstance(found, dict) else None
-        return (_text(found) == self.value) == self.equal
+        text = self.absent if found is None else _text(found)
+        return (text == self.value) == self.equal
 
     def __str__(self) -> str:
         return f"{self.field}{'=' if self.equal else '!='}{_escape(self.value)}"
@@ -57,10 +60,13 @@ class FieldSelector(msgspec.Struct, frozen=True):
         return ",".join(str(requirement) for requirement in self.requirements)
 
 
-def parse_fields(text: str, supported: Collection[str] | None = None) -> FieldSelector:
+def parse_fields(
+    text: str, supported: Collection[str] | None = None, absent: Mapping[str, str] | None = None
+) -> FieldSelector:
     """The selector that `fieldSelector=` names; an empty text selects everything.
 
-    With `supported`, other paths are refused as Kubernetes does. `\\,`, `\\=` and `\\\\` escape.
+    With `supported`, other paths are refused as Kubernetes does. `\\,`, `\\=` and `\\\\` escape. `absent`: what fields
+    are that an object does not have, where that is not the empty text.
     """
     requirements: list[FieldRequirement] = []
     for part in _split(text):
@@ -73,7 +79,8 @@ def parse_fields(text: str, supported: Collection[str] | None = None) -> FieldSe
         if supported is not None and field not in supported:
             raise bad_request(f"field label not supported: {field}")
         path = tuple(field.split("."))
-        requirements.append(FieldRequirement(path, _unescape(value), operator != "!="))
+        zero = (absent or {}).get(field, "")
+        requirements.append(FieldRequirement(path, _unescape(value), operator != "!=", zero))
     return FieldSelector(tuple(requirements))
 
 

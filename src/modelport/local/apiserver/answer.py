@@ -22,7 +22,7 @@ WARNING_LIMIT = 4096
 
 def one(call: Call, value: bytes, code: int = 200) -> Response:
     """One object, given as JSON."""
-    form = call.form
+    form, value = call.form, call.served.shown(value)
     if form.kind == "Table":
         obj: Object = msgspec.json.decode(value)
         rows = [row(obj, call.served.columns, include(call), call.api.clock())]

@@ -35,7 +35,7 @@ async def create(api: Api, served: Served, namespace: str, body: Any, options: W
     obj = conform(served, body, namespace, options)
     if obj["metadata"].get("resourceVersion"):
         raise bad_request("resourceVersion should not be set on objects to be created")
-    return await admit_new(api, served, namespace, obj, options)
+    return await admit_new(api, served.kept, namespace, served.taken(obj), options)
 
 
 async def admit_new(

@@ -1,13 +1,15 @@
 """Kinds of the users' own: served as soon as their definition is there, gone with it.
 
-Of a definition's versions the stored one is served. Conversion is none, so that the others would show the same objects.
+Conversion is none: all versions of a definition show the same objects, each under its own name and by its own schema.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
+
+import msgspec
 
 from modelport.kube.condition import set_condition
 from modelport.kube.errors import ApiError
@@ -76,19 +78,49 @@ async def _round(api: Api) -> bool:
 def _serve(api: Api, definition: Object) -> str:
     """Serves the kind; why not, where it is not."""
     name = definition["metadata"]["name"]
-    one = served(definition)
-    taken = api.registry.native(one.resource)
+    versions = served(definition)
+    taken = api.registry.native(stored_version(definition).resource)
     if taken:
         return f"{taken} is a kind of this server already"
-    api.registry.set_custom(name, one)
+    api.registry.set_custom(name, versions)
     return ""
 
 
-def served(definition: Object) -> Served:
-    """The kind as it is served, by a definition that has been checked."""
+def served(definition: Object) -> list[Served]:
+    """The versions that are served, by a definition that has been checked. The stored one may not be among them."""
+    kept = stored_version(definition)
+    found: list[Served] = []
+    for one in objects(part(definition, "spec").get("versions")):
+        if one.get("storage") and one.get("served"):
+            found.insert(0, kept)
+        elif one.get("served"):
+            found.append(msgspec.structs.replace(_version(definition, one), read_anew=True, stored=kept))
+    return found
+
+
+def stored_version(definition: Object) -> Served:
+    """The version in which objects are kept, whether it is served or not."""
+    versions = objects(part(definition, "spec").get("versions"))
+    known = texts(part(definition, "status").get("storedVersions"))
+    version = next(one for one in versions if one.get("storage"))
+    several = len(versions) > 1 or len(known) > 1
+    return msgspec.structs.replace(
+        _version(definition, version),
+        read_anew=several or _has_defaults(part(version, "schema", "openAPIV3Schema")),
+    )
+
+
+def _has_defaults(schema: Any) -> bool:
+    """Whether some field has one: then objects that were stored before it came get it as they are read."""
+    if isinstance(schema, dict):
+        node = cast("Object", schema)
+        return "default" in node or any(map(_has_defaults, node.values()))
+    return isinstance(schema, list) and any(map(_has_defaults, cast("list[Any]", schema)))
+
+
+def _version(definition: Object, version: Object) -> Served:
     spec = part(definition, "spec")
     names = part(spec, "names")
-    version = next(one for one in objects(spec.get("versions")) if one.get("storage"))
     subresources = part(version, "subresources")
     known = ["status"] if "status" in subresources else []
     if part(subresources, "scale").get("specReplicasPath") == REPLICAS:
@@ -137,11 +169,9 @@ async def _tell(api: Api, row: Row, definition: Object, trouble: str) -> None:
         conditions = set_condition(conditions, "NamesAccepted", "True", "NoConflicts", words, now)
         words = "the initial names have been accepted"
         conditions = set_condition(conditions, "Established", "True", "InitialNamesAccepted", words, now)
-    stored = [one["name"] for one in spec["versions"] if one.get("storage")]
-    others = [one["name"] for one in spec["versions"] if one.get("served") and not one.get("storage")]
-    if others:
-        words = f"only the stored version is served here, {stored[0]}; not {', '.join(others)}"
-        conditions = set_condition(conditions, "AllVersionsServed", "False", "StoredVersionOnly", words, now)
+    now_stored = next(one["name"] for one in spec["versions"] if one.get("storage"))
+    stored = texts(part(definition, "status").get("storedVersions"))
+    stored = stored if now_stored in stored else [*stored, now_stored]
     status = {"acceptedNames": spec["names"], "conditions": conditions, "storedVersions": stored}
     if part(definition, "status") != status:
         body = definition | {"status": status}
@@ -151,10 +181,9 @@ async def _tell(api: Api, row: Row, definition: Object, trouble: str) -> None:
 
 async def _empty(api: Api, row: Row, definition: Object) -> None:
     """Deletes the kind's objects; once there are none, lets the definition go."""
-    one = next((found for found in api.registry if found.resource.qualified == row.name), None)
-    left = api.store.rows(row.name) if one is not None else []
+    one = stored_version(definition)
+    left = api.store.rows(row.name)
     for item in left:
-        assert one is not None  # noqa: S101
         if not decode(item)["metadata"].get("deletionTimestamp"):
             await delete(api, one, item.namespace, item.name, DeleteOptions(propagation="Background"))
     kept = [name for name in texts(definition["metadata"].get("finalizers")) if name != CLEANUP]

@@ -36,7 +36,7 @@ class Deleted(msgspec.Struct):
 
 async def delete_one(call: Call) -> Response:
     """The object where it stays a while or its kind wants that, else a Status. ApiError 400, 403, 404, 409."""
-    done = await delete(call.api, call.served, call.namespace, call.name, await asked(call))
+    done = await delete(call.api, call.served.kept, call.namespace, call.name, await asked(call))
     if not done.gone or call.served.strategy.returns_deleted:
         return one(call, done.value)
     obj: Object = msgspec.json.decode(done.value)

@@ -20,7 +20,7 @@ async def delete_collection(call: Call) -> Response:
         found = [row async for row in snapshot.rows(resource.qualified, wanted.namespace) if wanted.has(row)]
     for row in found:
         try:
-            await delete(call.api, call.served, row.namespace, row.name, options)
+            await delete(call.api, call.served.kept, row.namespace, row.name, options)
         except ApiError as error:
             if error.code != 404:
                 raise

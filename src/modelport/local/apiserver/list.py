@@ -149,8 +149,8 @@ def too_large(asked: str, newest: str) -> ApiError:
 def _body(call: Call, rows: list[Row], meta: Object) -> bytes:
     form, resource = call.form, call.served.resource
     if form.kind == "Table":
-        now, how = call.api.clock(), include(call)
-        shown = [row(_decode(found.value), call.served.columns, how, now) for found in rows]
+        now, how, served = call.api.clock(), include(call), call.served
+        shown = [row(served.given(_decode(found.value)), served.columns, how, now) for found in rows]
         return _encode(table(shown, call.served.columns, meta, version=form.version))
     if form.kind.startswith("PartialObjectMetadata"):
         return _encode(
@@ -162,4 +162,4 @@ def _body(call: Call, rows: list[Row], meta: Object) -> bytes:
             }
         )
     head = _encode({"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta})
-    return head[:-1] + b',"items":[' + b",".join(found.value for found in rows) + b"]}"
+    return head[:-1] + b',"items":[' + b",".join(call.served.shown(found.value) for found in rows) + b"]}"

@@ -52,7 +52,7 @@ class Metrics:
         lines += [
             f'apiserver_storage_objects{{resource="{served.resource.qualified}"}} '
             f"{store.count(served.resource.qualified)}"
-            for served in registry
+            for served in registry.kinds()
         ]
         lines += [
             "# HELP apiserver_longrunning_requests Watches open.",

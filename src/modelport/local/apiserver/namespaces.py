@@ -62,7 +62,7 @@ def _is_going(namespace: Object) -> bool:
 async def _empty(api: Api, name: str) -> None:
     left = 0
     # Pods first, all else once they are gone: it may be what they need to end well.
-    namespaced = [one for one in api.registry if one.resource.namespaced]
+    namespaced = [one for one in api.registry.kinds() if one.resource.namespaced]
     pods = [one for one in namespaced if one.resource == POD and api.store.rows(POD.qualified, name)]
     for served in pods or namespaced:
         for row in api.store.rows(served.resource.qualified, name):

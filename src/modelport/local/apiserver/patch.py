@@ -63,6 +63,7 @@ async def patch(
 
     def next_state(live: Object, old: Object) -> Object:
         del old
+        live = served.given(live)
         patched: Any
         if media == JSON_PATCH:
             patched = json_patch(live, change)
@@ -70,9 +71,9 @@ async def patch(
             patched = merge_patch(live, change)
         else:
             patched = strategic_patch(live, cast("Object", change), served.schema or UNTYPED)
-        return conform(served, patched, namespace, options)
+        return served.taken(conform(served, patched, namespace, options))
 
-    value = await update(api, served, namespace, name, next_state, options, subresource=subresource)
+    value = await update(api, served.kept, namespace, name, next_state, options, subresource=subresource)
     return value, False
 
 
@@ -96,6 +97,7 @@ async def _apply(
             f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
         )
     meta["name"] = name
+    applied, served = served.taken(applied), served.kept
     if not subresource and "status" in served.resource.subresources:
         applied.pop("status", None)
     if not subresource:

@@ -56,7 +56,7 @@ class Quotas:
         """How much of these names a quota with that spec sees in use."""
         wanted = set(names)
         found: list[Usage] = []
-        for served in self._registry:
+        for served in self._registry.kinds():
             if not served.resource.namespaced or not _counts(served.resource, wanted):
                 continue
             resource = served.resource

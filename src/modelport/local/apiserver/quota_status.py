@@ -63,7 +63,7 @@ async def keep_used(api: Api) -> None:
 
 async def _count(api: Api, namespace: str) -> None:
     served = api.registry.of(RESOURCE_QUOTA)
-    kinds = {one.resource.qualified for one in api.registry if one.resource.namespaced}
+    kinds = {one.resource.qualified for one in api.registry.kinds() if one.resource.namespaced}
     for row in api.store.rows(RESOURCE_QUOTA.qualified, namespace):
         quota = decode(row)
         hard = part(quota, "spec", "hard")

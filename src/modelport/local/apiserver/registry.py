@@ -5,13 +5,14 @@ registry = Registry([*standard("127.77"), *declared(KINDS)])
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from modelport.kube.errors import Cause
 from modelport.kube.resource import Object, Resource
-from modelport.kube.schema import Schema
+from modelport.kube.schema import Schema, fill_defaults
 from modelport.local.apiserver.strategy import Related, Strategy
 from modelport.local.apiserver.table import Column
 
@@ -19,6 +20,8 @@ Default = Callable[[Object, Related], Object]
 """The object with its defaults filled in. It may change what it was given."""
 Validate = Callable[[Object, Object | None, Related], Sequence[Cause]]
 """What is wrong with an object; the second argument is the object as it is now, None where it is created."""
+
+Convert = Callable[[Object], Object]
 
 
 READING = ("get", "list", "watch")
@@ -48,6 +51,38 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """Where the document has one of Kubernetes' own types inline, and leaves it open: a path, and its name in core/v1."""
     definition: Object | None = None
     """Its CustomResourceDefinition, where it is published as one."""
+    stored: Served | None = None
+    """The version that the store keeps, where this is another one of the same kind."""
+    up: Convert | None = None
+    """From this version to the stored one; None: they differ by their name alone."""
+    down: Convert | None = None
+    """Back. It may change what it was given; so may `up`."""
+    read_anew: bool = False
+    """Whether the store may hold objects under another version's name, or without defaults that came later."""
+
+    @property
+    def kept(self) -> Served:
+        """The version that the store keeps: its rules are those of all versions."""
+        return self.stored or self
+
+    def taken(self, obj: Object) -> Object:
+        """An object of this version as one of the stored version."""
+        if self.stored is None:
+            return obj
+        return (self.up(obj) if self.up else obj) | {"apiVersion": self.stored.resource.api_version}
+
+    def given(self, obj: Object) -> Object:
+        """A stored object as one of this version."""
+        if self.stored is None and not self.read_anew:
+            return obj
+        found = (self.down(obj) if self.down else obj) | {"apiVersion": self.resource.api_version}
+        return fill_defaults(self.schema, found) if self.read_anew and self.schema is not None else found
+
+    def shown(self, value: bytes) -> bytes:
+        """A stored object's JSON as this version's."""
+        if self.stored is None and not self.read_anew:
+            return value
+        return msgspec.json.encode(self.given(msgspec.json.decode(value)))
 
 
 class Registry:
@@ -58,12 +93,16 @@ class Registry:
             (one.resource.group, one.resource.version, one.resource.plural): one for one in served
         }
         self._built_in = set(self._served)
-        self._custom: dict[str, Served] = {}
+        self._custom: dict[str, list[Served]] = {}
         self.generation = 0
         """Counts changes of what is served."""
 
     def __iter__(self) -> Iterator[Served]:
         return iter(list(self._served.values()))
+
+    def kinds(self) -> Iterator[Served]:
+        """Each kind once, in the version that is stored."""
+        return iter({one.resource.qualified: one.kept for one in self}.values())
 
     def native(self, resource: Resource) -> str:
         """The built-in resource that has these names in this group already, or nothing."""
@@ -73,29 +112,26 @@ class Registry:
                 return f"{plural}.{group}"
         return ""
 
-    def set_custom(self, name: str, served: Served) -> None:
-        """Serves a definition's kind."""
-        known, resource = self._custom.get(name), served.resource
-        if (
-            known is not None
-            and known.resource == resource
-            and known.document == served.document
-            and known.columns == served.columns
-            and known.strategy.selectable == served.strategy.selectable
-        ):
+    def set_custom(self, name: str, versions: list[Served]) -> None:
+        """Serves a definition's kind, in all its versions."""
+        known = self._custom.get(name)
+        if known is not None and list(map(_told, known)) == list(map(_told, versions)):
             return
         if known is not None:
             self.drop_custom(name)
-        self._custom[name] = served
-        self._served[resource.group, resource.version, resource.plural] = served
+        self._custom[name] = versions
+        for one in versions:
+            resource = one.resource
+            self._served[resource.group, resource.version, resource.plural] = one
         self.generation += 1
 
     def drop_custom(self, name: str) -> None:
         """Serves it no longer."""
         known = self._custom.pop(name, None)
         if known is not None:
-            resource = known.resource
-            del self._served[resource.group, resource.version, resource.plural]
+            for one in known:
+                resource = one.resource
+                del self._served[resource.group, resource.version, resource.plural]
             self.generation += 1
 
     def keep_custom(self, names: set[str]) -> None:
@@ -112,8 +148,38 @@ class Registry:
         return self._served[resource.group, resource.version, resource.plural]
 
     def groups(self) -> dict[str, dict[str, list[Served]]]:
-        """Group → version → its resources, in the order of registration."""
+        """Group → version → its resources, in the order of registration; users' versions from the best one on."""
         groups: dict[str, dict[str, list[Served]]] = {}
         for one in self:
             groups.setdefault(one.resource.group, {}).setdefault(one.resource.version, []).append(one)
-        return groups
+        custom = {one.resource.group for versions in self._custom.values() for one in versions}
+        return {
+            group: dict(sorted(versions.items(), key=lambda item: _rank(item[0])))
+            if group in custom
+            else versions
+            for group, versions in groups.items()
+        }
+
+
+def _told(one: Served) -> object:
+    """What clients can see of it."""
+    return (
+        one.resource,
+        one.document,
+        one.columns,
+        one.strategy.selectable,
+        one.read_anew,
+        one.stored and one.stored.resource,
+    )
+
+
+_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
+
+
+def _rank(version: str) -> tuple[int, int, int, int, str]:
+    """Kubernetes' order of versions: v10, v2, v1, v2beta1, v1beta2, v1alpha1, then all else by name."""
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        return (1, 0, 0, 0, version)
+    stage = {None: 0, "beta": 1, "alpha": 2}[found[2]]
+    return (0, stage, -int(found[1]), -int(found[3] or 0), version)

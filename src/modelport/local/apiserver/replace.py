@@ -37,11 +37,12 @@ async def replace(
         and not obj["metadata"].get("resourceVersion")
         and api.find(served, namespace, name) is None
     ):
-        return await admit_new(api, served, namespace, obj, options), True
+        return await admit_new(api, served.kept, namespace, served.taken(obj), options), True
+    obj = served.taken(obj)
 
     def next_state(live: Object, old: Object) -> Object:
         del live, old
         return obj | {"metadata": dict(obj["metadata"])}
 
-    value = await update(api, served, namespace, name, next_state, options, subresource=subresource)
+    value = await update(api, served.kept, namespace, name, next_state, options, subresource=subresource)
     return value, False

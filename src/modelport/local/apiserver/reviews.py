@@ -60,7 +60,7 @@ def _may(registry: Registry, user: User, asked: Object) -> bool:
     words = {name: str(asked.get(name) or "") for name in ("verb", "group", "resource", "subresource")}
     found = [
         one
-        for one in registry
+        for one in registry.kinds()
         if words["group"] in (one.resource.group, "*") and words["resource"] in (one.resource.plural, "*")
     ]
     verbs = VERBS if words["verb"] == "*" else (words["verb"],)
@@ -82,7 +82,7 @@ def _may(registry: Registry, user: User, asked: Object) -> bool:
 def _rules(registry: Registry, user: User) -> Object:
     """What the user's role may do, a rule a group and set of verbs."""
     by_verbs: dict[tuple[tuple[str, ...], str], list[str]] = {}
-    for one in registry:
+    for one in registry.kinds():
         resource = one.resource
         verbs = tuple(
             verb

@@ -59,7 +59,7 @@ async def _write(call: Call) -> Object:
         return live
 
     value = await update(
-        call.api, call.served, call.namespace, call.name, next_state, options, subresource="scale"
+        call.api, call.served.kept, call.namespace, call.name, next_state, options, subresource="scale"
     )
     return _scale(msgspec.json.decode(value))
 

@@ -58,7 +58,7 @@ def selection(call: Call) -> Selection:
     """What a request's parameters select. ApiError 400."""
     strategy = call.served.strategy
     known = {"metadata.name", *(["metadata.namespace"] if call.served.resource.namespaced else [])}
-    fields = parse_fields(call.query.get("fieldSelector", ""), known | strategy.selectable)
+    fields = parse_fields(call.query.get("fieldSelector", ""), known | strategy.selectable, strategy.absent)
     namespace = call.namespace if call.served.resource.namespaced and call.namespace else None
     return Selection(
         namespace,

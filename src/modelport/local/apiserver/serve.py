@@ -1,4 +1,5 @@
-"""Runs the application on a TLS port of the loopback, next to other tasks of the same event loop."""
+"""Runs the application on a TLS port of the loopback, and on a socket for the platform's own programs, next to other
+tasks of the same event loop."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import asyncio.sslproto
 import os
 import socket
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -102,19 +103,44 @@ async def serve(
     ready: asyncio.Event,
     *,
     host: str = "127.0.0.1",
+    own: Path | None = None,
 ) -> None:
     """Serves until cancelled; then watches end, and requests in flight are answered.
 
-    `ready` is set once it can be asked. OSError where the port or the certificate cannot be had.
+    `own`: a Unix socket for the platform's programs besides, whose dozens of watches need no TLS; tokens they need
+    like everybody. `ready` is set once it can be asked. OSError where the port or the certificate cannot be had.
     """
     asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
-    config = uvicorn.Config(
+    with ExitStack() as stack:
+        listener = stack.enter_context(closing(_listen(host, port)))
+        servers = {_Server(_config(app, certificate, key)): listener}
+        if own is not None:
+            servers[_Server(_config(app))] = stack.enter_context(closing(_listen_privately(own)))
+        serving = [asyncio.create_task(server.serve(sockets=[at])) for server, at in servers.items()]
+        try:
+            while not all(server.started for server in servers):
+                done, _ = await asyncio.wait(serving, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                    raise RuntimeError("the API server did not start; what its log says last is why")
+            ready.set()
+            await asyncio.shield(asyncio.gather(*serving))
+        finally:
+            store.end_watches()
+            for server in servers:
+                server.told.set()
+            await asyncio.wait(serving, timeout=DRAIN_S + 2)
+
+
+def _config(app: Starlette, certificate: Path | None = None, key: Path | None = None) -> uvicorn.Config:
+    """With a certificate it is the server whose start and end are the application's."""
+    return uvicorn.Config(
         app,
         ssl_certfile=certificate,
         ssl_keyfile=key,
         http=_Connection,
         ws="none",
-        lifespan="on",
+        lifespan="on" if certificate else "off",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -123,21 +149,21 @@ async def serve(
         backlog=BACKLOG,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    with closing(_listen(host, port)) as listener:
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            while not server.started:
-                done, _ = await asyncio.wait({serving}, timeout=0.01)
-                if done:
-                    serving.result()
-                    raise RuntimeError("the API server did not start; what its log says last is why")
-            ready.set()
-            await asyncio.shield(serving)
-        finally:
-            store.end_watches()
-            server.told.set()
-            await asyncio.wait({serving}, timeout=DRAIN_S + 2)
+
+
+def _listen_privately(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)  # of a server that was killed
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            error.errno, f"the API server cannot listen on {path}: {error.strerror or error}"
+        ) from error
+    return listener
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,7 +5,7 @@ The strategies of Kubernetes' own kinds are in `strategies/`, a file a family.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -43,6 +43,9 @@ class Strategy:
 
     selectable: frozenset[str] = frozenset()
     """Fields that field selectors may name, beside `metadata.name` and `metadata.namespace`."""
+
+    absent: Mapping[str, str] = {}
+    """What of them an object does not have counts as, where that is not the empty text: Go's zero value."""
 
     def default(self, obj: Object) -> None:
         """Fills in defaults, at every write."""

@@ -100,6 +100,9 @@ class _Stream(Response):
         self.raw_headers = [item for item in self.raw_headers if item[0] != b"content-length"]
         self._call = call
         self._wanted = wanted
+        served = call.served
+        self._as_it_is = not (call.form.kind or served.read_anew or served.stored)
+        """Whether a line is what the store holds, the same for all such watchers."""
         self._timeout_s = timeout_s
         self._bookmarks = truth(call.query, "allowWatchBookmarks")
         self._last = 0
@@ -208,7 +211,7 @@ class _Stream(Response):
         if not wanted.covers(event.row):
             return b""
         if wanted.labels.everything and wanted.fields.everything:
-            return self._frame(event.type, event.row.value) if self._call.form.kind else event.frame
+            return event.frame if self._as_it_is else self._frame(event.type, event.row.value)
         before = event.old is not None and wanted.matches(event.old)
         after = not event.row.deleted and wanted.matches(event.object)
         if after:
@@ -225,8 +228,8 @@ class _Stream(Response):
     def _frame(self, type: str, value: bytes) -> bytes:  # noqa: A002 - the field's word
         call = self._call
         if not call.form.kind:
-            return frame(type, value)
-        obj: Object = _decode(value)
+            return frame(type, call.served.shown(value))
+        obj: Object = call.served.given(_decode(value))
         if call.form.kind != "Table":
             return frame(type, _encode(partial(obj, call.form.version)))
         columns = call.served.columns

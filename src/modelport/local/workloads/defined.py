@@ -65,9 +65,10 @@ class Defined:
 
 
 def resource_of(definition: Object) -> Resource:
-    """The kind as the API server serves it: in its stored version."""
+    """The kind as the API server serves it: in its stored version, or another one where that is not served."""
     spec = part(definition, "spec")
-    version = next(one for one in objects(spec.get("versions")) if one.get("storage"))
+    versions = sorted(objects(spec.get("versions")), key=lambda one: not one.get("storage"))
+    version = next((one for one in versions if one.get("served")), versions[0])
     names = part(spec, "names")
     return Resource(
         group=spec["group"],

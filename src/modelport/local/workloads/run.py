@@ -46,7 +46,7 @@ async def run(
     garbage = Garbage(client, caches)
     loops = (
         Deployments(client, deployments, sets, pods, now),
-        ReplicaSets(client, sets, pods, now),
+        ReplicaSets(client, sets, pods, caches[kinds.SERVICE_ACCOUNT], now),
         EndpointSlices(views[kinds.SERVICE], views[kinds.ENDPOINT_SLICE], pods),
         Accounts(client, caches[kinds.NAMESPACE], caches[kinds.SERVICE_ACCOUNT]),
         Claims(client, caches[kinds.PERSISTENT_VOLUME_CLAIM]),

@@ -60,6 +60,7 @@ class ReplicaSet(Workload):
     """Pods of one template."""
 
     selectable = frozenset({"status.replicas"})
+    absent = {"status.replicas": "0"}  # noqa: RUF012
 
 
 class Deployment(Workload):

@@ -172,6 +172,7 @@ class Node(Plain):
     """The machine."""
 
     selectable = frozenset({"spec.unschedulable"})
+    absent = {"spec.unschedulable": "false"}  # noqa: RUF012
 
 
 class Lease(Plain):

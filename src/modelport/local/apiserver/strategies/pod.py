@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from modelport.kube.errors import Cause, forbidden
-from modelport.kube.resource import Object
+from modelport.kube.errors import ApiError, Cause, forbidden
+from modelport.kube.resource import SERVICE_ACCOUNT, Object
 from modelport.local.apiserver.part import part, parts
 from modelport.local.apiserver.strategies.template import (
     GROUPS,
@@ -14,7 +15,7 @@ from modelport.local.apiserver.strategies.template import (
     fill_pod_spec,
     quality,
 )
-from modelport.local.apiserver.strategy import Strategy
+from modelport.local.apiserver.strategy import Related, Strategy
 
 NODE = "local"
 """The only node's name."""
@@ -37,6 +38,8 @@ class Pod(Strategy):
             "status.nominatedNodeName",
         }
     )
+
+    absent = {"spec.hostNetwork": "false"}  # noqa: RUF012
 
     def default(self, obj: Object) -> None:
         """Kubernetes' defaults of a PodSpec."""
@@ -73,6 +76,21 @@ class Pod(Strategy):
                     )
                 )
         return causes
+
+    def reserve(self, obj: Object, related: Related) -> Callable[[], None]:
+        """Refuses a ServiceAccount that is not there: a model would be fetched without its credentials. `default`
+        comes by itself, a moment after its namespace."""
+        meta, name = obj["metadata"], obj["spec"].get("serviceAccountName") or "default"
+        namespace = meta["namespace"]
+        if name != "default" and related.get(SERVICE_ACCOUNT, namespace, name) is None:
+            raise ApiError(
+                403,
+                "Forbidden",
+                f'pods "{meta["name"]}" is forbidden: error looking up service account {namespace}/{name}:'
+                f' serviceaccount "{name}" not found. Create it: kubectl create serviceaccount {name} -n {namespace}',
+                details={"name": meta["name"], "kind": "pods"},
+            )
+        return super().reserve(obj, related)
 
     def grace_s(self, obj: Object, asked: int | None) -> int:
         """What the caller asks for, else the pod's own. None where nothing runs any more."""

@@ -8,10 +8,11 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from modelport.control.cache import Change, Key, key_of
+from modelport.control.cache import Cache, Change, Key, key_of
 from modelport.control.events import record
 from modelport.control.queue import Queue
 from modelport.kube.client import Client
+from modelport.kube.condition import is_true
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import controller_of
 from modelport.kube.name import generated_name
@@ -34,7 +35,12 @@ class ReplicaSets:
     """Keeps as many pods as each ReplicaSet asks for."""
 
     def __init__(
-        self, client: Client, replica_sets: View, pods: View, now: Callable[[], datetime] = utc_now
+        self,
+        client: Client,
+        replica_sets: View,
+        pods: View,
+        accounts: Cache,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._client, self._now = client, now
         self._replica_sets, self._pods = replica_sets, pods
@@ -42,6 +48,7 @@ class ReplicaSets:
         self.queue: Queue[Key] = Queue()
         replica_sets.cache.subscribe(lambda change: self.queue.add(key_of(change.object)))
         pods.cache.subscribe(self._on_pod)
+        accounts.subscribe(self._on_account)
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -58,6 +65,12 @@ class ReplicaSets:
             for replica_set in self._replica_sets.all(where):
                 if from_object(replica_set["spec"].get("selector")).matches(labels):
                     self.queue.add(key_of(replica_set))
+
+    def _on_account(self, change: Change) -> None:
+        """A ServiceAccount that was missing may be what pods were refused for: they are not to wait for a back-off."""
+        for replica_set in self._replica_sets.all(namespace_of(change.object)):
+            if is_true(replica_set, "ReplicaFailure"):
+                self.queue.add(key_of(replica_set))
 
     async def reconcile(self, key: Key) -> float | None:
         """Looks at one ReplicaSet."""
