@@ -102,6 +102,7 @@ def _become(words: Sequence[str], log: int, keep: Sequence[int]) -> NoReturn:
         libc.prctl(PR_SET_NAME, f"mp-{words[0].rpartition('.')[2]}".encode()[:15], 0, 0, 0)
         libc.mallopt(M_ARENA_MAX, ARENAS)
         sys.argv = [words[0], *words[1:]]
+        _forget(words[0])
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as asked:
@@ -112,6 +113,12 @@ def _become(words: Sequence[str], log: int, keep: Sequence[int]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _forget(program: str) -> None:
+    """A program that was imported to be shared runs anew, as `__main__`; runpy warns of one that is there twice."""
+    is_package = hasattr(sys.modules.get(program), "__path__")
+    sys.modules.pop(f"{program}.__main__" if is_package else program, None)
 
 
 def _descriptors(log: int, keep: Sequence[int]) -> None:

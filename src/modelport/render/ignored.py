@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from modelport.kube.part import mapping, objects
+from modelport.kube.part import objects
 from modelport.kube.resource import Object
 
 SCALING = "Load does not change the number of pods yet: minReplicas of them run, at least one."
@@ -152,8 +152,6 @@ def reasons(
             found[f"{where}.batcher"] = "Only our own server joins requests."
     if spec.get("canary"):
         found["spec.canary"] = COMPONENT["canaryTrafficPercent"]
-    if "art" in mapping(spec.get("explainer")):
-        found["spec.explainer.art"] = "The ART explainer is not part of this platform."
     return found
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from modelport.control.cache import Cache
 from modelport.kube.client import Unreachable
 from modelport.kube.errors import ApiError
-from modelport.kube.resource import EVENT, POD, REPLICA_SET
+from modelport.kube.resource import EVENT, POD, REPLICA_SET, SERVICE_ACCOUNT
 from modelport.local.workloads import view as views
 from modelport.local.workloads.claim import INDEXES
 from modelport.local.workloads.replicaset.loop import ReplicaSets
@@ -141,7 +142,7 @@ def test_a_watch_that_stands_still_never_doubles_pods(embedded: Any) -> None:
     async def scene() -> None:
         async with embedded() as api:
             sets, pods = View(api.client, REPLICA_SET, INDEXES), View(api.client, POD, INDEXES)
-            loop = ReplicaSets(api.client, sets, pods)
+            loop = ReplicaSets(api.client, sets, pods, Cache(api.client, SERVICE_ACCOUNT))
             await api.client.create(REPLICA_SET, replica_set(3))
             await filled(sets)
             await filled(pods)
@@ -164,7 +165,7 @@ def test_a_refused_pod_is_tried_alone_and_said_once(embedded: Any) -> None:
     async def scene() -> None:
         async with embedded() as api:
             sets, pods = View(api.client, REPLICA_SET, INDEXES), View(api.client, POD, INDEXES)
-            loop = ReplicaSets(api.client, sets, pods)
+            loop = ReplicaSets(api.client, sets, pods, Cache(api.client, SERVICE_ACCOUNT))
             await api.client.create(REPLICA_SET, replica_set(20))
             await filled(sets)
             await filled(pods)

@@ -117,6 +117,37 @@ def test_a_broken_version_leaves_the_old_pod_and_says_so(embedded: Any, node: An
     asyncio.run(scene())
 
 
+def test_pods_of_an_account_that_is_not_there_are_refused_until_it_is(embedded: Any, node: Any) -> None:
+    """A model that ran without its credentials would fail later, with words about the store and not the account."""
+
+    async def scene() -> None:
+        async with embedded() as api:
+            api.run(workloads.run(api.client))
+            api.run(node(api.client).run())
+            item = web(1)
+            item["spec"]["template"]["spec"]["serviceAccountName"] = "reader"
+            await api.client.create(DEPLOYMENT, item)
+
+            async def refused() -> bool:
+                said = {c["type"]: c for c in (await status()).get("conditions", [])}
+                words = said.get("ReplicaFailure", {}).get("message", "")
+                return 'serviceaccount "reader" not found. Create it: kubectl create serviceaccount' in words
+
+            async def status() -> Any:
+                return (await api.client.get(DEPLOYMENT, "default", "web")).get("status", {})
+
+            await api.until(refused)
+            assert await api.all(POD) == []
+            assert "FailedCreate" in {one["reason"] for one in await api.all(EVENT)}
+            account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}}
+            account["metadata"] |= {"namespace": "default"}
+            await api.client.create(SERVICE_ACCOUNT, account)
+            await api.until(lambda: is_rolled_out(api, 1, "v1"))
+            assert "ReplicaFailure" not in {c["type"] for c in (await status())["conditions"]}
+
+    asyncio.run(scene())
+
+
 def test_controllers_that_die_at_any_moment_go_on_where_they_were(embedded: Any, node: Any) -> None:
     async def scene() -> None:
         async with embedded() as api:
