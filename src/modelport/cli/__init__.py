@@ -35,6 +35,17 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+class _Version(argparse.Action):
+    """`--version`: the package's metadata is read for it alone."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show program's version number and exit")
+
+    def __call__(self, *_: object) -> NoReturn:
+        print(f"modelport {modelport.__version__}")
+        raise SystemExit(0)
+
+
 def _complain(message: str, hint: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     if hint:
@@ -85,7 +96,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         epilog=BEGIN,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    root.add_argument("--version", action="version", version=f"modelport {modelport.__version__}")
+    root.add_argument("--version", action=_Version)
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     name = "predict" if only == "explain" else only
     for module in (name,) if name in COMMANDS else COMMANDS:

@@ -82,7 +82,9 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Fetches, then places."""
     from modelport.storage import Patterns
+    from modelport.storage.lean import lean
 
+    lean()
     target: Path | None = options.to
     if target is not None and _occupied(target):
         raise Mistake(f"--to: {target} exists already", "give a new folder, or remove it")

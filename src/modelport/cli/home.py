@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import sys
@@ -79,6 +78,8 @@ def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -
             return await what(client)
 
     try:
+        import asyncio  # late: most commands speak to no platform, and it takes three megabytes
+
         return asyncio.run(run())
     except Unreachable as error:
         if shutil.disk_usage(home.path).free < FULL_BELOW_BYTES:

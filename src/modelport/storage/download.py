@@ -64,9 +64,9 @@ class Download:
         self._most = most
         self.threads: list[threading.Thread] = []
 
-    def results(self) -> list[tuple[RemoteFile, Path, str]]:
-        """Each file, where it lies, and its digest."""
-        return [(each.file, each.path, self._digests[each.file.path]) for each in self._partials]
+    def results(self) -> list[tuple[RemoteFile, Partial, str]]:
+        """Each file, where it lies (`path`), and its digest."""
+        return [(each.file, each, self._digests[each.file.path]) for each in self._partials]
 
     def run(self, tick: Callable[[], None]) -> None:
         """Fetches all. `tick` is called ten times a second on this thread. Raises StorageError, Changed, Cancelled.

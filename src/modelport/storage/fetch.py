@@ -24,7 +24,7 @@ from modelport.storage.policy import Policy
 from modelport.storage.progress import Progress, Reporter
 from modelport.storage.retry import Budget, Retry
 from modelport.storage.signature import verify, verify_once
-from modelport.storage.source import Claims, Context, InPlace, Known, Listing, Unchanged, identity
+from modelport.storage.source import Claims, Context, InPlace, Known, Listing, RemoteFile, Unchanged, identity
 from modelport.storage.space import disk as disk_error
 from modelport.storage.uri import pin as pin_of
 from modelport.storage.uri import redact, safe_path
@@ -349,7 +349,7 @@ def _same(entry: Entry, listing: Listing) -> bool:
 def _wanted(listing: Listing, patterns: Patterns) -> Listing:
     if listing.checkout is not None:
         return listing
-    named = (replace(file, path=safe_path(file.path)) for file in listing.files)
+    named = (_named(file) for file in listing.files)
     files = tuple(file for file in named if patterns.wants(file.path))
     _distinct([file.path for file in files])
     if not files:
@@ -365,6 +365,11 @@ def _wanted(listing: Listing, patterns: Patterns) -> Listing:
             reason="NotFound",
         )
     return replace(listing, files=files)
+
+
+def _named(file: RemoteFile) -> RemoteFile:
+    path = safe_path(file.path)
+    return file if path == file.path else replace(file, path=path)
 
 
 def _distinct(paths: list[str]) -> None:

@@ -16,7 +16,7 @@ from modelport.storage.download import Download
 from modelport.storage.failure import Changed, StorageError
 from modelport.storage.lock import Lock
 from modelport.storage.packed import Limits
-from modelport.storage.partial import prepare
+from modelport.storage.partial import Partial, prepare
 from modelport.storage.progress import Reporter
 from modelport.storage.retry import Budget
 from modelport.storage.source import Listing, RemoteFile
@@ -81,19 +81,19 @@ def fill(
         if listing.assemble is not None:
             reporter.enter("unpack")
             out = _empty(folder / "unpacked")
-            listing.assemble(out, {file.path: path for file, path, _ in got})
+            listing.assemble(out, {file.path: there.path for file, there, _ in got})
             builder.take_folder(out, cancel)
         elif unpacked and alone is not None:
             from modelport.storage import archive
 
             reporter.enter("unpack")
             out = _empty(folder / "unpacked")
-            archive.unpack(got[0][1], alone.path, out, limits, cancel)
+            archive.unpack(got[0][1].path, alone.path, out, limits, cancel)
             builder.take_folder(out, cancel)
         else:
             reporter.enter("verify")
-            for file, path, sha in got:
-                builder.take(file.path, path, sha, file.executable)
+            for file, there, sha in got:
+                builder.take(file.path, there.path, sha, file.executable)
         digest, tree, lease = builder.publish()
     clone.remove(folder)
     return Filled(digest, tree, tuple(sources), sum(file.size or 0 for file in wanted), lease)
@@ -148,7 +148,7 @@ def _download(
     reporter: Reporter,
     cancel: threading.Event,
     lingering: list[threading.Thread],
-) -> list[tuple[RemoteFile, Path, str]]:
+) -> list[tuple[RemoteFile, Partial, str]]:
     if not wanted:
         return []
     download = Download(folder, wanted, listing.origin, budget=budget, reporter=reporter, cancel=cancel)

@@ -67,8 +67,6 @@ def of_user(environment: Mapping[str, str], home: Path) -> Credentials:
 
 def _aws(environment: Mapping[str, str], home: Path) -> Credentials:
     """The profile's keys and region."""
-    import configparser
-
     profile = environment.get("AWS_PROFILE", "default")
     found: list[Credentials] = []
     keys = Path(environment.get("AWS_SHARED_CREDENTIALS_FILE", home / ".aws/credentials"))
@@ -77,6 +75,10 @@ def _aws(environment: Mapping[str, str], home: Path) -> Credentials:
         (config, profile if profile == "default" else f"profile {profile}"),
         (keys, profile),
     ):
+        if not path.is_file():
+            continue
+        import configparser
+
         parser = configparser.RawConfigParser()
         with contextlib.suppress(OSError, configparser.Error):
             parser.read(path)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import obstore
@@ -81,8 +81,8 @@ def listing(store: Any, bucket: str, path: str, *, kind: str, origin: str, crede
         first_object = "." in last and not path.endswith("/") and not re.fullmatch(r"v?[\d.]+", last)
         if first_object and (found := _object(store, bare)) is not None:
             return _listing([found], bare, store, origin, credential, words, single=True)
-        below = [meta for batch in store.list(bare or None, chunk_size=1000) for meta in batch]
-        below = [meta for meta in below if meta["path"] != bare]
+        pages = store.list(bare or None, chunk_size=1000)
+        below = [_told(meta) for page in pages for meta in page if meta["path"] != bare]
         if not below and not first_object and bare and not path.endswith("/"):
             found = _object(store, bare)
             if found is not None:
@@ -92,22 +92,39 @@ def listing(store: Any, bucket: str, path: str, *, kind: str, origin: str, crede
     return _listing(_without_markers(below), bare, store, origin, credential, words, single=False)
 
 
-def _object(store: Any, path: str) -> Any:
+class _Object(NamedTuple):
+    """What a store says of an object, as far as it matters: there may be a hundred thousand."""
+
+    path: str
+    size: int
+    etag: str | None
+    version: str
+
+
+def _told(meta: Any) -> _Object:
+    etag = meta.get("e_tag")
+    return _Object(
+        meta["path"], meta["size"], etag, etag or meta.get("version") or str(meta["last_modified"])
+    )
+
+
+def _object(store: Any, path: str) -> _Object | None:
     try:
-        return store.head(path)
+        return _told(store.head(path))
     except FileNotFoundError:
         return None
 
 
-def _without_markers(found: list[Any]) -> list[Any]:
+def _without_markers(found: list[_Object]) -> list[_Object]:
     """Leaves out what consoles and Hadoop make to show a folder: empty objects named like one."""
-    folders = {meta["path"][:place] for meta in found for place in _slashes(meta["path"])}
+    if all(one.size for one in found):
+        return found
+    folders = {one.path[:place] for one in found for place in _slashes(one.path)}
 
-    def marker(meta: Any) -> bool:
-        last = meta["path"].rpartition("/")[2]
-        return meta["size"] == 0 and (meta["path"] in folders or "." not in last)
+    def marker(one: _Object) -> bool:
+        return one.size == 0 and (one.path in folders or "." not in one.path.rpartition("/")[2])
 
-    return [meta for meta in found if not marker(meta)]
+    return [one for one in found if not marker(one)]
 
 
 def _slashes(path: str) -> list[int]:
@@ -115,7 +132,7 @@ def _slashes(path: str) -> list[int]:
 
 
 def _listing(
-    found: list[Any], prefix: str, store: Any, origin: str, credential: str, words: Any, *, single: bool
+    found: list[_Object], prefix: str, store: Any, origin: str, credential: str, words: Any, *, single: bool
 ) -> Listing:
     def name(path: str) -> str:
         if single:
@@ -125,12 +142,12 @@ def _listing(
     return Listing(
         files=tuple(
             RemoteFile(
-                safe_path(name(meta["path"])),
-                partial(_read, store, meta["path"], meta.get("e_tag"), words),
-                size=meta["size"],
-                version=meta.get("e_tag") or meta.get("version") or str(meta["last_modified"]),
+                safe_path(name(one.path)),
+                partial(_read, store, one.path, one.etag, words),
+                size=one.size,
+                version=one.version,
             )
-            for meta in found
+            for one in found
         ),
         origin=origin,
         credential=credential,
@@ -175,12 +192,12 @@ def trouble(
     step: Step, error: Exception, *, kind: str, bucket: str, path: str, credential: str, origin: str
 ) -> StorageError:
     """What a store answered, in words, and with whose credential."""
-    told = _told(step, error, place=f"{kind} {bucket}", path=path, given=bool(credential), origin=origin)
+    told = _words(step, error, place=f"{kind} {bucket}", path=path, given=bool(credential), origin=origin)
     told.credential = credential
     return told
 
 
-def _told(step: Step, error: Exception, *, place: str, path: str, given: bool, origin: str) -> StorageError:
+def _words(step: Step, error: Exception, *, place: str, path: str, given: bool, origin: str) -> StorageError:
     text = str(error)
     head = text.partition("Debug source:")[0]
     status = int(found[1]) if (found := re.search(r"status code: (\d{3})", text)) else 0

@@ -13,6 +13,7 @@ import os
 from collections.abc import Generator, Iterator
 from io import FileIO
 from pathlib import Path
+from typing import cast
 
 from modelport.storage import cache as disk
 from modelport.storage import clone
@@ -35,7 +36,7 @@ class Partial:
         text = f"{origin}\0{file.path}\0{file.size}\0{file.version}"
         self._folder = folder
         self._name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        self.done = bytearray()
+        self.done: bytearray | bytes = b""
         """A byte a block: 1 where it is there."""
 
     @property
@@ -111,7 +112,7 @@ class Partial:
                     os.ftruncate(descriptor, self.file.size or 0)
             finally:
                 os.close(descriptor)
-            self.done = bytearray(self.count)
+            done = bytearray(self.count)
             with self._journal.open("a+b") as journal:
                 journal.seek(0)
                 lines = journal.read().split(b"\n")
@@ -119,7 +120,8 @@ class Partial:
                     journal.write(b"\n")
             for line in lines[:-1]:
                 if line.isdigit() and int(line) < self.count:
-                    self.done[int(line)] = 1
+                    done[int(line)] = 1
+            self.done = done
 
     @contextlib.contextmanager
     def writer(self) -> Generator[Writer]:
@@ -157,6 +159,7 @@ class Writer:
 
     def __init__(self, partial: Partial, descriptor: int, log: int) -> None:
         self._partial = partial
+        self._done = cast("bytearray", partial.done)
         self._descriptor = descriptor
         self._log = log
 
@@ -176,7 +179,7 @@ class Writer:
         if blocks:
             with writing(self._partial.path):
                 os.write(self._log, "".join(f"{block}\n" for block in blocks).encode())
-            partial.done[blocks.start : blocks.stop] = b"\1" * len(blocks)
+            self._done[blocks.start : blocks.stop] = b"\1" * len(blocks)
         return bool(blocks)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import yaml
 
 from modelport.kube.quantity import Quantity
 from modelport.storage.mirror import Mirror
@@ -78,6 +77,8 @@ class PlatformSettings(Rules, kw_only=True, forbid_unknown_fields=True):
 
 def of_platform(text: str, mirrors: str = "") -> PlatformSettings:
     """The platform's, out of YAML; `mirrors` is a table of its own, as JSON. Raises ValueError with words."""
+    import yaml
+
     key = "storage"
     try:
         found = msgspec.convert(yaml.safe_load(text) or {}, PlatformSettings)
@@ -102,12 +103,18 @@ def load(path: Path | None = None) -> Settings:
     """Reads the file; a default one that is not there says nothing. Raises ValueError with words."""
     place = path or default_file(os.environ)
     try:
-        found = msgspec.convert(yaml.safe_load(place.read_text()) or {}, Settings)
-        _ = found.limit_bytes
+        text = place.read_text()
     except FileNotFoundError:
         if path is not None or os.environ.get("MODELPORT_STORAGE_SETTINGS"):
             raise ValueError(f"{place}: there is no such file") from None
         return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{place}: it cannot be read: {error}") from error
+    import yaml
+
+    try:
+        found = msgspec.convert(yaml.safe_load(text) or {}, Settings)
+        _ = found.limit_bytes
     except (msgspec.ValidationError, yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{place}: {error}") from error
     return found
