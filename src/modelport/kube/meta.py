@@ -32,12 +32,17 @@ _RFC3339 = re.compile(
 
 def timestamp(moment: datetime) -> str:
     """`metav1.Time`: RFC 3339 in UTC, whole seconds, as in 2025-01-31T09:00:00Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _in_utc(moment, "seconds")
 
 
 def micro_timestamp(moment: datetime) -> str:
     """`metav1.MicroTime`, as leases and events have: with six digits after the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _in_utc(moment, "microseconds")
+
+
+def _in_utc(moment: datetime, precision: str) -> str:
+    # Unlike strftime, it writes the year in four digits, whichever it is: Go's zero time is of year 1.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
 def parse_time(text: str) -> datetime:

@@ -19,6 +19,7 @@ CUSTOM = "io.k8s.networking.gateway."
 """Definitions of custom resources, which Kubernetes decodes by their schema, not into a Go type."""
 
 # Required in what a server answers, but a client may leave them out: Go's zero value is what it means.
+META_CONDITION = "io.k8s.apimachinery.pkg.apis.meta.v1.Condition"
 STATUS_PARTS = ("io.k8s.api.core.v1.ContainerState", "io.k8s.api.core.v1.NodeSystemInfo")
 TOLERATED = {
     "io.k8s.api.discovery.v1.EndpointSlice": ("endpoints",),
@@ -49,7 +50,7 @@ def definition(name: str) -> Schema:
     """A shared definition, `io.k8s.api.core.v1.PodSpec`. KeyError where there is none."""
     schema = msgspec.json.decode(_file().definitions[name], type=Schema)
     schema.native = not name.startswith(CUSTOM)
-    if name.endswith("Status") or name.startswith(STATUS_PARTS):
+    if (name.endswith(("Status", "Condition")) and name != META_CONDITION) or name.startswith(STATUS_PARTS):
         schema.required = ()
     elif name in TOLERATED:
         schema.required = tuple(field for field in schema.required if field not in TOLERATED[name])

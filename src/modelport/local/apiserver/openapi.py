@@ -171,12 +171,30 @@ def _schema(one: Served, schemas: dict[str, Object]) -> str:
         if f"{_CORE}{name}" not in schemas:
             schemas |= documents([f"{_CORE}{name}"])
         schema = _grafted(schema, path.split("."), f"{_CORE}{name}", schemas)
-    if "properties" in schema:
-        schema["properties"] = schema["properties"] | {"metadata": _metadata(schema["properties"])}
+    own: Object = schema.get("properties") or {}
+    schema["properties"] = _NAMED | own | {"metadata": _metadata(own)}
+    for field, told in _NAMED.items():
+        schema["properties"][field] = told | schema["properties"][field]
     schemas[key] = schema | {KIND: [_kind(one)]}
     return key
 
 
+_CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+_NAMED: dict[str, Object] = {
+    "apiVersion": {
+        "type": "string",
+        "description": "APIVersion defines the versioned schema of this representation of an object. Servers should convert "
+        "recognized schemas to the latest internal value, and may reject unrecognized values. More info: "
+        f"{_CONVENTIONS}#resources",
+    },
+    "kind": {
+        "type": "string",
+        "description": "Kind is a string value representing the REST resource this object represents. Servers may infer "
+        "this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: "
+        f"{_CONVENTIONS}#types-kinds",
+    },
+}
+"""What every object has, whatever its definition says."""
 _CORE = "io.k8s.api.core.v1."
 
 

@@ -33,6 +33,8 @@ class Strategy:
     """Whether `metadata.generation` counts changes of the spec."""
     returns_deleted = False
     """Whether a deletion answers with the object itself, as clients' models of some kinds expect, or with a Status."""
+    told_with_status: tuple[str, ...] = ("annotations", "finalizers", "labels")
+    """Metadata that a write of `status` may change."""
     update_creates = False
     """Whether PUT creates what is not there, as for Leases and Events on a cluster."""
 

@@ -93,7 +93,7 @@ async def _write(
     *,
     applied: bool,
 ) -> bytes:
-    new = _status_alone(new, old) if subresource == "status" else _all_but_status(served, new, old)
+    new = _status_alone(served, new, old) if subresource == "status" else _all_but_status(served, new, old)
     if subresource != "status":
         new = complete(api, served, new)
         served.strategy.update(new, old)
@@ -115,12 +115,20 @@ async def _write(
         written()
 
 
-def _status_alone(new: Object, old: Object) -> Object:
-    """The old object with the new status."""
+def _status_alone(served: Served, new: Object, old: Object) -> Object:
+    """The old object with the new status. Of Kubernetes' own kinds, labels and annotations come along,
+
+    if the writer says which version it has seen: who tells a status blindly does not mean them.
+    """
     kept = {name: value for name, value in old.items() if name != "status"}
     kept["metadata"] = dict(old["metadata"])
     if "managedFields" in new["metadata"]:
         kept["metadata"]["managedFields"] = new["metadata"]["managedFields"]
+    if not served.custom and new["metadata"].get("resourceVersion"):
+        for field in served.strategy.told_with_status:
+            kept["metadata"].pop(field, None)
+            if field in new["metadata"]:
+                kept["metadata"][field] = new["metadata"][field]
     if new.get("status") is not None:
         kept["status"] = new["status"]
     return kept

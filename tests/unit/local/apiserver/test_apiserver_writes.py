@@ -463,3 +463,18 @@ def test_true_and_one_are_two_things(api: Api) -> None:
     assert after["spec"]["free"]["a"] == 1
     assert after["spec"]["free"]["a"] is not True
     assert after["metadata"]["generation"] == 2
+
+
+def test_labels_of_kubernetes_kinds_may_be_written_with_the_status(api: Api) -> None:
+    """As on a cluster, where controllers annotate what they tell of; but a blind write takes nothing away."""
+    api.create("pods", pod() | {"metadata": {"name": "web", "labels": {"app": "web"}}})
+    merge = {"Content-Type": "application/merge-patch+json"}
+    path = f"{api.path('pods', 'web')}/status"
+    change = {"metadata": {"annotations": {"seen": "yes"}}, "status": {"message": "fine"}}
+    told = good(api.http.patch(path, json=change, headers=merge))
+    assert told["metadata"]["annotations"] == {"seen": "yes"}
+    blind = told | {"metadata": {"name": "web"}, "status": {"message": "better"}}
+    after = good(api.http.put(path, json=blind))
+    assert after["status"]["message"] == "better"
+    assert after["metadata"]["annotations"] == {"seen": "yes"}
+    assert after["metadata"]["labels"] == {"app": "web"}

@@ -66,6 +66,8 @@ class ReplicaSet(Workload):
 class Deployment(Workload):
     """Rolling by default."""
 
+    told_with_status = ("annotations", "finalizers")
+
     def default(self, obj: Object) -> None:
         """Kubernetes' defaults."""
         super().default(obj)
