@@ -306,9 +306,10 @@ class Client:
 
 
 def _over(socket: Path) -> Any:
-    # lightkube means a transport of either kind.
-    limits = httpx2.Limits(max_connections=None)
-    return httpx2.AsyncHTTPTransport(uds=str(socket), limits=limits)
+    # lightkube means a transport of either kind. Nothing is verified on the way, so no authorities are read.
+    return httpx2.AsyncHTTPTransport(
+        uds=str(socket), verify=False, limits=httpx2.Limits(max_connections=None)
+    )
 
 
 def _configuration(path: Path | None, context: str | None) -> SingleConfig:

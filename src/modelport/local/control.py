@@ -1,6 +1,7 @@
 """The control program: the API server, Kubernetes' own controllers, the gateway's translator, and our loops.
 
-It composes; nothing is decided here. Each part speaks to the API server over HTTPS, as it would on a cluster.
+It composes; nothing is decided here. Each part speaks to the API server as it would on a cluster, but over
+a Unix socket.
 """
 
 from __future__ import annotations
@@ -54,10 +55,12 @@ async def run(folder: Folder, settings: Settings) -> None:
     )
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(serve(app, store, settings.api_port, folder.certificate, folder.key, ready))
+        group.create_task(
+            serve(app, store, settings.api_port, folder.certificate, folder.key, ready, own=folder.api_socket)
+        )
         await ready.wait()
         log.info("API server on 127.0.0.1:%d", settings.api_port)
-        client = Client.from_kubeconfig(folder.kubeconfig)
+        client = Client.from_kubeconfig(folder.kubeconfig, socket=folder.api_socket)
         group.create_task(loops.run(client, version("modelport"), seed=True))
         group.create_task(gateway.run(client, folder, settings.host, require_keys=settings.require_keys))
         group.create_task(workloads.run(client, [kind.resource for kind in KINDS]))

@@ -48,6 +48,7 @@ class Folder:
         self.table = self.gateway / "table.json"
         self.run = path / "run"
         self.exits = self.run / "exits"
+        self.api_socket = self.run / "api.sock"
         self.admin_socket = self.run / "gateway.sock"
         self.handover_socket = self.run / "handover.sock"
         self.stopping = self.run / "stopping"

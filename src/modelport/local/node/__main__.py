@@ -29,7 +29,7 @@ async def _run(folder: Folder) -> int:
     loop.call_later(program.SETTLED_S, program.give_back)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Client.from_kubeconfig(folder.kubeconfig) as client:
+    async with Client.from_kubeconfig(folder.kubeconfig, socket=folder.api_socket) as client:
         node = Node(client, folder, settings, version("modelport"))
         running = asyncio.create_task(node.run())
         stopping = asyncio.create_task(stop.wait())

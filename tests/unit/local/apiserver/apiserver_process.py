@@ -84,7 +84,7 @@ async def run(folder: Path, port: int) -> None:
     )
     ready = asyncio.Event()
     serving = asyncio.create_task(
-        serve(app, store, port, folder / "server.pem", folder / "server.key", ready)
+        serve(app, store, port, folder / "server.pem", folder / "server.key", ready, own=folder / "api.sock")
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     with contextlib.suppress(asyncio.CancelledError):

@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from apiserver_api import config
 from apiserver_process import NETWORK
 from apiserver_running import Process, running
 
+from modelport.kube.client import Client
 from modelport.kube.meta import timestamp
 from modelport.kube.resource import EVENT
 from modelport.local.apiserver import expiry, namespaces
@@ -59,6 +61,23 @@ def raw(server: Process, content: bytes) -> bytes:
         except (ConnectionError, ssl.SSLError):
             pass
         return answer
+
+
+def test_the_platforms_programs_need_no_tls_but_a_token(server: Process) -> None:
+    """Dozens of watches of one machine would each keep two TLS ends; yet nobody gets in by the socket alone."""
+    path = server.folder / "api.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    async def ask() -> None:
+        async with Client.from_kubeconfig(server.folder / "kubeconfig-admin", socket=path) as client:
+            listing = await client.list(EVENT, "default")
+            events = client.watch(EVENT, "default", since=listing.resource_version, timeout_s=1)
+            assert all(event.type == "BOOKMARK" for event in [event async for event in events])
+        transport = httpx2.AsyncHTTPTransport(uds=str(path))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as stranger:
+            assert (await stranger.get("/api/v1/secrets")).status_code == 401
+
+    asyncio.run(ask())
 
 
 def test_a_head_without_end_is_cut_short(server: Process) -> None:
