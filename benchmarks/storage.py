@@ -84,7 +84,7 @@ def gateway(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     if not program.exists():
         built = {**os.environ, "GOBIN": str(program.parent)}
         subprocess.run(
-            ["go", "install", "github.com/versity/versitygw/cmd/versitygw@latest"],
+            ["go", "install", "github.com/versity/versitygw/cmd/versitygw@v1.8.0"],
             check=True,
             env=built,
             cwd="/tmp",

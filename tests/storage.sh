@@ -24,6 +24,7 @@ go_tool() { # NAME PACKAGE@VERSION
 if command -v go >/dev/null; then
   go_tool crane github.com/google/go-containerregistry/cmd/crane@v0.22.1
   go_tool distribution github.com/distribution/distribution/v3/cmd/registry@v3.0.0
+  go_tool versitygw github.com/versity/versitygw/cmd/versitygw@v1.8.0
   go_tool fake-gcs-server github.com/fsouza/fake-gcs-server@v1.56.1
 else
   lacking+=("go (oci, gs): https://go.dev/dl")

@@ -277,15 +277,18 @@ def _s3_settings(
 
 
 def _conflicts(found: list[Credentials]) -> list[str]:
-    sentences: dict[str, None] = {}
+    twice: dict[tuple[str, str], list[str]] = {}
     for earlier, later in ((a, b) for place, a in enumerate(found) for b in found[place + 1 :]):
         for name in sorted(set(earlier.settings) & set(later.settings)):
             one, other = earlier.settings[name], later.settings[name]
-            if one.value != other.value:
-                sentences[
-                    f"{one.source} and {other.source} both give {name}; that of {other.source} is used"
-                ] = None
-    return list(sentences)
+            names = twice.setdefault((one.source, other.source), [])
+            if one.value != other.value and name not in names:
+                names.append(name)
+    return [
+        f"{one} and {other} both give {' and '.join(names)}; what {other} says is used"
+        for (one, other), names in twice.items()
+        if names
+    ]
 
 
 def _decoded(secret: Object) -> dict[str, str]:

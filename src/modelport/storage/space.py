@@ -27,7 +27,7 @@ def disk(error: OSError, path: Path) -> StorageError:
         return StorageError(
             "write",
             f"{what} that holds {path} is full",
-            "Free some space: modelport storage prune, or put the cache elsewhere with --cache",
+            "Free some space (modelport storage prune drops unused models), or keep the cache on a larger disk",
             reason="NoSpace",
         )
     if error.errno == errno.EFBIG:
@@ -52,7 +52,7 @@ def short(path: Path, needed: int) -> StorageError:
     return StorageError(
         "write",
         f"the model needs {size(needed)} and the disk that holds {path} has {size(free(path))} left",
-        "Free some space: modelport storage prune, or put the cache elsewhere with --cache",
+        "Free some space (modelport storage prune drops unused models), or keep the cache on a larger disk",
         reason="NoSpace",
     )
 

@@ -139,7 +139,7 @@ def test_all_secrets_apply_and_two_that_disagree_are_told():
     )
     assert (found.get("AWS_ACCESS_KEY_ID"), found.get("HF_TOKEN")) == ("other", "t")
     assert found.conflicts == (
-        "Secret team/one and Secret team/two both give AWS_ACCESS_KEY_ID; that of Secret team/two is used",
+        "Secret team/one and Secret team/two both give AWS_ACCESS_KEY_ID; what Secret team/two says is used",
     )
     assert "other" not in repr(found)
 

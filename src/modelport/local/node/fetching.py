@@ -48,8 +48,12 @@ async def initialize(
     holder: Path,
     say: Callable[[str], None],
     tell: Callable[[Progress], None],
+    warn: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Fetched]:
-    """Fetches what the initializer's arguments name: by destination. Raises FetchFailed."""
+    """Fetches what the initializer's arguments name: by destination. Raises FetchFailed.
+
+    `say` writes the container's log; `warn` is told what a user should see without looking there.
+    """
     arguments = texts(container.get("args"))
     if len(arguments) < 2 or len(arguments) % 2:
         raise FetchFailed(
@@ -58,6 +62,8 @@ async def initialize(
         )
     found: dict[str, Fetched] = {}
     given = credentials(container, environment, pod, find, say)
+    for sentence in given.conflicts:
+        warn(sentence)
     for uri, target in zip(arguments[::2], arguments[1::2], strict=True):
         cancel = threading.Event()
         real, own = _resolve(uri, environment, find)
@@ -79,13 +85,18 @@ async def initialize(
             cancel.set()
             raise
         except StorageError as error:
-            raise FetchFailed(str(error), transient=error.transient) from error
+            raise FetchFailed(" ".join((str(error), *_noted(given))), transient=error.transient) from error
         how = "in the cache" if fetched.from_cache else f"{size(fetched.fetched_bytes)} fetched"
         say(f"{found_words(fetched)}, {how}")
         for warning in fetched.warnings:
             say(f"warning: {warning}")
         found[target.rstrip("/")] = fetched
     return found
+
+
+def _noted(given: Credentials) -> list[str]:
+    """Two credentials that disagree are the likely cause of a failure, whichever was used."""
+    return [f"Note: {sentence}." for sentence in given.conflicts]
 
 
 def credentials(

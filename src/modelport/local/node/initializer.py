@@ -54,6 +54,7 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
         loop.call_soon_threadsafe(seen.show, progress)
 
     code, message, transient = 0, "", False
+    conflicts: list[str] = []
     try:
         find = await node.finder(record.pod)
         found = await initialize(
@@ -67,9 +68,12 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
             record.folder,
             say,
             tell,
+            conflicts.append,
         )
         message = "; ".join(found_words(one) for one in found.values())
         await interpreter.tell(node, record, "Normal", "ModelFetched", message)
+        for words in conflicts:
+            await interpreter.tell(node, record, "Warning", "CredentialConflict", words)
         record.kept.fetched |= {target: str(one.path) for target, one in found.items()}
         record.kept.digests |= {target: one.digest for target, one in found.items()}
     except (FetchFailed, Missing) as error:
