@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -12,7 +12,9 @@ import msgspec
 from modelport.kube.errors import ApiError, not_found
 from modelport.kube.resource import NAMESPACE, Object, Resource
 from modelport.local.apiserver.execution import Execute
+from modelport.local.apiserver.fanout import Event
 from modelport.local.apiserver.ledger import Key, Row
+from modelport.local.apiserver.part import part
 from modelport.local.apiserver.quota import Quotas
 from modelport.local.apiserver.registry import Registry, Served
 from modelport.local.apiserver.store import Store
@@ -96,6 +98,29 @@ class Looked:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
         self._registry = registry
+        self._texts: dict[tuple[str, tuple[str, ...]], dict[Key, str]] = {}
+        store.listen(self._heard)
+
+    def texts(self, resource: Resource, *path: str) -> set[str]:
+        """What all objects have at a path. Kept from the first time on, so that a thousand objects are not read for one."""
+        wanted = (resource.qualified, path)
+        if wanted not in self._texts:
+            self._texts[wanted] = {
+                Key(row.resource, row.namespace, row.name): _text(decode(row), path)
+                for row in self._store.rows(resource.qualified)
+            }
+        return set(self._texts[wanted].values())
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        for (resource, path), known in self._texts.items():
+            for event in events:
+                row = event.row
+                if row.resource == resource:
+                    key = Key(row.resource, row.namespace, row.name)
+                    if row.deleted:
+                        known.pop(key, None)
+                    else:
+                        known[key] = _text(event.object, path)
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
         """One object as it is now."""
@@ -105,6 +130,11 @@ class Looked:
     def list(self, resource: Resource, namespace: str | None = None) -> list[Object]:
         """All objects as they are now, or those of a namespace."""
         return [decode(row) for row in self._store.rows(resource.qualified, namespace)]
+
+
+def _text(obj: Object, path: tuple[str, ...]) -> str:
+    *above, last = path
+    return str(part(obj, *above).get(last) or "")
 
 
 def key(served: Served, namespace: str, name: str) -> Key:

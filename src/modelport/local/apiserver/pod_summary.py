@@ -68,8 +68,10 @@ def _end(ended: Object) -> str:
 
 
 def pod_restarts(pod: Object, now: datetime) -> Any:
-    """How often containers were started again, and when last."""
+    """How often containers were started again, and when last: the init containers' until they have ended well."""
     statuses = _statuses(pod)
+    if _init_reason(pod) is not None:
+        statuses = _statuses(pod, "initContainerStatuses")
     count = sum(int(one.get("restartCount") or 0) for one in statuses)
     ends = [part(one, "lastState", "terminated").get("finishedAt") for one in statuses]
     last = max((text for text in ends if text), default=None)

@@ -25,6 +25,10 @@ class Related(Protocol):
         """All objects, or those of a namespace."""
         ...
 
+    def texts(self, resource: Resource, *path: str) -> set[str]:
+        """What all objects have at a path of field names."""
+        ...
+
 
 class Strategy:
     """Rules of one kind. Methods may change `obj`, which is the writer's own copy; `old` is read-only."""

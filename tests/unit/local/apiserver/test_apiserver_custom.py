@@ -182,3 +182,83 @@ def test_gateway_api_is_defined_as_on_a_cluster(api: Api) -> None:
     assert schema["properties"]["spec"]["properties"]["hostnames"]["type"] == "array"
     assert "$ref" not in str(schema)
     assert {one["type"]: one["status"] for one in found["status"]["conditions"]}["Established"] == "True"
+
+
+def with_versions(*names: str, stored: str) -> dict[str, Any]:
+    """A definition that serves several versions, of which one is stored."""
+    body = definition()
+    first = body["spec"]["versions"][0]
+    body["spec"]["versions"] = [first | {"name": name, "storage": name == stored} for name in names]
+    return body
+
+
+def test_all_versions_show_the_same_objects_each_under_its_name(api: Api) -> None:
+    """A client that knows only the other version could not read or write what is there."""
+    body = with_versions("v1", "v1beta1", stored="v1")
+    path = establish(api, body)
+    other = path.replace("/v1/", "/v1beta1/")
+    old, new = (f"{body['spec']['group']}/{version}" for version in ("v1beta1", "v1"))
+    made = good(api.http.post(other, json=box() | {"apiVersion": old, "kind": "Box"}), 201)
+    assert made["apiVersion"] == old
+    assert good(api.http.get(f"{path}/a"))["apiVersion"] == new
+    for each, version in ((path, new), (other, old)):
+        listed = good(api.http.get(each))
+        assert (listed["apiVersion"], listed["items"][0]["apiVersion"]) == (version, version)
+        merge = {"Content-Type": "application/merge-patch+json"}
+        patched = good(api.http.patch(f"{each}/a", json={"spec": {"colour": version}}, headers=merge))
+        assert (patched["apiVersion"], patched["spec"]["colour"]) == (version, version)
+        answer = api.http.put(f"{each}/a", json=patched | {"spec": {"size": 3}})
+        assert good(answer)["apiVersion"] == version
+        telling = good(
+            api.http.put(
+                f"{each}/a/status", json=patched | {"status": {"phase": version}, "metadata": {"name": "a"}}
+            )
+        )
+        assert telling["status"] == {"phase": version}
+        apply = {"Content-Type": "application/apply-patch+yaml"}
+        applied = {"apiVersion": version, "kind": "Box", "spec": {"size": 4}}
+        query = {"fieldManager": version.rpartition("/")[2], "force": "true"}
+        answer = api.http.patch(f"{each}/a", json=applied, headers=apply, params=query)
+        assert good(answer)["apiVersion"] == version
+        refused(
+            api.http.post(each, json=box("x") | {"apiVersion": "other/v9", "kind": "Box"}), 400, "BadRequest"
+        )
+    query = {"watch": "true", "resourceVersion": "0", "timeoutSeconds": "1"}
+    for each, version in ((path, new), (other, old)):
+        assert f'"apiVersion":"{version}"' in api.http.get(each, params=query).text
+    found = good(api.http.get(f"/apis/{body['spec']['group']}"))
+    assert [one["version"] for one in found["versions"]] == ["v1", "v1beta1"]
+    assert good(api.http.delete(f"{other}/a"))["status"] == "Success"
+    assert good(api.http.get(path))["items"] == []
+
+
+def test_objects_outlive_a_change_of_the_stored_version(api: Api) -> None:
+    body = with_versions("v1", "v2", stored="v1")
+    path = establish(api, body)
+    good(api.http.post(path, json=box()), 201)
+    name = f"{CRDS}/{body['metadata']['name']}"
+    found = good(api.http.get(name))
+    for one in found["spec"]["versions"]:
+        one["storage"] = one["name"] == "v2"
+    good(api.http.put(name, json=found))
+    wait_until(lambda: good(api.http.get(name))["status"]["storedVersions"] == ["v1", "v2"])
+    assert good(api.http.get(path.replace("/v1/", "/v2/") + "/a"))["apiVersion"].endswith("/v2")
+    assert good(api.http.get(f"{path}/a"))["apiVersion"].endswith("/v1")
+    found = good(api.http.get(name))
+    found["spec"]["versions"][0]["served"] = False
+    good(api.http.put(name, json=found))
+    wait_until(lambda: api.http.get(path).status_code == 404)
+    assert good(api.http.get(path.replace("/v1/", "/v2/") + "/a"))["spec"]["size"] == 1
+    good(api.http.delete(name))
+    wait_until(lambda: api.http.get(name).status_code == 404)
+
+
+def test_a_default_that_comes_later_is_read_into_what_is_stored(api: Api) -> None:
+    body = definition()
+    properties = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    path = establish(api, body)
+    good(api.http.post(path, json=box()), 201)
+    properties["depth"] = {"type": "integer", "default": 7}
+    name = f"{CRDS}/{body['metadata']['name']}"
+    good(api.http.put(name, json=good(api.http.get(name)) | {"spec": body["spec"]}))
+    wait_until(lambda: good(api.http.get(f"{path}/a"))["spec"].get("depth") == 7)

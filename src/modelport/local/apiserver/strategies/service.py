@@ -101,7 +101,7 @@ class Service(Strategy):
             if asked:
                 spec["clusterIPs"] = [asked]
             return super().reserve(obj, related)
-        taken = {part(one, "spec").get("clusterIP") for one in related.list(SERVICE)} | self._reserved
+        taken = related.texts(SERVICE, "spec", "clusterIP") | self._reserved
         address = self._check(asked, taken, obj) if asked else self._free(obj["metadata"], taken)
         spec["clusterIP"], spec["clusterIPs"] = address, [address]
         self._reserved.add(address)
