@@ -332,7 +332,10 @@ def _swagger(registry: Registry) -> Object:
     """The definitions alone, in the older form, for clients that know no other."""
     schemas: dict[str, Object] = {}
     for one in registry:
-        _schema(one, schemas)
+        key = _schema(one, schemas)
+        if schemas[key].get("x-kubernetes-preserve-unknown-fields"):
+            # Told of some fields, kubectl would refuse all others; it does not know this mark.
+            schemas[key] = {"type": "object", KIND: [_kind(one)]}
     return {
         "swagger": "2.0",
         "info": {"title": "Modelport", "version": kubernetes_version()},
