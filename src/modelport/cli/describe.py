@@ -166,6 +166,8 @@ def _pod(pod: Object, told: list[str]) -> str:
     created = age(pod["metadata"].get("creationTimestamp", ""))
     words = next((w.get("message") for w in waiting_ if w.get("message")), "")
     line = f"{pod['metadata']['name']}  {ready}/{count} {reason}, {restarts} restarts, {created}"
+    # What is wrong stands at a traceback's end; all of it is for the log.
+    words = words.strip().rpartition("\n")[2]
     return f"{line}\n    {words}" if words and not any(words in one for one in told) else line
 
 

@@ -69,7 +69,7 @@ async def _get(client: Client, wanted: list[tuple[Resource, list[str]]], options
                 if table["rows"]:
                     if shown:
                         print()
-                    _print(table, options, resource, header=True)
+                    _print(table, options, resource, header=True, several=len(wanted) > 1)
                     shown += 1
             continue
         if names:
@@ -127,7 +127,9 @@ async def _watch(client: Client, resource: Resource, names: list[str], options: 
                 print(f"{resource.qualified}/{meta['name']}", flush=True)
 
 
-def _print(table: Object, options: argparse.Namespace, resource: Resource, *, header: bool) -> None:
+def _print(
+    table: Object, options: argparse.Namespace, resource: Resource, *, header: bool, several: bool = False
+) -> None:
     chosen = [
         (number, column["name"])
         for number, column in enumerate(table["columnDefinitions"])
@@ -135,6 +137,9 @@ def _print(table: Object, options: argparse.Namespace, resource: Resource, *, he
     ]
     heads = [name.upper() for _, name in chosen]
     rows = [[_cell(row["cells"][number]) for number, _ in chosen] for row in table["rows"]]
+    if several:  # as kubectl does: a name alone does not say of what
+        for row in rows:
+            row[heads.index("NAME")] = f"{_kind(resource)}/{row[heads.index('NAME')]}"
     if options.all_namespaces and resource.namespaced:
         heads.insert(0, "NAMESPACE")
         for row, source in zip(rows, table["rows"], strict=True):
@@ -145,6 +150,11 @@ def _print(table: Object, options: argparse.Namespace, resource: Resource, *, he
             "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(),
             flush=True,
         )
+
+
+def _kind(resource: Resource) -> str:
+    """As in `pod` and `deployment.apps`."""
+    return f"{resource.kind.lower()}.{resource.group}" if resource.group else resource.kind.lower()
 
 
 def _cell(value: Any) -> str:

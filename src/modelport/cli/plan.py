@@ -53,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
             if number:
                 print()
             _print(one, every=options.output == "wide")
-        print(f"\n{len(found)} objects: {len(found) - bad} carried out in full, {bad} not.")
+        count = "1 object" if len(found) == 1 else f"{len(found)} objects"
+        print(f"\n{count}: {len(found) - bad} carried out in full, {bad} not.")
         if bad:
             home.note("\nhint: -o wide lists what is carried out, too; -o json is for programs")
     return 1 if bad else 0

@@ -11,8 +11,9 @@ from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 from modelport.render.storage import INITIALIZER
 
+LOOPING = "CrashLoopBackOff"
 HOPELESS = (
-    "CrashLoopBackOff",
+    LOOPING,
     "CreateContainerConfigError",
     "CreateContainerError",
     "ErrImagePull",
@@ -83,17 +84,17 @@ def _of_container(pod: Object, container: Object, kind: str) -> Failure | None:
     if not hopeless and not (died and "running" not in state):
         return None
     words = mapping(ended).get("message") if died else None
-    words = (
-        words
-        or mapping(waiting).get("message")
-        or mapping(ended).get("reason")
-        or mapping(waiting).get("reason")
-    )
+    looping = mapping(waiting).get("reason") == LOOPING
+    if not looping:  # which would say for how long it waits now, and other words with every round
+        words = words or mapping(waiting).get("message")
+    words = words or mapping(ended).get("reason") or mapping(waiting).get("reason")
     name = container["name"]
-    text = str(words or "it ended").strip()
+    text = str(words or "it ended").strip().removeprefix("error: ").replace("\n\nhint: ", ". ")
     if text.startswith("Traceback (most recent call last)"):
         # What is wrong stands at the end; where it came about is for the log.
         text = f"{kind} {name}: {text.splitlines()[-1].strip()}"
+    elif looping and ended is not None and not died:
+        text = f"{kind} {name}: ended by itself with exit code 0, where a server goes on"
     elif died and not mapping(ended).get("message"):
         text = f"{kind} {name}: {text} (exit code {mapping(ended).get('exitCode')})"
     elif kind == "init container" and name != INITIALIZER:
@@ -104,7 +105,7 @@ def _of_container(pod: Object, container: Object, kind: str) -> Failure | None:
         pod=pod["metadata"]["name"],
         container=name,
         time=mapping(ended).get("finishedAt") or "",
-        exit_code=mapping(ended).get("exitCode") if died else None,
+        exit_code=mapping(ended).get("exitCode") if died or looping else None,
     )
 
 

@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 from functools import total_ordering
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -112,3 +112,12 @@ def to_bytes(text: str | float) -> int:
 def to_cores(text: str | float) -> float:
     """A quantity of CPU in cores. ValueError where it is no quantity."""
     return float(Quantity.parse(text).amount)
+
+
+def less(one: Any, other: Any) -> bool:
+    """Whether one amount, as a manifest has it, is less than the other. False where either is none: that it is wrong
+    is validation's to say."""
+    try:
+        return Quantity.parse(one) < Quantity.parse(other)
+    except (ValueError, TypeError):
+        return False

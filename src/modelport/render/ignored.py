@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from modelport.kube.part import objects
+from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
 
 SCALING = "Load does not change the number of pods yet: minReplicas of them run, at least one."
@@ -143,6 +143,9 @@ def reasons(
             found |= _pod(part, where)
             if isinstance(part.get("model"), dict):
                 found |= _set(part["model"], CONTAINER, f"{where}.model")
+        model = mapping(part.get("model"))
+        if model.get("storageUri") and "path" in mapping(model.get("storage")):
+            found[f"{where}.model.storage.path"] = "storageUri says where the model is."
         if part.get("minReplicas") == 0:
             found[f"{where}.minReplicas"] = SCALING
         batcher = part.get("batcher")

@@ -22,3 +22,28 @@ def test_an_init_container_is_named():
     found = of_pod({"metadata": {"name": "p"}, "status": status})
     assert found is not None
     assert found.message == "init container prep: cannot prepare"
+
+
+def looping(**ended):
+    state = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 4 s restarting failed container"}}
+    container = {"name": "main", "state": state, "lastState": {"terminated": ended}}
+    found = of_pod({"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}})
+    assert found is not None
+    return found
+
+
+def test_a_program_that_ends_well_again_and_again_is_told_so():
+    """How long it waits now says nothing, and would be another condition and event with every round."""
+    found = looping(exitCode=0, reason="Completed")
+    assert found.message == "container main: ended by itself with exit code 0, where a server goes on"
+    assert found.exit_code == 0
+
+
+def test_a_program_that_ends_without_a_word_is_told_by_its_exit_code():
+    assert looping(exitCode=3, reason="Error").message == "container main: Error (exit code 3)"
+
+
+def test_our_own_command_line_is_told_in_one_line():
+    said = "error: unrecognized arguments: --nonsense\n\nhint: modelport --help lists what it takes"
+    found = looping(exitCode=2, reason="Error", message=said)
+    assert found.message == "unrecognized arguments: --nonsense. modelport --help lists what it takes"

@@ -167,6 +167,19 @@ def test_all_problems_are_told_at_once():
     assert len(problems(item)) == 3
 
 
+def test_a_name_that_its_components_cannot_have_is_refused_of_new_services():
+    """It would be stored, and nothing could ever be made for it. What is stored already can still be changed."""
+    transformer = {"containers": [{"name": "c", "image": "i"}]}
+    longest = service(metadata={"name": "a" * 53})
+    assert problems(longest) == []
+    longer = service(metadata={"name": "a" * 54})
+    (told,) = problems(longer)
+    assert "metadata.name: must be no more than 53 characters" in told
+    assert told.endswith("got 54. Shorten it.")
+    assert "no more than 51" in problems(service(metadata={"name": "a" * 53}, transformer=transformer))[0]
+    assert problems(longer, old=fill(copy.deepcopy(longer), CONFIG)) == []
+
+
 def test_the_mode_cannot_change():
     old = service() | {"status": {"deploymentMode": "Standard"}}
     new = service(metadata={"annotations": {"serving.kserve.io/deploymentMode": "Knative"}})

@@ -7,7 +7,7 @@ from typing import Any, cast
 from modelport.kinds import config as configuration
 from modelport.kinds.config import Config
 from modelport.kinds.kind import Related
-from modelport.kube.quantity import Quantity
+from modelport.kube.quantity import less
 from modelport.kube.resource import CONFIG_MAP, Object
 
 FRAMEWORKS = (
@@ -129,16 +129,9 @@ def _amounts(name: str, asked: Object, most: Object, request: str, limit: str) -
     """What the user leaves out follows the configuration, but never contradicts what the user wrote: a limit below
     the configured request would else be refused with a number that nobody has written."""
     if request and name not in asked:
-        asked[name] = most[name] if _less(most.get(name), request) else request
+        asked[name] = most[name] if less(most.get(name), request) else request
     if limit and name not in most:
-        most[name] = asked[name] if _less(limit, asked.get(name)) else limit
-
-
-def _less(one: Any, other: Any) -> bool:
-    try:
-        return Quantity.parse(one) < Quantity.parse(other)
-    except (ValueError, TypeError):
-        return False  # not there, or no amount: validation says so
+        most[name] = asked[name] if less(limit, asked.get(name)) else limit
 
 
 def _objects(value: Any) -> list[Object]:

@@ -20,6 +20,8 @@ from modelport.kube.part import mapping, objects
 from modelport.kube.resource import CONFIG_MAP, Object
 
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+LONGEST = 63
+"""Characters of a host's name."""
 AUTOSCALERS = ("hpa", "keda", "external", "none")
 AUTOSCALER = "serving.kserve.io/autoscalerClass"
 
@@ -36,6 +38,7 @@ def validate(obj: Object, old: Object | None, related: Related) -> list[Problem]
     mode = service.metadata.annotations.get(MODE) or config.deploy.default_deployment_mode
     problems = [
         *_name(service),
+        *(_length(service) if old is None else []),
         *_autoscaler(service),
         *_environment(service),
         *_implementations(service),
@@ -80,6 +83,23 @@ def _name(service: InferenceService) -> list[Problem]:
             f"the InferenceService {name!r} is invalid: a InferenceService name must consist of lower case"
             " alphanumeric characters or '-', and must start with alphabetical character."
             ' (e.g. "my-name" or "abc-123", regex used for validation is \'[a-z]([-a-z0-9]*[a-z0-9])?\')',
+        )
+    ]
+
+
+def _length(service: InferenceService) -> list[Problem]:
+    """Its components are called NAME-COMPONENT, and a Service's name has at most 63 characters. Of new ones only."""
+    parts = [where.removeprefix("spec.") for where, _ in components(service)]
+    most = LONGEST - max(len(f"-{part}") for part in parts)
+    name = service.metadata.name
+    if len(name) <= most:
+        return []
+    return [
+        Problem(
+            "metadata.name",
+            f"must be no more than {most} characters, since {name[:8]}…-{max(parts, key=len)} names a host;"
+            f" got {len(name)}.",
+            "Shorten it.",
         )
     ]
 

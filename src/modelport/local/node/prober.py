@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from modelport.kube.resource import Object
 from modelport.local.node import probe
@@ -11,6 +11,8 @@ from modelport.local.node import probe
 EAGER_S, EAGER_FOR_S = 0.02, 10.0
 """Before the first success a probe is made so often for so long, so that readiness is noticed at once."""
 SLOW_S = 0.25
+PATIENT_S = 3.0
+"""A server that starts may refuse its readiness probe for so long before it is told."""
 UNREADY_S = 1.0
 """So often at least one is asked that was ready and is no longer."""
 
@@ -63,13 +65,16 @@ class Prober:
         *,
         is_ready: Callable[[bool], None],
         is_started: Callable[[], None],
+        is_unready: Callable[[str], Awaitable[None]],
     ) -> None:
+        """`is_unready` is told once what a readiness probe gets that fails for long."""
         self._container = container
         self._address = address
         self._environment = environment
         self._pid = pid
         self._is_ready = is_ready
         self._is_started = is_started
+        self._is_unready = is_unready
         self.failure = ""
         """Which probe failed, and what it said last."""
 
@@ -113,13 +118,17 @@ class Prober:
         await asyncio.sleep(float(given.get("initialDelaySeconds") or 0))
         began = asyncio.get_running_loop().time()
         tally = Tally(given, holds=False)
-        ever = False
+        ever = told = False
         while True:
             failure = await self._ask(given)
             if tally.count(good=failure is None):
                 ever = True
                 self._is_ready(tally.holds)
+                told = False
             spent_s = asyncio.get_running_loop().time() - began
+            if failure is not None and not tally.holds and not told and spent_s > PATIENT_S:
+                told = True
+                await self._is_unready(f"readiness probe failed: {failure}")
             await asyncio.sleep(pause_s(given, ever=ever, holds=tally.holds, spent_s=spent_s))
 
     async def _liveness(self, given: Object) -> None:

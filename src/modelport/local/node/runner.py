@@ -202,6 +202,9 @@ class Runner:
             process.pid,
             is_ready=lambda ready: self._set_ready(name, ready),
             is_started=lambda: self._set_started(name),
+            is_unready=lambda words: interpreter.tell(
+                self._node, self._record, "Warning", "Unhealthy", f"container {name}: {words}"
+            ),
         )
         ended = asyncio.create_task(end_of(process))
         probing = asyncio.create_task(prober.run())

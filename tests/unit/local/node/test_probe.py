@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from modelport.local.node import grpc_health, memory, probe
+from modelport.local.node import prober as prober_module
 from modelport.local.node.prober import Prober
 from modelport.local.process import Process
 
@@ -174,6 +175,10 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
 
     async def run() -> list[str]:
         told: list[str] = []
+
+        async def unready(words: str) -> None:
+            told.append(words)
+
         prober = Prober(
             container,
             "127.0.0.1",
@@ -181,6 +186,7 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
             os.getpid(),
             is_ready=lambda ready: told.append(f"ready {ready}"),
             is_started=lambda: told.append("started"),
+            is_unready=unready,
         )
         running = asyncio.create_task(prober.run())
         await asyncio.sleep(0.3)
@@ -196,12 +202,48 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
             "failureThreshold": 1,
         }
         failing = Prober(
-            container, "127.0.0.1", ENVIRONMENT, os.getpid(), is_ready=lambda _: None, is_started=lambda: None
+            container,
+            "127.0.0.1",
+            ENVIRONMENT,
+            os.getpid(),
+            is_ready=lambda _: None,
+            is_started=lambda: None,
+            is_unready=unready,
         )
         await failing.run()
         return [failing.failure]
 
     assert asyncio.run(run()) == ["startup probe: command exited with 1"]
+
+
+def test_a_readiness_probe_that_fails_for_long_is_told_once(monkeypatch):
+    """Whoever waits for a server wants to know what its probe gets, and not once for every try."""
+    monkeypatch.setattr(prober_module, "PATIENT_S", 0.0)
+    container = {"name": "c", "readinessProbe": {"exec": {"command": ["false"]}, "timeoutSeconds": 20}}
+
+    async def run() -> list[str]:
+        told: list[str] = []
+
+        async def unready(words: str) -> None:
+            told.append(words)
+
+        prober = Prober(
+            container,
+            "127.0.0.1",
+            ENVIRONMENT,
+            os.getpid(),
+            is_ready=lambda _: None,
+            is_started=lambda: None,
+            is_unready=unready,
+        )
+        running = asyncio.create_task(prober.run())
+        await until(lambda: bool(told))
+        await asyncio.sleep(0.2)  # several more tries
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return told
+
+    assert asyncio.run(run()) == ["readiness probe failed: command exited with 1"]
 
 
 def test_a_container_over_its_memory_limit_is_noticed():
