@@ -172,6 +172,11 @@ def broken(platform: Platform, models: Path) -> dict[str, tuple[str, str]]:
             "ModelLoadFailed",
             "container kserve-container failed its liveness probe",
         ),
+        "other-format": (
+            {"onnx": {"storageUri": good}},
+            "ModelLoadFailed",
+            "model format onnx: the file is model.joblib (sklearn)",
+        ),
         "warmup": (
             {"sklearn": {"storageUri": f"file://{models}/unfit"}},
             "ModelLoadFailed",
@@ -193,6 +198,7 @@ NAMES = (
     "clash",
     "crash",
     "image",
+    "other-format",
     "warmup",
     "command",
     "memory",

@@ -89,6 +89,13 @@ def register(commands: Commands) -> None:
     )
     _flag(
         models,
+        "--model-format",
+        default=os.environ.get("MODELPORT_MODEL_FORMAT"),
+        metavar="FORMAT",
+        help="sklearn, xgboost, lightgbm, catboost, onnx, pytorch or mlflow: refuse a model of another format (default: serve what is there)",
+    )
+    _flag(
+        models,
         "--no-pickle",
         action="store_true",
         help="refuse formats that can run code: pickle, joblib, TorchScript",
@@ -400,6 +407,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             predict_proba=options.predict_proba,
             threads=options.threads,
             device=options.device,
+            model_format=options.model_format or None,
             allow_pickle=not options.no_pickle,
             max_batch_size=options.max_batch_size,
             batch_delay_s=options.batch_delay / 1000,

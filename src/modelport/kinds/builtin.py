@@ -12,6 +12,11 @@ ONE_PORT = "--one-port"
 """REST and gRPC on one port: what a service needs that declares no ports of its own."""
 
 
+FORMATS = frozenset({"sklearn", "xgboost", "lightgbm", "catboost", "onnx", "pytorch", "mlflow"})
+"""Model formats that our server knows by these names."""
+FORMAT_VARIABLE = "MODELPORT_MODEL_FORMAT"
+"""Tells our server which format the service names, so that it refuses a model of another."""
+
 _MLSERVER = [("sklearn", "1"), ("xgboost", "2"), ("lightgbm", "4"), ("catboost", "1")]
 """What else `kserve-mlserver` serves where a service names it."""
 

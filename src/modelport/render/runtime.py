@@ -7,12 +7,15 @@ from typing import Any, cast
 
 import msgspec
 
+from modelport.kinds.builtin import FORMAT_VARIABLE, FORMATS
 from modelport.kinds.inferenceservice.spec import Container, InferenceService, Model, Predictor
 from modelport.kinds.problem import Problem
 from modelport.kinds.servingruntime import Runtime
 from modelport.kube.errors import ApiError
+from modelport.kube.part import mapping
+from modelport.kube.quantity import less
 from modelport.kube.resource import Object
-from modelport.render.pod import MODEL, container, merge, pod_fields
+from modelport.render.pod import MODEL, container, is_own, merge, pod_fields, set_env
 from modelport.render.template import TemplateError, expand_all
 
 RUNTIME_FIELDS = {
@@ -54,6 +57,7 @@ def pod(service: InferenceService, predictor: Predictor, model: Model, runtime: 
     except ApiError as error:
         return Problem("spec.predictor", error.message, "Mend that field.", "InvalidPredictorSpec")
     main = container(merged, MODEL) or {}
+    _agree(main, mine)
     if arguments:
         main["args"] = [*(main.get("args") or []), *arguments]
     values = {
@@ -67,11 +71,27 @@ def pod(service: InferenceService, predictor: Predictor, model: Model, runtime: 
     except TemplateError as error:
         return Problem(f"runtime {runtime.name}", str(error), reason="InvalidPredictorSpec")
     main = container(merged, MODEL) or {}
+    if is_own(str(main.get("image", ""))) and not main.get("command") and model.model_format.name in FORMATS:
+        set_env(main, FORMAT_VARIABLE, model.model_format.name)
     if model.runtime_version:
         main["image"] = _tagged(str(main.get("image", "")), model.runtime_version)
     # Ours come first: whoever looks at a pod looks at the model.
     merged["containers"] = [main, *(one for one in merged["containers"] if one is not main)]
     return merged
+
+
+def _agree(main: Object, mine: Object) -> None:
+    """A runtime's request gives way to a lower limit of the user's, as its limit does to a higher request: they would
+    be refused together else, with a number that the user has never written."""
+    asked, most = (mapping(mapping(main.get("resources")).get(one)) for one in ("requests", "limits"))
+    own = mapping(mine.get("resources"))
+    for name in asked.keys() & most.keys():
+        if not less(most[name], asked[name]):
+            continue
+        if name not in mapping(own.get("requests")):
+            asked[name] = most[name]
+        elif name not in mapping(own.get("limits")):
+            most[name] = asked[name]
 
 
 def _below(runtime: Runtime) -> Object:

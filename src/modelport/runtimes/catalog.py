@@ -19,6 +19,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
+from modelport.runtimes.agreement import MLFLOW, agreeing, check_name, disagreement
 from modelport.server.runtime import LoadError, Runtime
 
 _log: Final = logging.getLogger(__name__)
@@ -68,18 +69,25 @@ _FLAVORS: Final = {
 """MLflow's flavors that we can serve, each with its key for the artifact."""
 
 
-def locate(path: Path) -> tuple[type[Runtime], Path]:
+def locate(path: Path, wanted: str | None = None) -> tuple[type[Runtime], Path]:
     """The runtime and the file for a model file, a folder with one, or a folder that MLflow saved.
 
-    Raises LoadError: nothing there, nothing known, more than one.
+    `wanted` is the format that the user named: where files of several are there it chooses, and another is refused.
+    Raises LoadError: nothing there, nothing known, more than one, another format.
     """
+    if wanted is not None:
+        check_name(wanted, [entry.name for entry in RUNTIMES] + _names_of_others())
     if path.is_dir():
-        return _mlflow(path) if (path / "MLmodel").is_file() else _in_folder(path)
+        if (path / "MLmodel").is_file():
+            return _mlflow(path, wanted)
+        return _in_folder(path, wanted)
     if not path.exists():
         raise LoadError(f"{path}: no such file or folder.")
     found = _runtimes_of(path)
     if not found:
         raise LoadError(f"{path}: {_unknown(path)}")
+    if wanted is not None:
+        found = agreeing({path: found}, wanted, path)[path]
     return _only(found, path), path
 
 
@@ -124,9 +132,11 @@ def _is_model(path: Path) -> bool:
     return (path / "MLmodel").is_file() or bool(_candidates(path))
 
 
-def _in_folder(path: Path) -> tuple[type[Runtime], Path]:
-    """KServe's rule: exactly one model file at the top level."""
+def _in_folder(path: Path, wanted: str | None = None) -> tuple[type[Runtime], Path]:
+    """KServe's rule: exactly one model file, of the format that was named if one was, at the top level."""
     candidates = _candidates(path)
+    if wanted is not None and candidates:
+        candidates = agreeing(candidates, wanted, path)
     if len(candidates) > 1:
         names = ", ".join(file.name for file in candidates)
         raise LoadError(
@@ -186,6 +196,10 @@ def _others(search_path: tuple[str, ...]) -> tuple[type[Runtime], ...]:
     return tuple(found)
 
 
+def _names_of_others() -> list[str]:
+    return [runtime.name for runtime in _others(tuple(sys.path))]
+
+
 def _only(found: list[type[Runtime]], path: Path) -> type[Runtime]:
     if len(found) == 1:
         return found[0]
@@ -218,10 +232,14 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _mlflow(path: Path) -> tuple[type[Runtime], Path]:
-    """The artifact that an `MLmodel` file points at."""
+def _mlflow(path: Path, wanted: str | None = None) -> tuple[type[Runtime], Path]:
+    """The artifact that an `MLmodel` file points at; that of the flavor that was named, if one was."""
     flavors = _flavors(path / "MLmodel")
-    flavor = next((name for name in _FLAVORS if name in flavors), None)
+    if wanted not in (None, MLFLOW, *flavors):
+        raise disagreement(path, f"an MLmodel with the flavors {', '.join(flavors) or '(none)'}", str(wanted))
+    flavor = next(
+        (name for name in _FLAVORS if name == wanted or (wanted in (None, MLFLOW) and name in flavors)), None
+    )
     if flavor is None:
         raise LoadError(
             f"{path}/MLmodel: has the flavors {', '.join(flavors) or '(none)'}, of which none can be served. "
@@ -235,7 +253,7 @@ def _mlflow(path: Path) -> tuple[type[Runtime], Path]:
     if not artifact.resolve().is_relative_to(path.resolve()):
         raise LoadError(f"{path}/MLmodel: flavors.{flavor}.{key} points out of the folder: {named}")
     if artifact.is_dir():
-        return _in_folder(artifact)
+        return _in_folder(artifact, flavor)
     if not artifact.is_file():
         raise LoadError(f"{path}/MLmodel: flavors.{flavor}.{key} names {named}, which is not there.")
     # A scikit-learn wrapper of xgboost, lightgbm or catboost is a pickle under its framework's flavor.

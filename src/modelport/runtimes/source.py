@@ -39,7 +39,7 @@ def load(source: Source, options: ModelOptions, on_unusable: Callable[[], None] 
     if not path.is_dir() and kept is not None and kept.artifact != path.name:
         kept = None  # it speaks of another file
     named = path / kept.artifact if kept and kept.artifact and path.is_dir() else path
-    runtime, artifact = catalog.locate(named if named.exists() else path)
+    runtime, artifact = catalog.locate(named if named.exists() else path, options.model_format)
     settings = Settings(
         name=source.name,
         predict_proba=options.predict_proba,
@@ -93,7 +93,7 @@ def preload(plan: Plan) -> None:
         if is_class(source.path):
             continue
         try:
-            runtime, artifact = catalog.locate(Path(source.path))
+            runtime, artifact = catalog.locate(Path(source.path), plan.model.model_format)
         except LoadError:
             continue
         framework.preload([*runtime.modules, *runtime.needs(artifact)])

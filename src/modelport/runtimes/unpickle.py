@@ -69,6 +69,11 @@ def modules_named(path: Path) -> list[str]:
     return sorted({found.decode() for found in _NAMED.findall(content) if b".test" not in found})
 
 
+def packages_named(path: Path) -> set[str]:
+    """The frameworks that a pickle names, compressed or not, found by reading it only; so these are guesses."""
+    return {found.decode().partition(".")[0] for found in _NAMED.findall(_content(path))}
+
+
 @contextmanager
 def saved_versions(found: list[str]) -> Generator[None]:
     """Gathers the versions of scikit-learn that saved what is loaded meanwhile, where they differ from ours."""

@@ -32,6 +32,8 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Threads that the framework may use for one prediction (KServe: --nthread)."""
     device: str = "auto"
     """Where frameworks that can use a GPU compute: `auto`, `cpu`, `cuda`, `cuda:1`."""
+    model_format: str | None = None
+    """The format that the user says the model has, such as `onnx`; another one is refused. None: what is there."""
     allow_pickle: bool = True
     """Load formats that can run code: pickle, joblib, TorchScript."""
     max_batch_size: int = 256

@@ -345,3 +345,76 @@ def test_looking_again_does_not_read_all_packages_again(monkeypatch, tmp_path):
     for _ in range(3):
         repository(tmp_path)
     assert len(asked) == 1
+
+
+def other_format(path: Path, wanted: str) -> str:
+    with pytest.raises(LoadError) as caught:
+        locate(path, wanted)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("wanted", ["onnx", "xgboost", "lightgbm", "catboost", "pytorch"])
+def test_a_model_of_another_format_than_was_named_is_refused(tmp_path: Path, wanted: str):
+    # It was served without a word, with other columns and outputs than whoever named the format expects.
+    file = model(tmp_path / "model.joblib")
+    start = (
+        f"model format {wanted}: the folder holds model.joblib (sklearn): {tmp_path}. Name the format that"
+    )
+    assert other_format(tmp_path, wanted).startswith(start)
+    assert other_format(file, wanted).startswith(
+        f"model format {wanted}: the file is model.joblib (sklearn): "
+    )
+    assert other_format(tmp_path, "mlflow").startswith("model format mlflow: the folder holds model.joblib")
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [
+        ("model.joblib", "sklearn"),
+        ("model.ubj", "xgboost"),
+        ("model.txt", "lightgbm"),
+        ("model.onnx", "onnx"),
+    ],
+)
+def test_a_model_of_the_format_that_was_named_is_served(tmp_path: Path, name: str, runtime: str):
+    file = model(tmp_path / name)
+    found, where = locate(tmp_path, runtime)
+    assert (found.name, where) == (runtime, file)
+    assert locate(file, runtime)[0] is found
+
+
+def test_the_format_chooses_among_files_of_several(tmp_path: Path):
+    # KServe's servers look at their own endings only: such folders are served there.
+    model(tmp_path / "model.joblib")
+    graph = model(tmp_path / "model.onnx")
+    assert locate(tmp_path, "onnx")[1] == graph
+    assert "xgboost: the folder holds model.joblib (sklearn), model.onnx (onnx)" in other_format(
+        tmp_path, "xgboost"
+    )
+
+
+def test_a_format_that_nobody_knows_lists_those_that_are(tmp_path: Path):
+    model(tmp_path / "model.joblib")
+    assert "model format tensorflow: there is no runtime for it here. Name one of sklearn, xgboost" in (
+        other_format(tmp_path, "tensorflow")
+    )
+
+
+@pytest.mark.parametrize("compress", [0, 3])
+def test_a_pickled_wrapper_has_the_format_of_its_framework(tmp_path: Path, compress: int):
+    # KServe's users save XGBClassifier by joblib, and call that xgboost.
+    joblib, xgboost = pytest.importorskip("joblib"), pytest.importorskip("xgboost")
+    fitted = xgboost.XGBClassifier(n_estimators=2).fit([[0.0], [1.0]], [0, 1])
+    joblib.dump(fitted, tmp_path / "model.joblib", compress=compress)
+    assert locate(tmp_path, "xgboost")[0].name == "sklearn"
+    assert "holds model.joblib" in other_format(tmp_path, "lightgbm")
+
+
+def test_an_mlflow_folder_has_the_formats_of_its_flavors(tmp_path: Path):
+    pytest.importorskip("yaml")
+    model(tmp_path / "model.pkl")
+    (tmp_path / "MLmodel").write_text("flavors:\n  sklearn:\n    pickled_model: model.pkl\n")
+    assert locate(tmp_path, "mlflow")[0].name == locate(tmp_path, "sklearn")[0].name == "sklearn"
+    assert "model format onnx: the folder holds an MLmodel with the flavors sklearn" in other_format(
+        tmp_path, "onnx"
+    )
