@@ -11,13 +11,13 @@ cannot be told is said to be unknown, never guessed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from modelport.protocol.datatype import datatype_of
-from modelport.runtimes.framework import framework
+from modelport.runtimes.structure import final, front_of, is_native, kind_of, parts_of, tag_of, walk
 from modelport.server.signature import TensorSpec
 
 
@@ -42,49 +42,12 @@ _UNUSED: Final = Column("BYTES", optional=True)
 Fate = Literal["refuses", "passes", "absorbs"]
 
 
-def walk(root: Any) -> Iterator[Any]:
-    """The estimator and all those that it is made of."""
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        item = stack.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
-        elif isinstance(item, np.ndarray):
-            if item.dtype == object:
-                stack.extend(item.ravel().tolist())
-        elif hasattr(item, "get_params") and not isinstance(item, type):
-            yield item
-            stack.extend(getattr(item, "__dict__", {}).values())
-
-
-def is_native(estimator: Any) -> bool:
-    """Whether the class is scikit-learn's own."""
-    return type(estimator).__module__.split(".")[0] == "sklearn"
-
-
-def final(estimator: Any) -> Any:
-    """The estimator that answers in the end."""
-    while True:
-        if hasattr(estimator, "steps"):
-            estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator
-
-
 def takes_documents(estimator: Any) -> bool:
     """Whether rows are texts, not tables."""
-    for part in _front(estimator):
+    for part in front_of(estimator):
         if is_native(part):
-            tag = _tag(part, "string")
-            return bool(tag) and not _tag(part, "two_d_array")
+            tag = tag_of(part, "string")
+            return bool(tag) and not tag_of(part, "two_d_array")
     return False
 
 
@@ -92,7 +55,7 @@ def names_of(estimator: Any) -> list[str] | None:
     """The columns that it was fitted on, if they had names."""
     names = getattr(estimator, "feature_names_in_", None)
     if names is None:  # older wrappers have names of their own, and nothing to tell that they were made up
-        front = list(_front(estimator))
+        front = list(front_of(estimator))
         if len(front) != 1:
             return None
         names = getattr(front[0], "feature_name_", None) or getattr(front[0], "feature_names_", None)
@@ -139,11 +102,11 @@ def outputs_of(estimator: Any, proba: bool) -> tuple[TensorSpec, ...]:
         shape = (-1, len(classes)) if getattr(last, "multilabel_", False) else (-1,)
         return (TensorSpec("output-0", datatype_of(np.asarray(classes).dtype), shape),)
     labels = getattr(last, "labels_", None)
-    if labels is not None and _kind(last) == "clusterer":
+    if labels is not None and kind_of(last) == "clusterer":
         return (TensorSpec("output-0", datatype_of(np.asarray(labels).dtype)),)
-    if _kind(last) in ("clusterer", "outlier_detector"):
+    if kind_of(last) in ("clusterer", "outlier_detector"):
         return (TensorSpec("output-0", "INT64"),)
-    if _kind(last) != "regressor":
+    if kind_of(last) != "regressor":
         return ()
     return (TensorSpec("output-0", "FP64", (-1, targets) if (targets := _targets(last)) > 1 else (-1,)),)
 
@@ -183,12 +146,12 @@ def _columns(estimator: Any, width: int) -> list[Column]:
         return [_NUMBER if numeric else _UNKNOWN] * width
     if boosted := _boosted(estimator, width):
         return boosted
-    parts = _parts(estimator)
+    parts = parts_of(estimator)
     if parts:
         return _merged([_columns(part, width) for part in parts])
     if not is_native(estimator):
         return [_UNKNOWN] * width
-    if _tag(estimator, "string") and not _tag(estimator, "two_d_array"):
+    if tag_of(estimator, "string") and not tag_of(estimator, "two_d_array"):
         return [Column("BYTES")] * width
     return [_NUMBER] * width
 
@@ -321,39 +284,6 @@ def _has_text(categories: Sequence[Any] | None) -> bool:
     return categories is not None and any(isinstance(value, str) for value in categories)
 
 
-def _parts(estimator: Any) -> list[Any]:
-    """The fitted estimators that a meta-estimator hands its input to as it is."""
-    for name in ("best_estimator_", "regressor_", "estimator_"):
-        if (part := getattr(estimator, name, None)) is not None:
-            return [part]
-    if calibrated := getattr(estimator, "calibrated_classifiers_", None):
-        return [calibrated[0].estimator]
-    if type(estimator).__name__ == "FrozenEstimator":
-        return [estimator.estimator]
-    parts = getattr(estimator, "estimators_", None)
-    if isinstance(parts, list) and type(estimator).__name__.startswith(
-        ("Voting", "Stacking", "MultiOutput", "OneVs")
-    ):
-        return [part for part in parts if hasattr(part, "get_params")]
-    return []
-
-
-def _front(estimator: Any) -> Iterator[Any]:
-    """The estimators that see the input first."""
-    if hasattr(estimator, "steps"):
-        for _, step in estimator.steps:
-            if step is not None and not isinstance(step, str):
-                yield from _front(step)
-                return
-    elif hasattr(estimator, "transformer_list"):
-        for _, part in estimator.transformer_list:
-            yield from _front(part)
-    elif parts := _parts(estimator):
-        yield from _front(parts[0])
-    else:
-        yield estimator
-
-
 def _fate(estimator: Any) -> Fate:
     """What becomes of missing values in an estimator."""
     if hasattr(estimator, "steps"):
@@ -382,11 +312,11 @@ def _fate(estimator: Any) -> Fate:
             value is None or value != value for some in categories for value in np.asarray(some).tolist()
         )
         return "absorbs" if known else "refuses"
-    if parts := _parts(estimator):
+    if parts := parts_of(estimator):
         return _worst([_fate(part) for part in parts])
-    if not is_native(estimator) and _kind(estimator) not in ("classifier", "regressor"):
+    if not is_native(estimator) and kind_of(estimator) not in ("classifier", "regressor"):
         return "absorbs"  # a user's own transformer may well fill the gaps
-    return "passes" if _tag(estimator, "allow_nan") else "refuses"
+    return "passes" if tag_of(estimator, "allow_nan") else "refuses"
 
 
 def _best(fates: list[Fate]) -> Fate:
@@ -402,30 +332,6 @@ def _first(order: tuple[Fate, ...], fates: list[Fate]) -> Fate:
         if fate in fates:
             return fate
     return "passes"
-
-
-def _tag(estimator: Any, name: str) -> Any:
-    """An input tag, by the way of scikit-learn 1.6 and later or by the old one."""
-    get_tags: Any = getattr(framework("sklearn.utils", "sklearn"), "get_tags", None)
-    if get_tags is None:
-        old = estimator._get_tags() if hasattr(estimator, "_get_tags") else {}
-        types = old.get("X_types", ["2darray"])
-        return {"string": "string" in types, "two_d_array": "2darray" in types}.get(name, old.get(name))
-    try:
-        return getattr(get_tags(estimator).input_tags, name)
-    except Exception:  # noqa: BLE001 (a user's class may define its tags wrongly)
-        return name == "two_d_array"
-
-
-def _kind(estimator: Any) -> str | None:
-    """classifier, regressor, clusterer or outlier_detector."""
-    kind = getattr(estimator, "_estimator_type", None)
-    if kind is None:
-        try:
-            kind = framework("sklearn.utils", "sklearn").get_tags(estimator).estimator_type
-        except Exception:  # noqa: BLE001 (as above)
-            return None
-    return kind
 
 
 def _targets(regressor: Any) -> int:

@@ -16,6 +16,7 @@ from modelport.protocol.datatype import Array, datatype_of
 from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.runtimes import estimator as fitted
 from modelport.runtimes.framework import framework, limit_threads
+from modelport.runtimes.structure import final, is_native, walk
 from modelport.runtimes.table import frame, matrix
 from modelport.runtimes.unpickle import load_joblib, modules_named, saved_versions
 from modelport.server.columns import Given, arrange, first_unusable
@@ -101,7 +102,7 @@ class SklearnModel(LoadedModel):
         if self._proba and not hasattr(model, "predict_proba"):
             self._proba = False
             self.notes += (
-                f"probabilities are asked for, but {_name(fitted.final(model))} has no predict_proba: labels are served",
+                f"probabilities are asked for, but {_name(final(model))} has no predict_proba: labels are served",
             )
         inferred = _specs(columns, self._names, self._documents)
         unknown = any(column.datatype == "" for column in columns)
@@ -163,7 +164,7 @@ class SklearnModel(LoadedModel):
             return self._labels
         if not hasattr(self._model, "predict_proba"):
             raise InvalidInput(
-                f"parameters.predict_proba: {_name(fitted.final(self._model))} has no predict_proba. "
+                f"parameters.predict_proba: {_name(final(self._model))} has no predict_proba. "
                 "Leave the parameter out, or train the model to give probabilities."
             )
         method: Callable[[Any], Any] = self._model.predict_proba
@@ -256,7 +257,7 @@ def _check(model: Any, path: Path) -> None:
         if hasattr(model, "fit_predict"):
             hint = "It can only label the rows that it was fitted to. Save a model that predicts."
         raise LoadError(f"{path}: holds {_article(model)}, which has neither predict nor transform. {hint}")
-    if fitted.is_native(model):
+    if is_native(model):
         not_fitted: type[Exception] = framework("sklearn.exceptions", "sklearn").NotFittedError
         try:
             framework("sklearn.utils.validation", "sklearn").check_is_fitted(model)
@@ -270,7 +271,7 @@ def _needs_frame(model: Any, columns: list[fitted.Column]) -> bool:
     """Whether something in a model that was fitted on a frame cannot do with a matrix."""
     if any(column.datatype in ("BYTES", "") for column in columns):
         return True
-    for part in fitted.walk(model):
+    for part in walk(model):
         if hasattr(part, "_sklearn_output_config"):  # set_output("pandas"): names are made from names
             return True
         if hasattr(part, "transformers_") and fitted.names_of(part) is not None:
@@ -282,7 +283,7 @@ def _needs_frame(model: Any, columns: list[fitted.Column]) -> bool:
 
 def _prepare(model: Any, threads: int, keep_names: bool) -> None:
     """Makes the estimator predict quickly: few threads, and no warning a call about missing column names."""
-    for part in fitted.walk(model):
+    for part in walk(model):
         if hasattr(part, "n_jobs"):
             part.n_jobs = threads
         if not keep_names and "feature_names_in_" in getattr(part, "__dict__", ()):

@@ -13,18 +13,17 @@ than a CPU, so that results differ in their last digits.
 from __future__ import annotations
 
 import importlib
-import pickletools
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import numpy as np
 
 from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InferenceError, InvalidInput, ServeError
+from modelport.runtimes.torchfile import form_of
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings, Unusable
 from modelport.server.signature import Signature, TensorSpec
 from modelport.server.tensors import settle, summary
@@ -67,7 +66,7 @@ class TorchRuntime(Runtime):
     @classmethod
     def load(cls, path: Path, settings: Settings) -> LoadedModel:
         """Loads the program at `path`. The number of threads holds for the whole process."""
-        form = _form(path)
+        form = form_of(path)
         if not settings.allow_pickle:
             raise LoadError(
                 f"{path}: a PyTorch file can run any code when it is loaded, and pickles are not allowed here. "
@@ -396,87 +395,3 @@ def _reason(error: Exception) -> str:
         return type(error).__name__
     line = lines[-1] if "TorchScript" in lines[0] else lines[0]
     return re.sub(r"^(?:[\w.]*(?:Error|Exception)): ", "", line)
-
-
-def _form(path: Path) -> Literal["script", "exported"]:
-    """What the file holds, judged by the names in its archive. Raises LoadError if it cannot be served."""
-    start = _head(path)
-    if not zipfile.is_zipfile(path):
-        if start.startswith(b"version https://git-lfs"):
-            raise LoadError(f"{path}: is a pointer of Git LFS, not the model. Run: git lfs pull")
-        if start.startswith(b"\x80"):
-            raise LoadError(f"{path}: is a pickle of an old torch.save, not a program. {_recipe(path)}")
-        size = path.stat().st_size if path.exists() else 0
-        raise LoadError(
-            f"{path}: is no complete PyTorch file ({size} bytes, beginning with {start[:8]!r}). "
-            "Export or download it again."
-        )
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        # Files lie in one folder named after the archive, in exported programs before torch 2.8 at the top.
-        inner = {name.split("/", 1)[-1] for name in names} | set(names)
-        if any(name.startswith("data/aotinductor/") for name in inner):
-            raise LoadError(
-                f"{path}: is compiled by AOTInductor for one kind of machine, which is not supported. "
-                f"Save the program itself: torch.export.save(program, '{path.stem}.pt2')"
-            )
-        if "constants.pkl" in inner:
-            return "script"
-        if any(name.startswith("models/") or name == "serialized_exported_program.json" for name in inner):
-            return "exported"
-        pickle = next((name for name in names if name.endswith("data.pkl")), None)
-        if pickle is None:
-            raise LoadError(f"{path}: is a zip file, but none of PyTorch ({', '.join(names[:5])}).")
-        kind = _pickled_class(archive.read(pickle))
-    if kind is None:
-        raise LoadError(
-            f"{path}: holds weights only (a state_dict), not the model that computes with them. {_recipe(path)}"
-        )
-    raise LoadError(
-        f"{path}: is a pickle of {kind}, whose code is not in the file; it is not loaded, for a pickle can run any "
-        f"code. {_recipe(path)}"
-    )
-
-
-def _recipe(path: Path) -> str:
-    return (
-        "Where the model is defined, with an example of two rows: "
-        "program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim('rows')},)); "
-        f"torch.export.save(program, '{path.stem}.pt2'). Or: torch.jit.trace(model.eval(), example).save('{path.stem}.pt')"
-    )
-
-
-def _pickled_class(pickled: bytes) -> str | None:
-    """The first class in a pickle that is not a container of weights; nothing is executed."""
-    texts: list[str] = []
-    try:
-        for opcode, argument, _ in pickletools.genops(pickled):
-            if opcode.name == "GLOBAL":
-                module, _, name = str(argument).partition(" ")
-            elif opcode.name == "STACK_GLOBAL" and len(texts) > 1:
-                module, name = texts[-2:]
-            else:
-                if isinstance(argument, str):
-                    texts.append(argument)
-                continue
-            plain = module in (
-                "collections",
-                "torch",
-                "torch._utils",
-                "torch.storage",
-                "builtins",
-                "__builtin__",
-            )
-            if not plain and not module.startswith("numpy"):
-                return f"{module}.{name}"
-    except ValueError:
-        return None
-    return None
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(64)
-    except OSError:
-        return b""
