@@ -36,7 +36,7 @@ export KUBECONFIG
   --ginkgo.focus="$("$root/.venv/bin/python" "$source/judge.py" focus)" \
   --ginkgo.skip="$("$root/.venv/bin/python" "$source/judge.py" skip)" >"$folder/tests.log" 2>&1) || true
 "$root/.venv/bin/python" "$source/judge.py" judge "$folder"/junit*.xml || {
-  grep -aE '^  \[FAILED\]|^  In \[It\] at|Panicked' "$folder/tests.log" | head -60 >&2
+  grep -aE '^  \[FAILED\]|^  In \[It\] at|Panicked' "$folder/tests.log" | cut -c1-400 | head -120 >&2
   tail -5 "$folder/tests.log" >&2
   exit 1
 }

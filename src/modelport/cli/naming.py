@@ -19,6 +19,13 @@ def known() -> list[Resource]:
     return [*(kind.resource for kind in KINDS), *STANDARD]
 
 
+def _others() -> list[Resource]:
+    """Our kinds in the versions that are not the stored ones."""
+    from modelport.kinds.catalog import KINDS
+
+    return [resource for kind in KINDS for resource in kind.others]
+
+
 def words(resource: Resource) -> set[str]:
     """All names of a resource, in lower case."""
     names = {resource.plural, resource.kind, resource.singular, resource.qualified, *resource.short_names}
@@ -45,10 +52,11 @@ def of(item: Object) -> Resource:
     version, kind = item.get("apiVersion"), item.get("kind")
     if not version or not kind:
         raise Mistake("an object has no apiVersion or no kind", "every document needs both")
-    for resource in known():
+    everything = [*known(), *_others()]
+    for resource in everything:
         if resource.kind == kind and resource.api_version == version:
             return resource
-    served = ", ".join(r.api_version for r in known() if r.kind == kind)
+    served = ", ".join(r.api_version for r in everything if r.kind == kind)
     raise Mistake(
         f"{version} {kind} is not served here",
         f"{kind} is served as {served}"

@@ -34,6 +34,18 @@ class PrinterColumn(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
 
 
+class Older(msgspec.Struct, frozen=True, kw_only=True):
+    """Another version in which a kind is served: stored as the kind's own."""
+
+    version: str
+    schema: Object
+    """Structural OpenAPI schema of the whole object."""
+    up: Callable[[Object], Object]
+    """To the kind's own version; may change and return what it was given. Never raises."""
+    down: Callable[[Object], Object]
+    """Back."""
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """One declared kind."""
 
@@ -48,11 +60,22 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     core/v1. The published schema leaves them open, for they would fill megabytes; `checked` does not."""
     validate: Callable[[Object, Object | None, Related], list[Problem]]
     """What is wrong with an object (the second: as it was, None for a new one). Never raises."""
+    older: tuple[Older, ...] = ()
+    """Other versions."""
+
+    @property
+    def others(self) -> list[Resource]:
+        """The kind in its other versions."""
+        return [msgspec.structs.replace(self.resource, version=one.version) for one in self.older]
 
     @property
     def checked(self) -> Schema:
         """The schema that objects are held to: with Kubernetes' own types where they are inline."""
-        schema = custom(self.schema)
+        return self.check_by(self.schema)
+
+    def check_by(self, document: Object) -> Schema:
+        """The same of another version's schema."""
+        schema = custom(document)
         for path, name in self.kubernetes:
             _graft(schema, path.split("."), definition(f"io.k8s.api.core.v1.{name}"))
         return schema
@@ -102,19 +125,6 @@ def whole(spec: Object, status: Object | None = None, *, more: Object | None = N
 def crd(kind: Kind) -> Object:
     """The kind as a CustomResourceDefinition."""
     resource = kind.resource
-    version: Object = {
-        "name": resource.version,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": kind.schema},
-        "additionalPrinterColumns": [
-            {"name": c.name, "type": c.type, "jsonPath": c.path}
-            | ({"priority": c.priority} if c.priority else {})
-            for c in kind.columns
-        ],
-    }
-    if "status" in resource.subresources:
-        version["subresources"] = {"status": {}}
     names: Object = {"plural": resource.plural, "kind": resource.kind, "listKind": f"{resource.kind}List"}
     if resource.singular:
         names["singular"] = resource.singular
@@ -128,6 +138,26 @@ def crd(kind: Kind) -> Object:
             "group": resource.group,
             "names": names,
             "scope": "Namespaced" if resource.namespaced else "Cluster",
-            "versions": [version],
+            "versions": [
+                _version(kind, resource.version, kind.schema, stored=True),
+                *(_version(kind, one.version, one.schema, stored=False) for one in kind.older),
+            ],
         },
     }
+
+
+def _version(kind: Kind, name: str, schema: Object, *, stored: bool) -> Object:
+    version: Object = {
+        "name": name,
+        "served": True,
+        "storage": stored,
+        "schema": {"openAPIV3Schema": schema},
+        "additionalPrinterColumns": [
+            {"name": c.name, "type": c.type, "jsonPath": c.path}
+            | ({"priority": c.priority} if c.priority else {})
+            for c in kind.columns
+        ],
+    }
+    if "status" in kind.resource.subresources:
+        version["subresources"] = {"status": {}}
+    return version

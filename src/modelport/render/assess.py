@@ -26,10 +26,6 @@ from modelport.render.rendered import Around
 
 Answer = Literal["carried out", "not carried out", "refused"]
 GIVEN_BY_SERVER = ("managedFields", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink")
-NEVER_HERE = {
-    "LLMInferenceService": "serving.kserve.io/v1alpha1 is served as v1alpha2 here; its fields are the same but for"
-    " criticality.",
-}
 
 
 class Field(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -92,6 +88,7 @@ def assess(
 def _one(
     item: Object, others: _Others, version: str, unrunnable: Callable[[Object], str | None]
 ) -> Assessment:
+    item = _newest(item)
     meta = mapping(item.get("metadata"))
     found = Assessment(
         kind=str(item.get("kind", "")),
@@ -122,6 +119,15 @@ def _one(
     return found
 
 
+def _newest(item: Object) -> Object:
+    """The object in the version in which its kind is stored."""
+    for kind in KINDS:
+        for one, resource in zip(kind.older, kind.others, strict=True):
+            if (resource.api_version, resource.kind) == (item.get("apiVersion"), item.get("kind")):
+                return one.up(copy.deepcopy(item)) | {"apiVersion": kind.resource.api_version}
+    return item
+
+
 def _unserved(item: Object) -> Field:
     kind, version = str(item.get("kind", "")), str(item.get("apiVersion", ""))
     served = [r.api_version for r in (*(k.resource for k in KINDS), *STANDARD) if r.kind == kind]
@@ -134,7 +140,7 @@ def _unserved(item: Object) -> Field:
         path="apiVersion" if served else "kind",
         answer="refused",
         reason=f"{version} {kind} is not served here.",
-        hint=NEVER_HERE.get(kind, hint),
+        hint=hint,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from modelport.kinds.kind import AGE, Kind, PrinterColumn, Related, whole
+from modelport.kinds.kind import AGE, Kind, Older, PrinterColumn, Related, whole
+from modelport.kinds.llminferenceservice import v1alpha1
 from modelport.kinds.llminferenceservice.spec import ConfigSpec, LLMSpec
 from modelport.kinds.llminferenceservice.validation import validate, validate_config
 from modelport.kinds.structural import structural
@@ -70,10 +71,18 @@ _PODS = tuple(
         "router.scheduler.tokenizer.template",
     )
 )
+_SERVICE, _CONFIG = whole(structural(LLMSpec), _OPEN), whole(structural(ConfigSpec), _OPEN)
+
+
+def _v1alpha1(schema: Object) -> tuple[Older, ...]:
+    return (Older(version="v1alpha1", schema=v1alpha1.schema(schema), up=v1alpha1.up, down=v1alpha1.down),)
+
+
 KINDS = (
     Kind(
         resource=LLM_INFERENCE_SERVICE,
-        schema=whole(structural(LLMSpec), _OPEN),
+        older=_v1alpha1(_SERVICE),
+        schema=_SERVICE,
         columns=(
             PrinterColumn(name="URL", path=".status.url"),
             *_READY,
@@ -85,7 +94,8 @@ KINDS = (
     ),
     Kind(
         resource=LLM_INFERENCE_SERVICE_CONFIG,
-        schema=whole(structural(ConfigSpec), _OPEN),
+        older=_v1alpha1(_CONFIG),
+        schema=_CONFIG,
         columns=_READY,
         default=lambda obj, related: obj,
         validate=validate_config,

@@ -24,6 +24,7 @@ STATUS_PARTS = ("io.k8s.api.core.v1.ContainerState", "io.k8s.api.core.v1.NodeSys
 TOLERATED = {
     "io.k8s.api.discovery.v1.EndpointSlice": ("endpoints",),
     "io.k8s.api.apps.v1.ControllerRevision": ("revision",),
+    META_CONDITION: ("lastTransitionTime",),
 }
 
 

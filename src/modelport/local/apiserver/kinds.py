@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from modelport.kinds.kind import Kind, crd
 from modelport.kube.errors import Cause
 from modelport.kube.resource import Object
@@ -13,23 +15,36 @@ from modelport.local.apiserver.table import Column
 
 
 def declared(kinds: Sequence[Kind]) -> list[Served]:
-    """Each with its schema, hooks and columns."""
-    return [
-        Served(
-            resource=kind.resource,
-            schema=kind.checked,
-            document=kind.schema,
-            inline=kind.kubernetes,
-            columns=tuple(
-                Column(name=one.name, cell=one.path, type=one.type, priority=one.priority)
-                for one in kind.columns
-            ),
-            default=kind.default,
-            validate=_causes(kind),
-            custom=True,
-            definition=crd(kind),
+    """Each with its schema, hooks and columns, in each of its versions."""
+    return [one for kind in kinds for one in _versions(kind)]
+
+
+def _versions(kind: Kind) -> list[Served]:
+    stored = Served(
+        resource=kind.resource,
+        schema=kind.checked,
+        document=kind.schema,
+        inline=kind.kubernetes,
+        columns=tuple(
+            Column(name=one.name, cell=one.path, type=one.type, priority=one.priority) for one in kind.columns
+        ),
+        default=kind.default,
+        validate=_causes(kind),
+        custom=True,
+        definition=crd(kind),
+    )
+    return [stored] + [
+        msgspec.structs.replace(
+            stored,
+            resource=msgspec.structs.replace(kind.resource, version=one.version),
+            schema=kind.check_by(one.schema),
+            document=one.schema,
+            definition=None,
+            stored=stored,
+            up=one.up,
+            down=one.down,
         )
-        for kind in kinds
+        for one in kind.older
     ]
 
 

@@ -222,7 +222,8 @@ def _grafted(node: Object, path: list[str], name: str, known: dict[str, Object])
 
 
 def _metadata(properties: Object) -> Object:
-    about = cast("Object", properties.get("metadata") or {}).get("description") or "The object's metadata."
+    about = cast("Object", properties.get("metadata") or {}).get("description")
+    about = about or f"Standard object's metadata. More info: {_CONVENTIONS}#metadata"
     return {"description": about, "allOf": [{"$ref": PREFIX + METADATA}]}
 
 

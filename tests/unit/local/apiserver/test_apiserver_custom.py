@@ -262,3 +262,28 @@ def test_a_default_that_comes_later_is_read_into_what_is_stored(api: Api) -> Non
     name = f"{CRDS}/{body['metadata']['name']}"
     good(api.http.put(name, json=good(api.http.get(name)) | {"spec": body["spec"]}))
     wait_until(lambda: good(api.http.get(f"{path}/a"))["spec"].get("depth") == 7)
+
+
+def test_an_llm_of_the_older_version_is_stored_as_the_newer_one(api: Api) -> None:
+    """KServe's clients read and write both versions."""
+    old, new = (
+        f"/apis/serving.kserve.io/{version}/namespaces/{api.namespace}/llminferenceservices"
+        for version in ("v1alpha1", "v1alpha2")
+    )
+    model = {"uri": "hf://a/b", "criticality": "Critical"}
+    made = good(api.http.post(old, json={"metadata": {"name": "a"}, "spec": {"model": model}}), 201)
+    assert made["apiVersion"] == "serving.kserve.io/v1alpha1"
+    assert made["spec"]["model"] == model | {"name": "a"}
+    assert "annotations" not in made["metadata"]
+    found = good(api.http.get(f"{new}/a"))
+    assert found["metadata"]["annotations"] == {"internal.serving.kserve.io/model-criticality": "Critical"}
+    assert found["spec"]["model"] == {"uri": "hf://a/b", "name": "a"}
+    strict = {"fieldValidation": "Strict"}
+    body = {"metadata": {"name": "b"}, "spec": {"model": model}}
+    refused(api.http.post(new, json=body, params=strict), 400, "BadRequest")
+    merge = {"Content-Type": "application/merge-patch+json"}
+    change = {"spec": {"model": {"criticality": "Sheddable"}}}
+    good(api.http.patch(f"{old}/a", json=change, headers=merge))
+    assert good(api.http.get(f"{old}/a"))["spec"]["model"]["criticality"] == "Sheddable"
+    definition = good(api.http.get(f"{CRDS}/llminferenceservices.serving.kserve.io"))
+    assert [one["name"] for one in definition["spec"]["versions"]] == ["v1alpha2", "v1alpha1"]
