@@ -166,8 +166,9 @@ def _pod(pod: Object, told: list[str]) -> str:
     created = age(pod["metadata"].get("creationTimestamp", ""))
     words = next((w.get("message") for w in waiting_ if w.get("message")), "")
     line = f"{pod['metadata']['name']}  {ready}/{count} {reason}, {restarts} restarts, {created}"
+    lines_ = words.strip().splitlines() or [""]
     # What is wrong stands at a traceback's end; all of it is for the log.
-    words = words.strip().rpartition("\n")[2]
+    words = lines_[-1] if lines_[0].startswith("Traceback") else lines_[0]
     return f"{line}\n    {words}" if words and not any(words in one for one in told) else line
 
 

@@ -79,10 +79,11 @@ def _of_container(pod: Object, container: Object, kind: str) -> Failure | None:
     waiting, ended = state.get("waiting"), state.get("terminated") or last.get("terminated")
     died = ended is not None and ended.get("exitCode", 0) != 0
     hopeless = waiting is not None and waiting.get("reason") in HOPELESS
-    if container.get("ready") or (container.get("started") and "running" in state):
+    running = "running" in state
+    if running and kind != "init container" and (container.get("ready") or container.get("started")):
         return None
-    if not hopeless and not (died and "running" not in state):
-        return None
+    if not hopeless and not (died and (not running or kind == "init container")):
+        return None  # an init container that runs again has failed until it ends well
     words = mapping(ended).get("message") if died else None
     looping = mapping(waiting).get("reason") == LOOPING
     if not looping:  # which would say for how long it waits now, and other words with every round

@@ -15,6 +15,9 @@ from modelport.kube.resource import Object
 SCALING = "Load does not change the number of pods yet: minReplicas of them run, at least one."
 SCHEDULING = "There is one machine, so nothing is to be chosen."
 PROCESS = "Pods are processes of this machine, not containers."
+DEVICES = "Devices are not given out: every process sees all of this machine's."
+HELD = ("cpu", "memory")
+"""Resources that the node holds containers to."""
 MESH = "ModelMesh's own; nothing here reads it."
 WORKERS = "Models over several machines need a cluster."
 
@@ -143,6 +146,7 @@ def reasons(
             found |= _pod(part, where)
             if isinstance(part.get("model"), dict):
                 found |= _set(part["model"], CONTAINER, f"{where}.model")
+                found |= _devices(part["model"], f"{where}.model")
         model = mapping(part.get("model"))
         if model.get("storageUri") and "path" in mapping(model.get("storage")):
             found[f"{where}.model.storage.path"] = "storageUri says where the model is."
@@ -186,7 +190,19 @@ def _pod(part: Object, where: str, skip: tuple[str, ...] = ()) -> dict[str, str]
     for kind in ("containers", "initContainers"):
         for position, container in enumerate(objects(part.get(kind))):
             found |= _set(container, CONTAINER, f"{where}.{kind}[{position}]")
+            found |= _devices(container, f"{where}.{kind}[{position}]")
     return found
+
+
+def _devices(container: Object, where: str) -> dict[str, str]:
+    """GPUs and whatever else a cluster's nodes give out."""
+    resources = mapping(container.get("resources"))
+    return {
+        f"{where}.resources.{group}[{name}]": DEVICES
+        for group in ("limits", "requests")
+        for name in mapping(resources.get(group))
+        if name not in HELD
+    }
 
 
 def _set(given: Object, names: dict[str, str], where: str) -> dict[str, str]:

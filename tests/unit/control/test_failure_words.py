@@ -47,3 +47,18 @@ def test_our_own_command_line_is_told_in_one_line():
     said = "error: unrecognized arguments: --nonsense\n\nhint: modelport --help lists what it takes"
     found = looping(exitCode=2, reason="Error", message=said)
     assert found.message == "unrecognized arguments: --nonsense. modelport --help lists what it takes"
+
+
+def test_an_init_container_that_runs_again_has_failed_until_it_ends_well():
+    """Else a service's condition would come and go with every round, with an event each time."""
+    container = {
+        "name": "prep",
+        "started": True,
+        "state": {"running": {}},
+        "lastState": {"terminated": {"exitCode": 3, "message": "cannot prepare"}},
+    }
+    found = of_pod({"metadata": {"name": "p"}, "status": {"initContainerStatuses": [container]}})
+    assert found is not None
+    assert found.message == "init container prep: cannot prepare"
+    container["state"] = {"terminated": {"exitCode": 0}}
+    assert of_pod({"metadata": {"name": "p"}, "status": {"initContainerStatuses": [container]}}) is None
