@@ -78,11 +78,11 @@ async def _round(api: Api) -> bool:
 def _serve(api: Api, definition: Object) -> str:
     """Serves the kind; why not, where it is not."""
     name = definition["metadata"]["name"]
-    versions = served(definition)
-    taken = api.registry.native(stored_version(definition).resource)
+    versions, kept = served(definition), stored_version(definition)
+    taken = api.registry.native(kept.resource)
     if taken:
         return f"{taken} is a kind of this server already"
-    api.registry.set_custom(name, versions)
+    api.registry.set_custom(name, versions, kept)
     return ""
 
 

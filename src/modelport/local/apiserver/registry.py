@@ -94,6 +94,8 @@ class Registry:
         }
         self._built_in = set(self._served)
         self._custom: dict[str, list[Served]] = {}
+        self._kept: dict[str, Served] = {}
+        """Users' kinds in their stored version, served or not."""
         self.generation = 0
         """Counts changes of what is served."""
 
@@ -102,7 +104,7 @@ class Registry:
 
     def kinds(self) -> Iterator[Served]:
         """Each kind once, in the version that is stored."""
-        return iter({one.resource.qualified: one.kept for one in self}.values())
+        return iter(({one.resource.qualified: one.kept for one in self} | self._kept).values())
 
     def native(self, resource: Resource) -> str:
         """The built-in resource that has these names in this group already, or nothing."""
@@ -112,14 +114,14 @@ class Registry:
                 return f"{plural}.{group}"
         return ""
 
-    def set_custom(self, name: str, versions: list[Served]) -> None:
-        """Serves a definition's kind, in all its versions."""
+    def set_custom(self, name: str, versions: list[Served], kept: Served) -> None:
+        """Serves a definition's kind, in all its versions. `kept`: the stored one, which may not be among them."""
         known = self._custom.get(name)
         if known is not None and list(map(_told, known)) == list(map(_told, versions)):
             return
         if known is not None:
             self.drop_custom(name)
-        self._custom[name] = versions
+        self._custom[name], self._kept[name] = versions, kept
         for one in versions:
             resource = one.resource
             self._served[resource.group, resource.version, resource.plural] = one
@@ -128,6 +130,7 @@ class Registry:
     def drop_custom(self, name: str) -> None:
         """Serves it no longer."""
         known = self._custom.pop(name, None)
+        self._kept.pop(name, None)
         if known is not None:
             for one in known:
                 resource = one.resource

@@ -264,6 +264,20 @@ def test_a_default_that_comes_later_is_read_into_what_is_stored(api: Api) -> Non
     wait_until(lambda: good(api.http.get(f"{path}/a"))["spec"].get("depth") == 7)
 
 
+def test_a_namespace_goes_with_objects_of_a_kind_that_is_served_no_more(api: Api) -> None:
+    body = definition()
+    path = establish(api, body)
+    good(api.http.post("/api/v1/namespaces", json={"metadata": {"name": "leaving"}}), 201)
+    good(api.http.post(path.replace(api.namespace, "leaving"), json=box()), 201)
+    name = f"{CRDS}/{body['metadata']['name']}"
+    found = good(api.http.get(name))
+    found["spec"]["versions"][0]["served"] = False
+    good(api.http.put(name, json=found))
+    wait_until(lambda: api.http.get(path).status_code == 404)
+    good(api.http.delete("/api/v1/namespaces/leaving"))
+    wait_until(lambda: api.http.get("/api/v1/namespaces/leaving").status_code == 404)
+
+
 def test_an_llm_of_the_older_version_is_stored_as_the_newer_one(api: Api) -> None:
     """KServe's clients read and write both versions."""
     old, new = (
