@@ -26,7 +26,7 @@ def ask(item: Object, settings: Settings, model: str, body: Any, key: str | None
 
     name, authority = item["metadata"]["name"], route.host(item)
     if authority is None:
-        raise Mistake(f"{name} has no address yet", f"modelport describe {name} says what it waits for")
+        raise route.unaddressed(item)
     target = "127.0.0.1" if settings.host in ("0.0.0.0", "127.0.0.1", "localhost") else settings.host  # noqa: S104
     certificate = Path(settings.tls_certificate).read_bytes() if settings.tls_certificate else None
     try:

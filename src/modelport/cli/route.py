@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from modelport.cli import Mistake
+from modelport.cli.waiting import condition
 
 if TYPE_CHECKING:
     from modelport.kube.resource import Object
@@ -40,6 +41,14 @@ def address(item: Object, settings: Settings) -> str:
     return f"{scheme}://{local}:{settings.gateway_port}"
 
 
+def unaddressed(item: Object) -> Mistake:
+    """What to say of a service that has no address, with the reason where it is known."""
+    name = item["metadata"]["name"]
+    why = (condition(item, "Ready") or {}).get("message")
+    said = f"{name} has no address{f': {why}' if why else ' yet'}"
+    return Mistake(said, f"modelport describe {name} says what it waits for")
+
+
 def trust(certificate: str) -> ssl.SSLContext:
     """Trusts the very certificate that this platform was given, whoever signed it and whatever it is for."""
     found = ssl.create_default_context(cafile=certificate)
@@ -60,10 +69,7 @@ def ask(
     """One request to a service, through the gateway. A Mistake where the gateway does not answer."""
     name = host(item)
     if name is None:
-        raise Mistake(
-            f"{item['metadata']['name']} has no address yet",
-            f"modelport describe {item['metadata']['name']} says what it waits for",
-        )
+        raise unaddressed(item)
     target = "127.0.0.1" if settings.host in ("0.0.0.0", "127.0.0.1", "localhost") else settings.host  # noqa: S104
     connection: http.client.HTTPConnection
     if settings.tls_certificate:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import hashlib
 import random
-import secrets
 import socket
 import subprocess
 import sys
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelport.cli import Mistake, home, hush
+from modelport.cli import Mistake, credentials, home, hush, readiness
 from modelport.cli.home import note
 from modelport.cli.install_service import install
 
@@ -96,8 +93,7 @@ def run(options: argparse.Namespace) -> int:
         flags = [f"--mirror={pair}" for pair in options.mirror]
         install(folder.path, [*flags, "--insecure"] if options.insecure else flags)
         return 0
-    _certificates(folder)
-    _access(folder, settings)
+    credentials.make(folder, settings)
     if options.detach:
         _detached(folder)
         _await_ready(folder, options, mirrors)
@@ -216,68 +212,6 @@ def _any_port() -> int:
         return probe.getsockname()[1]
 
 
-def _certificates(folder: Folder) -> None:
-    """The API server's certificate, and the authority that its clients trust: made once."""
-    from modelport import _dataplane
-    from modelport.local.folder import write
-
-    if folder.key.exists() and folder.certificate.exists() and folder.authority.exists():
-        return
-    names = ["localhost", "127.0.0.1", "::1", "kubernetes.default.svc"]
-    authority, certificate, key = _dataplane.self_signed(names, 3650)
-    write(folder.authority, authority.encode(), 0o644)
-    write(folder.certificate, certificate.encode(), 0o644)
-    write(folder.key, key.encode())
-
-
-def _access(folder: Folder, settings: Settings) -> None:
-    """Tokens of three roles, and a kubeconfig with the administrator's."""
-    from modelport.local.folder import write
-
-    if folder.kubeconfig.exists() and folder.tokens.exists():
-        return
-    tokens = {role: secrets.token_urlsafe(32) for role in ("admin", "edit", "view")}
-    kept = [
-        {"name": role, "role": role, "sha256": hashlib.sha256(token.encode()).hexdigest()}
-        for role, token in tokens.items()
-    ]
-    write(folder.tokens, msgspec.json.format(msgspec.json.encode({"tokens": kept})))
-    for role, token in tokens.items():
-        path = folder.kubeconfig if role == "admin" else folder.path / f"kubeconfig-{role}"
-        write(path, _kubeconfig(folder, settings, token))
-
-
-def _kubeconfig(folder: Folder, settings: Settings, token: str) -> bytes:
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": "modelport",
-                "cluster": {
-                    "server": f"https://127.0.0.1:{settings.api_port}",
-                    "certificate-authority-data": _base64(folder.authority.read_bytes()),
-                },
-            }
-        ],
-        "users": [{"name": "modelport", "user": {"token": token}}],
-        "contexts": [
-            {
-                "name": "modelport",
-                "context": {"cluster": "modelport", "user": "modelport", "namespace": "default"},
-            }
-        ],
-        "current-context": "modelport",
-    }
-    return msgspec.yaml.encode(config)
-
-
-def _base64(content: bytes) -> str:
-    import base64
-
-    return base64.b64encode(content).decode()
-
-
 def _mirrors(pairs: list[str]) -> dict[str, str]:
     mirrors: dict[str, str] = {}
     for pair in pairs:
@@ -325,7 +259,7 @@ def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str,
     missing = "the supervisor"
     pause = threading.Event()
     while time.monotonic() < until:
-        missing = missing_part(folder)
+        missing = readiness.missing_part(folder)
         if missing is None:
             if mirrors:
                 home.speak(options, lambda client: _keep_mirrors(client, mirrors))
@@ -333,53 +267,8 @@ def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str,
         if time.monotonic() - began > 2.0 and _running(folder) is None:
             break
         pause.wait(0.05)
-    lines = "\n".join(_last_lines(folder))
+    lines = "\n".join(readiness.last_lines(folder))
     raise Mistake(f"the platform does not start: {missing} does not answer\n{lines}", f"logs: {folder.logs}")
-
-
-def _last_lines(folder: Folder, count: int = 5) -> list[str]:
-    found: list[str] = []
-    for role in ("supervisor", "control", "node", "gateway"):
-        with contextlib.suppress(OSError):
-            lines = (folder.logs / f"{role}.log").read_text(errors="replace").splitlines()[-count:]
-            found += [f"  {role}: {line}" for line in lines]
-    return found
-
-
-def missing_part(folder: Folder) -> str | None:
-    """What does not answer yet, or None when requests and applies are welcome."""
-    import asyncio
-
-    from modelport.kube.client import Client, Unreachable
-    from modelport.kube.errors import ApiError
-    from modelport.kube.resource import NODE
-
-    async def ask() -> str | None:
-        async with Client.from_kubeconfig(folder.kubeconfig, timeout_s=5.0) as client:
-            try:
-                await client.request("GET", "/readyz", accept="*/*")
-                node = await client.find(NODE, None, "local")
-            except (Unreachable, ApiError):
-                return "the API server"
-        conditions = (node or {}).get("status", {}).get("conditions", [])
-        if not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-            return "the node"
-        return None
-
-    if not folder.kubeconfig.exists():
-        return "the API server"
-    return asyncio.run(ask()) or (None if _gateway_answers(folder) else "the gateway")
-
-
-def _gateway_answers(folder: Folder) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(5.0)
-        try:
-            connection.connect(str(folder.admin_socket))
-            connection.sendall(b"GET /status HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
-            return connection.recv(64).startswith(b"HTTP/1.1 200")
-        except OSError:
-            return False
 
 
 def _tell_when_ready(

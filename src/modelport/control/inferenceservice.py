@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, cast
 
 import msgspec
 
 from modelport.control import events, history, observed
 from modelport.control.cache import Cache, Change, Key
-from modelport.control.failure import owner_uid
+from modelport.control.made import MANAGER, Made, Name, owner
 from modelport.control.observed import Observed
 from modelport.control.queue import Queue
-from modelport.control.status import FETCHED, LATEST, status
+from modelport.control.status import LATEST, status
+from modelport.control.transition import transitions
 from modelport.kinds import config as configuration
 from modelport.kinds import servingruntime
 from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, usable
@@ -27,27 +26,16 @@ from modelport.kube import resource
 from modelport.kube.client import Client
 from modelport.kube.condition import find_condition, is_true
 from modelport.kube.errors import ApiError
-from modelport.kube.meta import controller_of, owner_reference, timestamp
-from modelport.kube.part import mapping, objects
+from modelport.kube.meta import timestamp
+from modelport.kube.part import mapping
 from modelport.kube.resource import Object, Resource
 from modelport.render.render import is_stopped, render
 from modelport.render.rendered import Around, Rendered
 
 log = logging.getLogger(__name__)
-MANAGER = "modelport"
-APPLIED = "internal.modelport.io/applied"
 LABEL = "serving.kserve.io/inferenceservice"
 FROZEN = "serving.kserve.io/disable-auto-update"
-Made = tuple[str, str]
-"""Kind and name of an object that a service is made of."""
-MADE = (resource.DEPLOYMENT, resource.SERVICE, resource.HTTP_ROUTE)
-"""Kinds that a service is made of."""
 Clock = Callable[[], datetime]
-
-
-def _owner(item: Object) -> list[str]:
-    found = owner_uid(item)
-    return [found] if found else []
 
 
 def _service(item: Object) -> list[str]:
@@ -60,26 +48,6 @@ def _identity(item: Object) -> Metadata:
     return Metadata(
         name=meta["name"], namespace=meta["namespace"], uid=meta["uid"], generation=meta.get("generation", 0)
     )
-
-
-def _is_leaving(live: Object, item: Object) -> bool:
-    """Whether an object is of a service of this name that was deleted: the garbage collector is about to take it."""
-    owner = controller_of(live)
-    return (
-        owner is not None
-        and (owner["kind"], owner["name"]) == (INFERENCE_SERVICE.kind, item["metadata"]["name"])
-        and owner["uid"] != item["metadata"]["uid"]
-    )
-
-
-def _backends(route: Object) -> set[str]:
-    rules = objects(mapping(route.get("spec")).get("rules"))
-    return {str(one.get("name")) for rule in rules for one in objects(rule.get("backendRefs"))}
-
-
-def _owner_of(live: Object) -> str:
-    owner = controller_of(live)
-    return f"{owner['kind']} {owner['name']}" if owner is not None else "somebody else"
 
 
 def _kept_as_it_is(service: InferenceService) -> bool:
@@ -105,10 +73,10 @@ class Loop:
         self._services = Cache(client, INFERENCE_SERVICE)
         self._runtimes = {kind: Cache(client, kind) for kind in (SERVING_RUNTIME, CLUSTER_SERVING_RUNTIME)}
         self._storage_containers = Cache(client, CLUSTER_STORAGE_CONTAINER)
-        self._made = {kind: Cache(client, kind, indexes={"owner": _owner}) for kind in MADE}
-        self._sets = Cache(client, resource.REPLICA_SET, indexes={"owner": _owner})
+        self._made = Made(client)
+        self._sets = Cache(client, resource.REPLICA_SET, indexes={"owner": owner})
         self._pods = Cache(client, resource.POD, labels=LABEL, indexes={"service": _service})
-        self._revisions = Cache(client, resource.CONTROLLER_REVISION, indexes={"owner": _owner})
+        self._revisions = Cache(client, resource.CONTROLLER_REVISION, indexes={"owner": owner})
         self._config = Cache(
             client,
             resource.CONFIG_MAP,
@@ -116,7 +84,7 @@ class Loop:
             fields=f"metadata.name={configuration.NAME}",
         )
         self._services.subscribe(self._changed)
-        for cache in (*self._made.values(), self._sets, self._pods):
+        for cache in (*self._made.caches, self._sets, self._pods):
             cache.subscribe(self._below_changed)
         for cache in (*self._runtimes.values(), self._storage_containers, self._config):
             cache.subscribe(self._all_changed)
@@ -128,7 +96,7 @@ class Loop:
             self._services,
             *self._runtimes.values(),
             self._storage_containers,
-            *self._made.values(),
+            *self._made.caches,
             self._sets,
             self._pods,
             self._revisions,
@@ -165,10 +133,10 @@ class Loop:
             rendered = Rendered(problems=[problem])
         else:
             rendered = self._render(service)
-        applied: dict[Made, Object] = {}
+        applied: dict[Name, Object] = {}
         if not rendered.problems and not _kept_as_it_is(service):
             try:
-                applied = await self._apply(item, rendered)
+                applied = await self._made.apply(item, rendered.objects)
             except ApiError as error:
                 if error.code in (409, 429) or error.code >= 500:
                     raise
@@ -207,79 +175,12 @@ class Loop:
                     log.warning("runtime %s does not fit the schema: %s", item["metadata"]["name"], error)
         return found
 
-    async def _apply(self, item: Object, rendered: Rendered) -> dict[Made, Object]:
-        """Applies what differs, in the plan's order; deletes what is ours and not in the plan. Returns what it wrote."""
-        wanted: set[tuple[str, str]] = set()
-        applied: dict[Made, Object] = {}
-        kinds = {kind.kind: kind for kind in MADE}
-        for plan in rendered.objects:
-            kind = kinds[plan["kind"]]
-            wanted.add((kind.kind, plan["metadata"]["name"]))
-            if self._is_early(kind, plan):
-                continue
-            written = await self._apply_one(kind, item, plan)
-            if written is not None:
-                applied[kind.kind, plan["metadata"]["name"]] = written
-        uid = item["metadata"]["uid"]
-        for kind, cache in self._made.items():
-            for live in cache.by("owner", uid):
-                meta = live["metadata"]
-                if (kind.kind, meta["name"]) not in wanted and not meta.get("deletionTimestamp"):
-                    try:
-                        await self._client.delete(kind, meta["namespace"], meta["name"], uid=meta["uid"])
-                    except ApiError as error:
-                        if error.code not in (404, 409):
-                            raise
-        return applied
-
-    def _is_early(self, kind: Resource, plan: Object) -> bool:
-        """Whether a route would turn requests to a component that does not answer yet, away from one that does:
-        a transformer that is added must not interrupt the predictor."""
-        if kind is not resource.HTTP_ROUTE:
-            return False
-        namespace, name = plan["metadata"]["namespace"], plan["metadata"]["name"]
-        live = self._made[kind].get(namespace, name)
-        if live is None:
-            return False
-        before = _backends(live)
-        deployments = self._made[resource.DEPLOYMENT]
-
-        def answers(backend: str) -> bool:
-            found = deployments.get(namespace, backend)
-            return found is not None and is_true(found, "Available")
-
-        added = _backends(plan) - before
-        return any(not answers(one) for one in added) and all(answers(one) for one in before)
-
-    async def _apply_one(self, kind: Resource, item: Object, plan: Object) -> Object | None:
-        meta = plan["metadata"]
-        digest = hashlib.sha256(msgspec.json.encode(plan, order="deterministic")).hexdigest()[:16]
-        annotations = {**mapping(meta.get("annotations")), APPLIED: digest}
-        full = plan | {
-            "metadata": meta | {"annotations": annotations, "ownerReferences": [owner_reference(item)]}
-        }
-        live = self._made[kind].get(meta["namespace"], meta["name"])
-        if live is not None:
-            if _is_leaving(live, item):
-                raise ApiError(409, "Conflict", f"{kind.kind} {meta['name']} of the former service is going")
-            if owner_uid(live) != item["metadata"]["uid"]:
-                raise ApiError(
-                    422,
-                    "Invalid",
-                    f"{kind.kind} {meta['name']} is there already and belongs to {_owner_of(live)}."
-                    " Delete it, or give this service another name.",
-                )
-            same = mapping(live["metadata"].get("annotations")).get(APPLIED) == digest
-            if same and covers(live, full):
-                return None
-        return await self._client.apply(kind, full, field_manager=MANAGER)
-
-    def _observe(self, item: Object, rendered: Rendered, applied: Mapping[Made, Object]) -> Observed:
+    def _observe(self, item: Object, rendered: Rendered, applied: Mapping[Name, Object]) -> Observed:
         """What there is now. What was just written counts, not the cache's older copy: else a spec that was
         applied a moment ago would be told to serve already."""
 
         def find(kind: Resource, name: str) -> Object | None:
-            return applied.get((kind.kind, name)) or self._made[kind].get(namespace, name)
+            return applied.get((kind.kind, name)) or self._made.get(kind, namespace, name)
 
         meta = item["metadata"]
         namespace, name = meta["namespace"], meta["name"]
@@ -303,7 +204,7 @@ class Loop:
         return Observed(components=components, routes=routes)
 
     async def _tell(
-        self, item: Object, service: InferenceService, rendered: Rendered, applied: Mapping[Made, Object]
+        self, item: Object, service: InferenceService, rendered: Rendered, applied: Mapping[Name, Object]
     ) -> None:
         """Writes status, events and the history, each only where it changed."""
         now = self._clock()
@@ -312,7 +213,12 @@ class Loop:
         # First, so that whoever is told that a spec serves can go back to it.
         await self._remember(item, after, now)
         if after != before:
-            await self._client.replace(INFERENCE_SERVICE, item | {"status": after}, subresource="status")
+            try:
+                await self._client.replace(INFERENCE_SERVICE, item | {"status": after}, subresource="status")
+            except ApiError as error:
+                if error.code == 404:
+                    return  # deleted while it was looked at
+                raise
             for kind, reason, message in transitions(before, after, service.metadata.name):
                 await events.record(self._client, item, kind, reason, message, now)
 
@@ -339,43 +245,3 @@ class Loop:
                 await self._client.delete(
                     resource.CONTROLLER_REVISION, meta["namespace"], old["metadata"]["name"]
                 )
-
-
-def transitions(before: Object, after: Object, name: str) -> list[tuple[str, str, str]]:
-    """The events that a change of status is worth: type, reason, message."""
-    found: list[tuple[str, str, str]] = []
-    was, now = (find_condition(one.get("conditions"), "Ready") or {} for one in (before, after))
-    if now.get("status") == "True" and was.get("status") != "True":
-        found.append(("Normal", "InferenceServiceReady", f"InferenceService [{name}] is Ready"))
-    if was.get("status") == "True" and now.get("status") == "False":
-        words = now.get("message") or now.get("reason") or ""
-        text = f"InferenceService [{name}] is no longer Ready because of: {words}"
-        found.append(("Warning", "InferenceServiceNotReady", text))
-    was, now = (find_condition(one.get("conditions"), LATEST) or {} for one in (before, after))
-    if now.get("status") == "False" and now.get("message") != was.get("message"):
-        found.append(("Warning", now.get("reason") or "ModelLoadFailed", now.get("message") or ""))
-    was, now = (find_condition(one.get("conditions"), FETCHED) or {} for one in (before, after))
-    if now.get("status") == "True" and now.get("message") != was.get("message"):
-        found.append(("Normal", FETCHED, now.get("message") or ""))
-    was, now = (find_condition(one.get("conditions"), "FieldsIgnored") or {} for one in (before, after))
-    if now.get("status") == "True" and now.get("message") != was.get("message"):
-        found.append(("Warning", "FieldsIgnored", now.get("message") or ""))
-    return found
-
-
-def covers(live: Any, wanted: Any) -> bool:
-    """Whether everything that is wanted is there, whatever else the server or others have added."""
-    if isinstance(wanted, dict):
-        if not isinstance(live, dict):
-            return not wanted and live is None
-        below = cast("Object", live)
-        return all(
-            covers(below.get(key), value) if value not in ({}, []) else True
-            for key, value in cast("Object", wanted).items()
-        )
-    if isinstance(wanted, list):
-        items = cast("list[Any]", wanted)
-        if not isinstance(live, list) or len(cast("list[Any]", live)) != len(items):
-            return False
-        return all(covers(one, two) for one, two in zip(cast("list[Any]", live), items, strict=True))
-    return bool(live == wanted)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from modelport.control import observed
-from modelport.control.inferenceservice import covers, transitions
+from modelport.control.made import covers
 from modelport.control.observed import Observed
 from modelport.control.status import status
+from modelport.control.transition import transitions
 from modelport.kinds.inferenceservice.spec import InferenceService, Metadata, Predictor, Spec
 from modelport.kinds.problem import Problem
 from modelport.kube.condition import find_condition
