@@ -24,6 +24,7 @@ go_tool() { # NAME PACKAGE@VERSION
 if command -v go >/dev/null; then
   go_tool crane github.com/google/go-containerregistry/cmd/crane@v0.22.1
   go_tool distribution github.com/distribution/distribution/v3/cmd/registry@v3.0.0
+  go_tool git-lfs github.com/git-lfs/git-lfs/v3@v3.8.1
   go_tool versitygw github.com/versity/versitygw/cmd/versitygw@v1.8.0
   go_tool fake-gcs-server github.com/fsouza/fake-gcs-server@v1.56.1
 else
@@ -45,6 +46,12 @@ if [ ! -x "$tools/mlflow/bin/python" ]; then
   else
     lacking+=("3 GB of disk (mlflow)")
   fi
+fi
+if [ ! -x "$tools/giftless/bin/python" ]; then # a server of Git LFS; it does not say what it needs, and how old
+  .venv/bin/uv venv --quiet --python $python "$tools/giftless"
+  .venv/bin/uv pip install --quiet --python "$tools/giftless/bin/python" giftless==0.6.2 flask flask-classful \
+    flask-marshmallow marshmallow webargs 'pyjwt<2.10' cryptography figcan python-dotenv pyyaml python-dateutil \
+    azure-storage-blob google-cloud-storage boto3 cachetools importlib-metadata typing-extensions
 fi
 for what in "${lacking[@]}"; do
   echo "NOT TESTED for want of $what" >&2

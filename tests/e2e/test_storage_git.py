@@ -167,10 +167,86 @@ def test_a_link_out_of_the_repository_is_refused(server, fetch, repository, tmp_
 
 def test_a_pointer_of_lfs_is_not_taken_for_a_model(server, fetch, repository, tmp_path):
     (repository / "large.bin").write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1\n"
+    )
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "lfs")
+    git(repository, "push", "-q", str(tmp_path / "served" / "models.git"), "main")
+    with pytest.raises(
+        StorageError, match=r"large.bin is kept in Git LFS, and 127.0.0.1:\d+ has no server for"
+    ):
+        fetch(server[0])
+    assert set(files(fetch(server[0], patterns=storage.Patterns(ignore=("large.bin",))).path)) == {
+        "model.onnx",
+        "run.sh",
+    }
+
+
+def test_a_damaged_pointer_is_named(server, fetch, repository, tmp_path):
+    (repository / "large.bin").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     )
     git(repository, "add", ".")
     git(repository, "commit", "-qm", "lfs")
     git(repository, "push", "-q", str(tmp_path / "served" / "models.git"), "main")
-    with pytest.raises(StorageError, match=r"large.bin is kept in Git LFS"):
+    with pytest.raises(StorageError, match=r"large.bin is a pointer of Git LFS that is not understood"):
         fetch(server[0])
+
+
+def test_a_redirect_is_followed_without_the_password(server, fetch):
+    """git itself would show it to wherever the first server points."""
+    seen: list[str | None] = []
+    inner = server[1]
+
+    class Elsewhere(inner):
+        def run(self, body):
+            seen.append(self.headers.get("Authorization"))
+            super().run(body)
+
+    class Redirecting(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", f"{target}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    second, first = (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), each) for each in (Elsewhere, Redirecting)
+    )
+    target = f"http://localhost:{second.server_port}"
+    for each in (first, second):
+        threading.Thread(target=each.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        uri = f"http://127.0.0.1:{first.server_port}/models.git"
+        fetched = fetch(uri, {"GIT_USERNAME": "team", "GIT_PASSWORD": "hidden"})
+        assert files(fetched.path)["model.onnx"] == b"two"
+        assert seen
+        assert set(seen) == {None}
+    finally:
+        for each in (first, second):
+            each.shutdown()
+            each.server_close()
+
+
+def test_a_redirect_to_the_machine_s_metadata_is_refused(fetch):
+    class Redirecting(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", f"http://169.254.169.254{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirecting)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        with pytest.raises(StorageError, match="a link-local or metadata address"):
+            fetch(f"http://127.0.0.1:{server.server_port}/models.git")
+    finally:
+        server.shutdown()
+        server.server_close()

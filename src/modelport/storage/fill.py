@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -58,17 +58,19 @@ def fill(
     folder = cache.partial / key
     prepare(folder)
     alone = listing.files[0] if len(listing.files) == 1 and listing.unpack else None
-    made = listing.checkout is not None or listing.assemble is not None
+    made = listing.assemble is not None
+    small = 0
     unpacked = alone is not None and packed.is_archive(alone.path)
     with Builder(cache) as builder:
         if listing.checkout is not None:
             reporter.enter("read")
             out = _empty(folder / "checkout")
-            listing.checkout(out)
+            more = listing.checkout(out)
+            for file in more:
+                (out / file.path).unlink()
+            small = sum(path.lstat().st_size for path in out.rglob("*") if path.is_file())
             builder.take_folder(out, cancel)
-            digest, tree, lease = builder.publish()
-            clone.remove(folder)
-            return Filled(digest, tree, (), tree.bytes, lease)
+            listing = replace(listing, files=more)
         reused = [] if made or unpacked else _reuse(listing, siblings, builder)
         taken = {file.path for file, _ in reused}
         wanted = [file for file in listing.files if file.path not in taken]
@@ -94,9 +96,11 @@ def fill(
             reporter.enter("verify")
             for file, there, sha in got:
                 builder.take(file.path, there.path, sha, file.executable)
+        if listing.checkout is not None:
+            sources = []  # a pin is over all of it, never over its one large file
         digest, tree, lease = builder.publish()
     clone.remove(folder)
-    return Filled(digest, tree, tuple(sources), sum(file.size or 0 for file in wanted), lease)
+    return Filled(digest, tree, tuple(sources), small + sum(file.size or 0 for file in wanted), lease)
 
 
 def _reuse(listing: Listing, siblings: Sequence[Entry], builder: Builder) -> list[tuple[RemoteFile, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 from urllib.parse import urlsplit
@@ -21,6 +22,13 @@ def refuse_metadata(url: str) -> None:
         return
     for *_, place in found:
         judge(str(place[0]), host)
+
+
+def refuse_literal(host: str) -> None:
+    """The same for a host that is an address itself: before anybody waits for a connection to it."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host.partition("%")[0])
+        judge(host, host)
 
 
 def judge(text: str, host: str) -> None:

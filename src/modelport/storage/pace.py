@@ -7,8 +7,8 @@ SMALL = 8
 FIRST = 3
 """Workers for parts of large files, to begin with. On a machine's own network three fill a processor."""
 MOST = 16
-WINDOW_S = 0.5
-"""For so long a number of workers is tried."""
+WINDOW_S = 0.3
+"""For twice so long a number of workers is tried: a busy machine has better and worse moments."""
 WORTH = 0.75
 """So much of what more workers could bring at best they must bring, or there are enough."""
 
@@ -24,6 +24,7 @@ class Pace:
         self._rate = 0.0
         self._since: float | None = None
         self._bytes = 0
+        self._rates: list[float] = []
         self._settled = self.workers >= self._most
 
     def observe(self, done_bytes: int, now: float) -> int:
@@ -39,15 +40,20 @@ class Pace:
         self._since, self._bytes = now, done_bytes
         if rate <= 0:
             return 0
+        self._rates.append(rate)
+        if len(self._rates) < 2:
+            return 0
+        least, most = min(self._rates), max(self._rates)
+        self._rates = []
         before = self.workers
         if self._fewer:
             hoped = self._rate * before / self._fewer
-            if rate < self._rate + (hoped - self._rate) * WORTH:
+            if least < self._rate + (hoped - self._rate) * WORTH:
                 self._settled = True
                 return 0
             self.workers = min(before * 2, self._most)
         else:
             self.workers = min(before + max(1, before // 3), self._most)
-        self._fewer, self._rate = before, rate
+        self._fewer, self._rate = before, most
         self._settled = self.workers >= self._most
         return self.workers - before

@@ -56,8 +56,9 @@ class Listing:
     """Whether an archive that is the model's only file is unpacked, as KServe does."""
     assemble: Callable[[Path, dict[str, Path]], None] | None = field(default=None, compare=False)
     """Makes the model's folder out of the files fetched (by path), where that is more than putting them there."""
-    checkout: Callable[[Path], None] | None = field(default=None, compare=False)
-    """Fills the model's folder by itself, where the store has no files to read one by one (git). `files` is empty."""
+    checkout: Callable[[Path], tuple[RemoteFile, ...]] | None = field(default=None, compare=False)
+    """Fills the model's folder by itself, where the store has no files to read one by one (git). `files` is empty.
+    It gives files that are still to be read, each in the place of what stands for it in the folder (Git LFS)."""
     version: str = ""
     """With `checkout`: what would be checked out, a commit."""
 

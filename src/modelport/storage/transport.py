@@ -23,7 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from modelport.storage.failure import Step, StorageError, transient
-from modelport.storage.guard import judge, refuse_metadata
+from modelport.storage.guard import judge, refuse_literal, refuse_metadata
 from modelport.storage.source import Context
 from modelport.storage.uri import redact
 
@@ -156,6 +156,7 @@ class Transport:
                 raise StorageError(
                     step, f"{redact(url)} is no http address", "Correct the URI", reason="InvalidURI"
                 )
+            refuse_literal(parts.hostname)
             sent = {"User-Agent": AGENT, "Accept-Encoding": "identity", **(headers or {})}
             if (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
                 sent.update(secret_headers or {})

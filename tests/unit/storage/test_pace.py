@@ -20,7 +20,7 @@ def rates(pace: Pace, speed, seconds: float = 20.0) -> list[int]:
 
 
 def test_where_each_connection_is_slow_there_are_soon_as_many_as_may_be():
-    assert rates(Pace(0, 500), lambda workers: workers * 60e6, seconds=4 * WINDOW_S + 1)[-1] == MOST
+    assert rates(Pace(0, 500), lambda workers: workers * 60e6, seconds=8 * WINDOW_S + 1)[-1] == MOST
 
 
 def test_where_three_fill_the_processor_a_fourth_is_the_last():
@@ -36,6 +36,11 @@ def test_it_stops_where_the_line_is_full():
 )
 def test_it_begins_with_what_there_is_to_do(whole, parts, workers):
     assert Pace(whole, parts).workers == workers
+
+
+def test_better_and_worse_moments_are_not_taken_for_a_gain():
+    moments = iter([300e6, 420e6, 450e6, 330e6] * 1000)
+    assert rates(Pace(0, 500), lambda workers: next(moments)) == [FIRST, FIRST + 1]
 
 
 def test_a_download_that_stands_still_gets_no_more_connections():

@@ -11,13 +11,16 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from modelport.storage import clone
+from modelport.storage import clone, lfs
 from modelport.storage.archive import refused
 from modelport.storage.failure import Cancelled, StorageError, transient
-from modelport.storage.guard import refuse_metadata
-from modelport.storage.source import Context, Found, Listing
+from modelport.storage.pattern import Patterns
+from modelport.storage.source import Context, Found, Listing, RemoteFile
+from modelport.storage.transport import Transport, bad_status
+from modelport.storage.transport import of as transport_of
 
-POINTER = b"version https://git-lfs.github.com/spec/"
+ASK = "/info/refs?service=git-upload-pack"
+"""What git asks first."""
 
 
 def resolve(uri: str, context: Context) -> Found:
@@ -28,12 +31,15 @@ def resolve(uri: str, context: Context) -> Found:
     user = user or given.get("GIT_USERNAME") or ""
     password = given.get("GIT_PASSWORD") or password
     credential = f"the password of {source}" if source and password else "the user in the URI" if user else ""
-    refuse_metadata(url)
-    environment = _environment(url, user, password)
+    transport = transport_of(context)
+    secret = _authorization(user, password)
+    place = _settled(url, secret, transport, credential)
+    known = secret if same_host(place, url) else {}
+    environment = _environment(place, known)
     if re.fullmatch(r"[0-9a-f]{40}", ref):
         commit = ref
     else:
-        told = _git(["ls-remote", "--", url, ref or "HEAD"], environment, context, url, credential)
+        told = _git(["ls-remote", "--", place, ref or "HEAD"], environment, context, url, credential)
         names = {name: commit for commit, name in (line.split("\t") for line in told.splitlines())}
         wanted = (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", "HEAD", ref)
         commit = next((names[name] for name in wanted if name in names), "")
@@ -46,15 +52,26 @@ def resolve(uri: str, context: Context) -> Found:
                 credential=credential,
             )
 
-    def checkout(folder: Path) -> None:
+    def checkout(folder: Path) -> tuple[RemoteFile, ...]:
         def run(*arguments: str) -> None:
             _git(["-C", str(folder), *arguments], environment, context, url, credential)
 
         run("init", "--quiet", "--template=")
-        run("fetch", "--quiet", "--depth=1", "--no-tags", "--", url, commit)
+        run("fetch", "--quiet", "--depth=1", "--no-tags", "--", place, commit)
         run("-c", "advice.detachedHead=false", "checkout", "--quiet", "FETCH_HEAD")
         clone.remove(folder / ".git")
-        _inspect(folder)
+        named = lfs.named(folder)  # before the patterns take .lfsconfig away
+        pointers = _inspect(folder, context.patterns)
+        if not pointers:
+            return ()
+        large = lfs.Server(
+            transport,
+            lfs.endpoint(named, place),
+            lambda address: known if same_host(address, place) else {},
+            credential,
+            f"refs/heads/{ref}" if ref and ref != commit else "",
+        )
+        return large.files(pointers)
 
     return Listing(files=(), origin=url, credential=credential, checkout=checkout, version=commit)
 
@@ -83,21 +100,45 @@ def parse(uri: str) -> tuple[str, str, str, str]:
     )
 
 
-def _environment(url: str, user: str, password: str) -> dict[str, str]:
+def same_host(one: str, other: str) -> bool:
+    """Whether what proves who asks may go to both."""
+    first, second = urlsplit(one), urlsplit(other)
+    return (first.scheme, first.netloc) == (second.scheme, second.netloc)
+
+
+def _authorization(user: str, password: str) -> dict[str, str]:
+    if not user and not password:
+        return {}
+    pair = base64.b64encode(f"{user or 'git'}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
+
+
+def _settled(url: str, secret: dict[str, str], transport: Transport, credential: str) -> str:
+    """Where the repository really is. git would follow a redirect to anywhere, and show the password there."""
+    with transport.request("GET", url + ASK, secret_headers=secret) as answer:
+        if answer.status == 200 and answer.url.endswith(ASK):
+            return answer.url.removesuffix(ASK)
+        if answer.status in (401, 403):
+            raise _words("Authentication failed", url, credential)
+        if answer.status in (200, 404, 410):
+            raise _words("not found", url, credential)
+        raise bad_status(answer, "resolve", credential)
+
+
+def _environment(url: str, secret: dict[str, str]) -> dict[str, str]:
     """git without anybody's configuration, hooks, prompts or other protocols. The password is never an argument."""
     settings = {
         "core.hooksPath": "/dev/null",
         "protocol.allow": "never",
         "protocol.https.allow": "always",
         "protocol.http.allow": "always",
-        "http.followRedirects": "initial",
+        "http.followRedirects": "false",
         "credential.helper": "",
         "core.fsmonitor": "false",
         "core.protectNTFS": "true",
     }
-    if user or password:
-        pair = base64.b64encode(f"{user or 'git'}:{password}".encode()).decode()
-        settings[f"http.{url}.extraHeader"] = f"Authorization: Basic {pair}"
+    if secret:
+        settings[f"http.{url}.extraHeader"] = f"Authorization: {secret['Authorization']}"
     kept = (
         "PATH",
         "HOME",
@@ -196,9 +237,11 @@ def _words(text: str, url: str, credential: str) -> StorageError:
     return StorageError("read", f"{host}: {said}", reason="Failed")
 
 
-def _inspect(folder: Path) -> None:
-    """Links stay inside, and no large file is left as a pointer."""
+def _inspect(folder: Path, patterns: Patterns) -> list[lfs.Pointer]:
+    """Leaves what is wanted, whose links stay inside. Gives the large files that are only pointed at."""
     root = folder.resolve()
+    pointers: list[lfs.Pointer] = []
+    kept = False
     for parent, folders, files in os.walk(folder):
         for name in folders + files:
             path = Path(parent) / name
@@ -206,10 +249,19 @@ def _inspect(folder: Path) -> None:
             if path.is_symlink():
                 if not path.resolve().is_relative_to(root):
                     raise refused(shown, f"is a link to {str(path.readlink())!r}, outside the repository")
-            elif path.is_file() and path.stat().st_size < 1024 and path.read_bytes().startswith(POINTER):
-                raise StorageError(
-                    "read",
-                    f"{shown} is kept in Git LFS, which is not read",
-                    "Put large files into an object store, a registry or the Hugging Face hub",
-                    reason="Unsupported",
-                )
+            elif not path.is_file():
+                continue
+            elif not patterns.wants(shown):
+                path.unlink()
+                continue
+            elif (found := lfs.pointer(path, shown)) is not None:
+                pointers.append(found)
+            kept = True
+    if not kept:
+        raise StorageError(
+            "list",
+            "there is no model: the repository has no files, or the patterns want none of them",
+            "Check STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS",
+            reason="NotFound",
+        )
+    return pointers
