@@ -141,6 +141,16 @@ def broken(platform: Platform, models: Path) -> dict[str, tuple[str, str]]:
             "ModelLoadFailed",
             "no licence · next: modelport logs crash",
         ),
+        "done": (
+            custom("true"),
+            "RuntimeUnhealthy",
+            "container kserve-container: ended by itself with exit code 0, where a server goes on · next:",
+        ),
+        "account": (
+            {"serviceAccountName": "nobody", "sklearn": {"storageUri": good}},
+            "RuntimeUnhealthy",
+            'serviceaccount "nobody" not found. Create it: kubectl create serviceaccount nobody -n default',
+        ),
         "image": (custom(), "RuntimeUnhealthy", "image 'mine' is not known on this machine"),
         "command": (
             custom("nosuch"),
@@ -197,6 +207,8 @@ NAMES = (
     "key",
     "clash",
     "crash",
+    "done",
+    "account",
     "image",
     "other-format",
     "warmup",
@@ -226,6 +238,11 @@ def test_cause_and_next_step_are_in_condition_event_and_describe(
 @pytest.mark.usefixtures("broken")
 def test_a_container_that_answers_nothing_names_its_probe(platform: Platform) -> None:
     platform.until(lambda said: "readiness probe yet (TCP port 8080)" in said, "describe", "mute")
+    platform.until(
+        lambda said: "container kserve-container: readiness probe failed: " in said.partition("EVENTS")[2],
+        "describe",
+        "mute",
+    )
 
 
 def test_a_deployment_that_makes_no_progress_says_so_after_its_deadline(platform: Platform) -> None:
@@ -285,7 +302,7 @@ def test_a_transformer_that_fails_is_named_and_the_predictor_is_not_blamed(
     [
         (
             {"minReplica": 1, "sklearn": {"storageUri": "file:///m"}},
-            'unknown field "spec.predictor.minReplica"',
+            ".spec.predictor.minReplica: field not declared in schema",
         ),
         ({"minReplicas": "many", "sklearn": {"storageUri": "file:///m"}}, "spec.predictor.minReplicas"),
         (
