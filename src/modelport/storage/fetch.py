@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from modelport.storage import cache as disk
-from modelport.storage import lock, mirror, prune, scheme
+from modelport.storage import listed, lock, mirror, prune, scheme
 from modelport.storage.cache import Cache, Entry
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import Changed, StorageError
@@ -24,10 +24,10 @@ from modelport.storage.policy import Policy
 from modelport.storage.progress import Progress, Reporter
 from modelport.storage.retry import Budget, Retry
 from modelport.storage.signature import verify, verify_once
-from modelport.storage.source import Claims, Context, InPlace, Known, Listing, RemoteFile, Unchanged, identity
+from modelport.storage.source import Claims, Context, InPlace, Known, Listing, Unchanged
 from modelport.storage.space import disk as disk_error
 from modelport.storage.uri import pin as pin_of
-from modelport.storage.uri import redact, safe_path
+from modelport.storage.uri import redact
 
 CHANGES = 5
 """So often a model may change while it is fetched."""
@@ -193,9 +193,9 @@ class _Fetch:
                         )
                     return self._again(key, who, entry, lease)
                 self.credential = found.credential
-                listing = _wanted(found, self.context.patterns)
+                listing = listed.wanted(found, self.context.patterns)
                 budget.succeeded()
-                if entry is not None and lease is not None and _same(entry, listing):
+                if entry is not None and lease is not None and listed.same(entry, listing):
                     return self._again(key, who, entry, lease)
                 return self._fill(key, who, listing, budget)
             except Changed:
@@ -236,7 +236,7 @@ class _Fetch:
             uri=redact(self.target),
             digest=filled.digest,
             origin=listing.origin,
-            identity=_identity(listing),
+            identity=listed.identity(listing),
             validator=listing.validator,
             credential=listing.credential,
             files=filled.sources,
@@ -331,64 +331,6 @@ class _Fetch:
             from_cache=True,
             warnings=warnings,
         )
-
-
-def _identity(listing: Listing) -> str:
-    if listing.checkout is not None:
-        return f"checkout:{listing.version}"
-    if any(not file.version for file in listing.files):
-        return ""
-    return identity(listing.files)
-
-
-def _same(entry: Entry, listing: Listing) -> bool:
-    known = _identity(listing)
-    return bool(known) and entry.identity == known and entry.origin == listing.origin
-
-
-def _wanted(listing: Listing, patterns: Patterns) -> Listing:
-    if listing.checkout is not None:
-        return listing
-    named = (_named(file) for file in listing.files)
-    files = tuple(file for file in named if patterns.wants(file.path))
-    _distinct([file.path for file in files])
-    if not files:
-        left = len(listing.files)
-        raise StorageError(
-            "list",
-            f"there is no model: {left} files are there, and the patterns want none of them"
-            if left
-            else "there is no model: nothing lies there",
-            "Check STORAGE_ALLOW_PATTERNS and STORAGE_IGNORE_PATTERNS"
-            if left
-            else "Check the path for typing errors",
-            reason="NotFound",
-        )
-    return replace(listing, files=files)
-
-
-def _named(file: RemoteFile) -> RemoteFile:
-    path = safe_path(file.path)
-    return file if path == file.path else replace(file, path=path)
-
-
-def _distinct(paths: list[str]) -> None:
-    """A store may have an object `a` and another `a/b`; a folder cannot."""
-    known = set(paths)
-    twice = next((path for path in paths if any(above in known for above in _parents(path))), None)
-    if twice is None and len(known) == len(paths):
-        return
-    what = f"{twice}, and a file of the name of its folder" if twice else "two files of the same path"
-    raise StorageError(
-        "list",
-        f"the store has {what}, which no folder can hold",
-        "Rename one, or leave it out with STORAGE_IGNORE_PATTERNS",
-        reason="Unsupported",
-    )
-
-
-def _parents(path: str) -> list[str]:
-    return [path[:place] for place, letter in enumerate(path) if letter == "/"]
 
 
 def _check_pin(expected: str, entry: Entry) -> None:

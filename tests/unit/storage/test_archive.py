@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import os
 import stat
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelport.storage import StorageError, archive, clone
-from modelport.storage.archive import Limits
+from modelport.storage.packed import Limits
 
 names = st.one_of(
     st.sampled_from(
@@ -234,3 +235,10 @@ def test_scripts_stay_executable(unpack):
         member.mode = 0o4755
         packed.addfile(member, io.BytesIO())
     assert (unpack(out.getvalue()) / "run.sh").stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_gzip_file_that_unpacks_without_end_is_refused(web, fetch):
+    """A few kilobytes must not fill the disk."""
+    uri = web.put("/model.pkl.gz", gzip.compress(bytes(3 << 20)), type="application/gzip")
+    with pytest.raises(StorageError, match=r"it unpacks to more than 1048576 bytes, which is the limit"):
+        fetch(uri, limits=Limits(bytes=1 << 20))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import threading
+import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from modelport.storage import packed
@@ -58,7 +59,7 @@ def resolve(uri: str, context: Context) -> Found:
         origin=uri.partition("?")[0],
         credential=credential,
         validator=answer.header("ETag"),
-        assemble=_gunzip if unzipped else None,
+        assemble=partial(_gunzip, context) if unzipped else None,
     )
 
 
@@ -214,13 +215,16 @@ class _Source:
         return answer
 
 
-def _gunzip(folder: Path, files: dict[str, Path]) -> None:
-    """`model.pkl.gz` becomes `model.pkl`."""
+def _gunzip(context: Context, folder: Path, files: dict[str, Path]) -> None:
+    """`model.pkl.gz` becomes `model.pkl`, within the limits of archives."""
+    from modelport.storage import archive
+
     for name, path in files.items():
+        writer = archive.Writer(folder, archive.Budget(context.limits, path.stat().st_size, context.cancel))
         try:
-            with gzip.open(path) as packed, (folder / name[: -len(".gz")]).open("wb") as out:
-                shutil.copyfileobj(packed, out, 1 << 20)
-        except (OSError, EOFError) as error:
+            with gzip.open(path) as content:
+                writer.file(name[: -len(".gz")], cast("IO[bytes]", content))
+        except (OSError, EOFError, zlib.error) as error:
             raise StorageError(
                 "unpack", f"{name} is not a whole gzip file ({error})", "Upload it again", reason="Corrupt"
             ) from error
