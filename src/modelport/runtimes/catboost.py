@@ -51,6 +51,8 @@ class CatboostModel(LoadedModel):
             )
         self.platform = platform
         self._model = model
+        # The class's own: that of a ranker takes no prediction_type.
+        self._predict: Any = framework("catboost", "catboost").CatBoost.predict
         self._threads = settings.threads
         classes: Any = np.asarray(getattr(model, "classes_", []))
         self._classifies = len(classes) > 0
@@ -68,7 +70,8 @@ class CatboostModel(LoadedModel):
                 f"probabilities are asked for, but the model ({loss}) is no classifier: values are served",
             )
         words = {*model.get_cat_feature_indices(), *model.get_text_feature_indices()}
-        outputs = (_output(classes, self._proba),) if self._classifies else ()
+        several = loss in ("MultiLogloss", "MultiCrossEntropy")
+        outputs = (_output(classes, self._proba, several),) if self._classifies else ()
         if not self._classifies and not loss.startswith("Multi"):
             width = 2 if self._value_type == "RMSEWithUncertainty" else 1
             outputs = (TensorSpec("output-0", "FP64", (-1,) if width == 1 else (-1, width)),)
@@ -85,7 +88,7 @@ class CatboostModel(LoadedModel):
         table: Any = self._table(inputs)
         kind = self._kind(parameters)
         result: Any = np.asarray(
-            self._model.predict(table, prediction_type=kind, thread_count=self._threads, verbose=False)
+            self._predict(self._model, table, prediction_type=kind, thread_count=self._threads, verbose=False)
         )
         if kind != "Probability" and result.ndim == 2 and result.shape[1] == 1:
             result = result.reshape(-1)  # multiclass labels come as a column
@@ -131,10 +134,10 @@ def _specs(names: list[str], words: set[int]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name, "BYTES" if index in words else "FP64") for index, name in enumerate(names))
 
 
-def _output(classes: Any, proba: bool) -> TensorSpec:
-    if proba:
-        return TensorSpec("output-0", "FP64", (-1, len(classes)))
-    return TensorSpec("output-0", datatype_of(classes.dtype))
+def _output(classes: Any, proba: bool, several: bool) -> TensorSpec:
+    """Labels or probabilities; `several`: each class is true or not for itself."""
+    datatype = "FP64" if proba else datatype_of(classes.dtype)
+    return TensorSpec("output-0", datatype, (-1, len(classes)) if proba or several else (-1,))
 
 
 def _loss(model: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a fitted scikit-learn estimator says of itself: its columns, what it does with missing values, its outputs.
+"""What a fitted scikit-learn estimator says of itself: its columns, what it does with missing values.
 
 Nothing here predicts. Estimators are untyped, and those of other libraries and of users are among them: what
 cannot be told is said to be unknown, never guessed.
@@ -17,8 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 
 from modelport.protocol.datatype import datatype_of
-from modelport.runtimes.structure import final, front_of, is_native, kind_of, parts_of, tag_of, walk
-from modelport.server.signature import TensorSpec
+from modelport.runtimes.structure import front_of, is_native, kind_of, parts_of, tag_of, walk
 
 
 class Column(NamedTuple):
@@ -79,36 +78,6 @@ def columns_of(estimator: Any, width: int) -> list[Column]:
 def accepts_missing(estimator: Any) -> bool:
     """Whether missing values may be sent at all; a column of its own may still refuse them."""
     return _fate(estimator) != "refuses"
-
-
-def outputs_of(estimator: Any, proba: bool) -> tuple[TensorSpec, ...]:
-    """The outputs, as far as the fitted attributes say."""
-    last = final(estimator)
-    classes = getattr(estimator, "classes_", None)
-    if classes is None:
-        classes = getattr(last, "classes_", None)
-    if proba:
-        if isinstance(classes, list):
-            return tuple(
-                TensorSpec(f"output-{index}", "FP64", (-1, len(some))) for index, some in enumerate(classes)
-            )
-        return (TensorSpec("output-0", "FP64", (-1, -1 if classes is None else len(classes))),)
-    if not hasattr(estimator, "predict"):
-        return (TensorSpec("output-0", "FP64", (-1, -1)),)
-    if isinstance(classes, list):
-        dtype = np.result_type(*(np.asarray(some).dtype for some in classes)) if classes else np.dtype(float)
-        return (TensorSpec("output-0", datatype_of(dtype), (-1, len(classes))),)
-    if classes is not None:
-        shape = (-1, len(classes)) if getattr(last, "multilabel_", False) else (-1,)
-        return (TensorSpec("output-0", datatype_of(np.asarray(classes).dtype), shape),)
-    labels = getattr(last, "labels_", None)
-    if labels is not None and kind_of(last) == "clusterer":
-        return (TensorSpec("output-0", datatype_of(np.asarray(labels).dtype)),)
-    if kind_of(last) in ("clusterer", "outlier_detector"):
-        return (TensorSpec("output-0", "INT64"),)
-    if kind_of(last) != "regressor":
-        return ()
-    return (TensorSpec("output-0", "FP64", (-1, targets) if (targets := _targets(last)) > 1 else (-1,)),)
 
 
 def mixes_rows(estimator: Any) -> bool:
@@ -332,13 +301,3 @@ def _first(order: tuple[Fate, ...], fates: list[Fate]) -> Fate:
         if fate in fates:
             return fate
     return "passes"
-
-
-def _targets(regressor: Any) -> int:
-    """How many numbers a regressor gives a row."""
-    if (targets := getattr(regressor, "n_outputs_", None)) is not None:
-        return int(targets)
-    if type(regressor).__name__ == "MultiOutputRegressor":
-        return len(regressor.estimators_)
-    coefficients = getattr(regressor, "coef_", None)
-    return len(coefficients) if isinstance(coefficients, np.ndarray) and coefficients.ndim == 2 else 1

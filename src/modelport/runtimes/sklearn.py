@@ -16,6 +16,7 @@ from modelport.protocol.datatype import Array, datatype_of
 from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.runtimes import estimator as fitted
 from modelport.runtimes.framework import framework, limit_threads
+from modelport.runtimes.outputs import outputs_of
 from modelport.runtimes.structure import final, is_native, walk
 from modelport.runtimes.table import frame, matrix
 from modelport.runtimes.unpickle import load_joblib, modules_named, saved_versions
@@ -106,7 +107,7 @@ class SklearnModel(LoadedModel):
             )
         inferred = _specs(columns, self._names, self._documents)
         unknown = any(column.datatype == "" for column in columns)
-        outputs = fitted.outputs_of(model, self._proba)
+        outputs = outputs_of(model, self._proba)
         self.signature = enriched(
             settings.signature, Signature(() if unknown else inferred, outputs, "columns")
         )

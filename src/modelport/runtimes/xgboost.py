@@ -149,6 +149,11 @@ def column_specs(booster: Any) -> tuple[TensorSpec, ...]:
     )
 
 
+def targets_of(booster: Any) -> int:
+    """How many targets it was trained on at once; 1 for an ordinary one."""
+    return int(json.loads(booster.save_config())["learner"]["learner_model_param"].get("num_target", "1"))
+
+
 def _categories(booster: Any) -> dict[int, tuple[Any, ...]]:
     """Categories by column, which XGBoost stores from 3.1 on. Its own way to them needs pyarrow."""
     stored: Any = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]
