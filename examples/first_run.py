@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -47,16 +48,16 @@ def walk() -> int:
     run("get", "isvc")
     run("predict", "iris", "-d", json.dumps({"instances": [ROW]}))
 
-    status = json.loads(run("status", "-o", "json", show=False))
-    url = f"http://{status['gateway']}"
-    print("\n$ the same with any HTTP client, here as an Open Inference (V2) request")
+    gateway = status()["gateway"]
+    url = f"http://{gateway}"
+    print("$ the same with any HTTP client, here as an Open Inference (V2) request")
     rows = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": ROW}
     answer = ask(f"{url}/v2/models/iris/infer", "iris-default.example.com", {"inputs": [rows]})
     print(json.dumps(answer))
     if answer["outputs"][0]["data"] != [1]:
         print("error: expected class 1", file=sys.stderr)
         return 1
-    port = status["gateway"].rpartition(":")[2]
+    port = gateway.rpartition(":")[2]
     print(f"""
 next: export KUBECONFIG=$(.venv/bin/modelport kubeconfig) and use kubectl
       curl http://iris-default.localhost:{port}/v1/models/iris:predict -d '{{"instances": [{ROW}]}}'
@@ -65,16 +66,18 @@ next: export KUBECONFIG=$(.venv/bin/modelport kubeconfig) and use kubectl
     return 0
 
 
-def run(*arguments: str, show: bool = True) -> str:
-    """A command as a person types it, and what it printed."""
-    if show:
-        print("$ modelport", *arguments, flush=True)
-    done = subprocess.run([*MODELPORT, *arguments], stdout=subprocess.PIPE, text=True, check=False)
-    if show:
-        print(done.stdout, flush=True)
+def run(*arguments: str) -> None:
+    """A command as a person types it, and what it prints."""
+    print("$ modelport", shlex.join(arguments), flush=True)
+    done = subprocess.run([*MODELPORT, *arguments], check=False)
+    print(flush=True)
     if done.returncode:
         raise SystemExit(done.returncode)
-    return done.stdout
+
+
+def status() -> dict:
+    """What `modelport status -o json` prints."""
+    return json.loads(subprocess.check_output([*MODELPORT, "status", "-o", "json"], text=True))
 
 
 def ask(url: str, host: str, body: object) -> dict:

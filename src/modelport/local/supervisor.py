@@ -128,9 +128,11 @@ class Supervisor:
             0.0 if program.failures <= 1 else min(0.2 * 2 ** (program.failures - 2), LONGEST_BACK_OFF_S)
         )
         program.due_at = time.monotonic() + back_off
-        gone = program.process.pid if program.process else 0
+        gone = program.process
         program.process = None
-        _say(f"{program.role} (pid {gone}) has ended; starting it again in {back_off:.1f} s")
+        if gone is not None:
+            how = _how(self._folder, gone)
+            _say(f"{program.role} (pid {gone.pid}) {how}; starting it again in {back_off:.1f} s")
 
     def _start_due(self) -> None:
         for program in self._programs.values():
@@ -265,6 +267,19 @@ def reap(folder: Folder) -> None:
             os.killpg(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
+
+
+def _how(folder: Folder, gone: Process) -> str:
+    """How a process ended, as `reap` has written it down; one that is no child of ours has just ended."""
+    note = folder.exits / f"{gone.pid}.{gone.start}"
+    try:
+        found = json.loads(note.read_bytes())
+        note.unlink()
+    except (OSError, ValueError):
+        return "has ended"
+    if "signal" in found:
+        return f"was killed by signal {found['signal']} ({signal.strsignal(found['signal'])})"
+    return f"has ended with exit code {found['code']}"
 
 
 def _note(path: Path, found: Process) -> None:
