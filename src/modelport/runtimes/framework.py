@@ -46,7 +46,10 @@ def preload(modules: Iterable[str]) -> None:
 
 
 def limit_threads(threads: int) -> None:
-    """Holds the BLAS and OpenMP libraries that are loaded by now to so many threads, where that can be done."""
+    """Holds the BLAS and OpenMP libraries that are loaded by now to so many threads, where that can be done.
+
+    OpenMP's limit is the calling thread's own: it does not hold for predictions that another one makes.
+    """
     try:
         pools: Any = importlib.import_module("threadpoolctl")
     except ModuleNotFoundError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from threading import get_ident
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,9 +61,8 @@ class SklearnRuntime(Runtime):
         notes = tuple(
             f"saved by scikit-learn {version}, running {sklearn.__version__}" for version in versions
         )
-        loaded = wrap(model, path, settings, f"sklearn_{_FORM[path.suffix.lower()]}", notes)
         limit_threads(settings.threads)
-        return loaded
+        return wrap(model, path, settings, f"sklearn_{_FORM[path.suffix.lower()]}", notes)
 
 
 def wrap(
@@ -137,6 +137,9 @@ class SklearnModel(LoadedModel):
             spec.name: np.dtype(np.float64) for spec in self.signature.outputs if spec.datatype == "FP64"
         }
         _prepare(model, settings.threads, keep_names=self._framed)
+        self._threads = settings.threads
+        self._limited: set[int] = set()
+        """Threads that have been told how many they may use."""
         self._labels: Callable[[Any], Any] = model.predict if hasattr(model, "predict") else model.transform
 
     def predict(self, inputs: Mapping[str, Array], parameters: Mapping[str, object]) -> Mapping[str, Array]:
@@ -145,6 +148,9 @@ class SklearnModel(LoadedModel):
         if method is None:
             method = self._model.predict_proba if self._proba else self._labels
         table = self._table(inputs)
+        if (thread := get_ident()) not in self._limited:
+            limit_threads(self._threads)
+            self._limited.add(thread)
         try:
             result = method(table)
         except (ValueError, TypeError) as error:

@@ -6,6 +6,7 @@ import importlib
 import pickle
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -571,3 +572,20 @@ def test_one_thread_a_prediction_is_kept_to(serve):
     """Lost otherwise: n_jobs=-1 from training starts a thread pool for every request."""
     loaded = serve(RandomForestClassifier(5, n_jobs=-1).fit(X, Y), threads=2)
     assert loaded._model.n_jobs == 2
+
+
+def test_threads_hold_for_the_thread_that_predicts(serve):
+    """Lost otherwise: OpenMP's limit is a thread's own, and the model's thread is another than the one that loads."""
+    pools = pytest.importorskip("threadpoolctl")
+    model = HistGradientBoostingClassifier(max_iter=2).fit(X, Y)
+
+    def openmp(work):
+        with ThreadPoolExecutor(1) as pool, pools.threadpool_limits(2, "openmp"):
+            pool.submit(pools.threadpool_limits, 2, "openmp").result(60)
+            pool.submit(work).result(60)
+            found = pool.submit(pools.threadpool_info).result(60)
+        return {one["num_threads"] for one in found if one["user_api"] == "openmp"}
+
+    loaded = serve(model)
+    assert openmp(lambda: None) == {2}
+    assert openmp(lambda: answer(loaded, X)) == {1}
