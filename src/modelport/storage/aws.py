@@ -2,7 +2,7 @@
 
 obstore has one of its own, which reads this process's environment. A pod's fetch must use the pod's credentials and
 no others, so each is worked out here from what was given, and handed over as a function. The only requests to
-link-local addresses that storage makes are those of `_container` and `_machine`.
+link-local addresses that storage makes are those of `metadata`, and of `_container` by it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import msgspec
-
+from modelport.storage import metadata
 from modelport.storage.credentials import Credentials
-from modelport.storage.failure import StorageError, transient
+from modelport.storage.failure import StorageError
 from modelport.storage.machine import cloud
 from modelport.storage.objectstore import Provider, kept
 
@@ -65,7 +64,7 @@ def identity(given: Credentials, region: str) -> Identity:
     if full:
         return Identity(kept(lambda: _container(given, full)), "the container's role")
     if cloud(given) == "aws":
-        return Identity(kept(_machine), "this machine's role")
+        return Identity(kept(lambda: _credential(metadata.aws(given))), "this machine's role")
     return Identity(None, "")
 
 
@@ -132,47 +131,8 @@ def _container(given: Credentials, uri: str) -> dict[str, Any]:
     token = given.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
     if token is None and (file := given.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")):
         token = Path(file).read_text().strip()
-    return _credential(_metadata("GET", uri, {"Authorization": token} if token else {}))
-
-
-def _machine() -> dict[str, Any]:
-    """EC2's metadata, version 2."""
-    base = "http://169.254.169.254/latest"
-    token = _text("PUT", f"{base}/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
-    headers = {"X-aws-ec2-metadata-token": token}
-    roles = f"{base}/meta-data/iam/security-credentials/"
-    role = _text("GET", roles, headers).splitlines()[0]
-    return _credential(_metadata("GET", roles + role, headers))
-
-
-def _metadata(method: str, url: str, headers: dict[str, str]) -> dict[str, Any]:
-    return msgspec.json.decode(_text(method, url, headers), type=dict[str, Any])
-
-
-def _text(method: str, url: str, headers: dict[str, str]) -> str:
-    import urllib3
-
-    try:
-        answer = urllib3.request(
-            method,
-            url,
-            headers=headers,
-            redirect=False,
-            retries=False,
-            timeout=urllib3.Timeout(connect=1, read=5),
-        )
-    except urllib3.exceptions.HTTPError as error:
-        raise transient(
-            "authenticate", f"{urlsplit(url).hostname}, which gives out the role, does not answer"
-        ) from error
-    if answer.status != 200:
-        raise StorageError(
-            "authenticate",
-            f"{urlsplit(url).hostname}, which gives out the role, answered {answer.status}",
-            "Has this machine or container a role?",
-            reason="Unauthenticated",
-        )
-    return answer.data.decode()
+    body = metadata.ask("GET", uri, {"Authorization": token} if token else {})
+    return _credential(metadata.answer(body, uri))
 
 
 def _credential(found: dict[str, Any]) -> dict[str, Any]:

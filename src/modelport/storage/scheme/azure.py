@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from obstore.store import AzureStore
 
-from modelport.storage import objectstore
+from modelport.storage import metadata, objectstore
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import StorageError
 from modelport.storage.guard import refuse_metadata
@@ -98,7 +98,7 @@ def _identity(given: Credentials, signature: str) -> tuple[objectstore.Provider 
             lambda: {"access_key": key, "expires_at": None}
         ), f"the key of {given.source('AZURE_STORAGE_ACCESS_KEY')}"
     if cloud(given) == "azure":
-        return objectstore.kept(lambda: _machine(client)), "this machine's identity"
+        return objectstore.kept(lambda: token(metadata.azure(given, client))), "this machine's identity"
     return None, ""
 
 
@@ -128,24 +128,3 @@ def _login(
         if answer.status != 200:
             raise bad_status(answer, "authenticate", name)
         return token(answer.text())
-
-
-def _machine(client: str | None) -> dict[str, Any]:
-    """The managed identity's token: the credential chain's one request to a link-local address."""
-    import urllib3
-
-    query = {"api-version": "2018-02-01", "resource": "https://storage.azure.com/"} | (
-        {"client_id": client} if client else {}
-    )
-    answer = urllib3.request(
-        "GET",
-        f"http://169.254.169.254/metadata/identity/oauth2/token?{urlencode(query)}",
-        headers={"Metadata": "true"},
-        retries=False,
-        timeout=urllib3.Timeout(connect=1, read=5),
-    )
-    if answer.status != 200:
-        raise StorageError(
-            "authenticate", f"this machine's metadata answered {answer.status}", "Has it an identity?"
-        )
-    return token(answer.data)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from obstore.store import GCSStore
 
-from modelport.storage import objectstore
+from modelport.storage import metadata, objectstore
 from modelport.storage.credentials import Credentials
 from modelport.storage.failure import StorageError
 from modelport.storage.guard import refuse_metadata
@@ -69,7 +69,7 @@ def _identity(given: Credentials, *, anonymous: bool) -> tuple[dict[str, Any], d
         if cloud(given) == "gcp":
             return (
                 {"skip_signature": False},
-                {"credential_provider": objectstore.kept(_machine)},
+                {"credential_provider": objectstore.kept(lambda: token(metadata.google(given)))},
                 "this machine's service account",
             )
         return {"skip_signature": True}, {"credential_provider": objectstore.nobody(token="")}, ""
@@ -111,24 +111,6 @@ def _refresh(key: dict[str, Any], source: str) -> dict[str, Any]:
         if answer.status != 200:
             raise bad_status(answer, "authenticate", f"the user of {source}")
         return token(answer.text())
-
-
-def _machine() -> dict[str, Any]:
-    """The metadata server's token: the credential chain's one request to a link-local address."""
-    import urllib3
-
-    answer = urllib3.request(
-        "GET",
-        "http://169.254.169.254/computeMetadata/v1/instance/service-accounts/default/token",
-        headers={"Metadata-Flavor": "Google"},
-        retries=False,
-        timeout=urllib3.Timeout(connect=1, read=5),
-    )
-    if answer.status != 200:
-        raise StorageError(
-            "authenticate", f"this machine's metadata answered {answer.status}", "Has it a service account?"
-        )
-    return token(answer.data)
 
 
 def token(body: bytes) -> dict[str, Any]:
