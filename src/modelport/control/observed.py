@@ -163,7 +163,8 @@ def _unanswered(pod: Object, name: str) -> str:
 
 
 def route(item: Object | None) -> str | None:
-    """None where a gateway has accepted the route, else what it waits for."""
+    """None where a gateway has accepted the route and goes by it, else what it waits for. (`Programmed` is said by this
+    platform's gateway only: it answers 404 for a route that it accepted and then could not take over.)"""
     if item is None:
         return "it is not created yet"
     parents = objects(item.get("status", {}).get("parents"))
@@ -171,7 +172,7 @@ def route(item: Object | None) -> str | None:
     if not parents:
         return "no gateway has taken it yet"
     for parent in parents:
-        for kind in ("Accepted", "ResolvedRefs"):
+        for kind in ("Accepted", "ResolvedRefs", "Programmed"):
             condition = find_condition(parent.get("conditions"), kind)
             seen = (condition or {}).get("observedGeneration", generation)
             if seen < generation:

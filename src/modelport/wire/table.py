@@ -1,5 +1,6 @@
 """The gateway's route table: what `local/gateway` writes and the gateway process (crate `dataplane`,
-`gateway/table.rs`) reads. Both sides refuse fields that they do not know.
+`gateway/table.rs`) reads. Both sides refuse fields that they do not know. What is as it is by default is left out: so a
+gateway that an upgrade has left running, older than we are, refuses only what it really cannot carry out.
 
     table = Table(version=1, routes=[Route(name="default/iris", hosts=["iris.example.com"], rules=[...])])
     encode(table)   # the same bytes for the same table, whatever order its dictionaries were filled in
@@ -14,7 +15,7 @@ import msgspec
 HOLD_MS, HOLD_LIMIT = 60_000, 1_000
 
 
-class _Strict(msgspec.Struct, forbid_unknown_fields=True):
+class _Strict(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     pass
 
 

@@ -34,7 +34,7 @@ async def reload(socket: Path) -> tuple[int, dict[str, str]]:
 
 async def acknowledged(socket: Path, version: int, timeout_s: float) -> int:
     """The version in force, once it is `version` or newer and nothing idle is left to endpoints that went, or when
-    the time is up. Raises NoGateway."""
+    the time is up. It breaks off as soon as the gateway's process ends. Raises NoGateway."""
     wait_ms = int(timeout_s * 1000)
     path = f"/status?at_least={version}&timeout_ms={wait_ms}"
     _, answer = await _ask(socket, "GET", path, timeout_s + ANSWER_S)

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,10 @@ from modelport.wire.table import Route, Table
 log = logging.getLogger(__name__)
 PATIENCE_S = 5.0
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.05, 1.0
+FIRST_VERSION = 1
+"""A gateway without a table, or with one that it refused when it started, says 0."""
+WATCH_S = 30.0
+"""So long is a gateway asked to say at once when it ends, before it is asked again."""
 _ROUTE = re.compile(r"routes\[\d+\] \(([^():]+/[^():]+)\)")
 """As in `routes[3] (default/iris).rules[0]: …`."""
 
@@ -36,6 +41,7 @@ class Force:
         self._changed_in: dict[str, int] = {}
         self._endpoints = {self.table.version: _addresses(self.table)}
         self._written = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     @property
     def is_current(self) -> bool:
@@ -44,7 +50,7 @@ class Force:
 
     def in_force(self, route: str) -> bool:
         """Whether the gateway has that route as it is now: what changed elsewhere since does not matter."""
-        return self.acknowledged >= self._changed_in.get(route, 0)
+        return self.acknowledged >= self._changed_in.get(route, FIRST_VERSION)
 
     def may_route_to(self, address: str) -> bool:
         """Whether any version that may be in force leads to that address."""
@@ -52,6 +58,10 @@ class Force:
 
     async def put(self, table: Table) -> bool:
         """Writes the table with the next version, if it says anything new."""
+        async with self._writing:
+            return await self._put(table)
+
+    async def _put(self, table: Table) -> bool:
         old = self.table
         new = msgspec.structs.replace(table, version=old.version)
         if new == old and self._on_disk:
@@ -76,8 +86,7 @@ class Force:
         back_off_s = FIRST_BACK_OFF_S
         while True:
             while self.is_current or not self._on_disk:
-                self._written.clear()
-                await self._written.wait()
+                await self._news()
             wanted, problem = self.table.version, ""
             refused, limited = dict[str, str](), dict[str, str]()
             try:
@@ -89,6 +98,7 @@ class Force:
                     problem = f"it still goes by version {version}"
             except admin.Refused as error:
                 problem, refused = str(error), _who(str(error))
+                await self._mend()
             except admin.NoGateway as error:
                 problem = f"it does not answer: {error}"
             if problem and problem != self.problem:
@@ -103,6 +113,44 @@ class Force:
                 await asyncio.wait_for(self._written.wait(), back_off_s)
             except TimeoutError:
                 back_off_s = min(back_off_s * 2, LONGEST_BACK_OFF_S)
+
+    async def _news(self) -> None:
+        """Until a table is written, or the gateway is another process than before: one that cannot read what its
+        predecessor went by serves nothing, and it is for us to say so."""
+        self._written.clear()
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._written.wait())]
+        if self.acknowledged >= 0:
+            tasks.append(asyncio.create_task(self._watch()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _mend(self) -> None:
+        """Writes the table again where the file no longer holds what we wrote."""
+        async with self._writing:
+            content = wire.encode(self.table)
+            if self._on_disk and await asyncio.to_thread(_bytes_of, self._path) != content:
+                log.warning("%s: it is not what was written. It is written again.", self._path)
+                await asyncio.to_thread(write, self._path, content)
+
+    async def _watch(self) -> None:
+        """Asks for a version that nobody has written: the answer comes when the time is up or the process ends."""
+        try:
+            version = await admin.acknowledged(self._socket, self.table.version + 1, WATCH_S)
+        except admin.NoGateway:
+            # Mostly it is back in a moment, with the table on disk.
+            await asyncio.sleep(FIRST_BACK_OFF_S)
+            try:
+                version = await admin.acknowledged(self._socket, 0, PATIENCE_S)
+            except admin.NoGateway:
+                await asyncio.sleep(LONGEST_BACK_OFF_S)
+                return
+        if version < self.acknowledged:
+            log.warning("the gateway has begun anew, and goes by table version %d", version)
+            self.acknowledged = version
 
     async def meet(self) -> None:
         """Learns which version is in force, so that the next one is newer even where the file was lost."""
@@ -135,6 +183,13 @@ def _read(path: Path) -> tuple[Table, bool]:
     except (OSError, msgspec.DecodeError) as error:
         log.warning("%s: %s. It is written anew.", path, error)
         return Table(version=0), False
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _by_name(table: Table) -> dict[str, list[Route]]:

@@ -90,9 +90,13 @@ class Tell:
             self._add(item)
 
     def in_force(self) -> None:
-        """Something has come into force, or cannot: looks at all that waits for it."""
+        """Something has come into force, or cannot, or is not in force any more: looks at all that waits for it."""
         for ref in self._due:
             self.queue.add(ref)
+        for item in self._caches[HTTP_ROUTE.kind].all():
+            ref = Ref(HTTP_ROUTE.kind, *key_of(item))
+            if ref not in self._due and not self._force.in_force(f"{ref.namespace}/{ref.name}"):
+                self.queue.add(ref)
         for item in self._caches[GATEWAY.kind].all():
             self._add(item)
 

@@ -22,13 +22,16 @@ class Standin:
         """Takes tables over no more."""
         self.refuses = ""
         """A regular expression that it cannot compile."""
+        self.is_older = False
+        """Knows no table that we write: it refuses each, and begins without any."""
         self.leaves_out = False
         """Goes by the rest of a table with such an expression, and says so."""
         self.seen: list[int] = []
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        if self.path.exists():
+        self.table = Table(version=0)
+        if self.path.exists() and not self.is_older:
             self._load()
         self.socket.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, self.socket)
@@ -36,6 +39,7 @@ class Standin:
     def kill(self) -> None:
         assert self._server is not None
         self._server.close()
+        self._server = None
 
     def _load(self) -> None:
         self.table = wire.decode(self.path.read_bytes())
@@ -60,13 +64,20 @@ class Standin:
         asked = parse_qs(urlsplit(target).query)
         wanted, wait_s = int(asked["at_least"][0]), int(asked["timeout_ms"][0]) / 1000
         end = asyncio.get_running_loop().time() + wait_s
-        while self.table.version < wanted and asyncio.get_running_loop().time() < end:
+        alive = self._server
+        while (
+            self._server is alive and self.table.version < wanted and asyncio.get_running_loop().time() < end
+        ):
             await asyncio.sleep(0.005)
+        if self._server is not alive:
+            raise ConnectionError  # as of a process that is gone
         return (200 if self.table.version >= wanted else 408), {"version": self.table.version}
 
     def _reload(self) -> tuple[int, object]:
         if self.hangs:
             return 200, {"version": self.table.version}
+        if self.is_older:
+            return 422, {"error": "unknown field `colour`", "version": self.table.version}
         new = wire.decode(self.path.read_bytes())
         problems = [
             {

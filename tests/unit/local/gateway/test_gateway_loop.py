@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from standin import Standin
 
+from modelport.control import observed
 from modelport.kube.errors import ApiError
 from modelport.kube.resource import (
     ENDPOINT_SLICE,
@@ -300,6 +301,54 @@ def test_after_a_restart_versions_go_on_and_nothing_is_written_anew(embedded: An
         scene.loop()
         await scene.api.until(lambda: scene.gateway.table.version > version)
         assert scene.gateway.seen == sorted(scene.gateway.seen)
+
+    play(embedded, tmp_path, body)
+
+
+def test_a_gateway_that_begins_anew_with_nothing_is_told_of(embedded: Any, tmp_path: Path) -> None:
+    """Else a service would be Ready whose every request is answered 404."""
+
+    async def body(scene: Scene) -> None:
+        await scene.service()
+        await scene.route()
+
+        async def programmed(status: str) -> bool:
+            return (await scene.conditions()).get("Programmed", ("",))[0] == status
+
+        await scene.api.until(lambda: programmed("True"))
+        scene.gateway.kill()
+        scene.gateway.is_older = True
+        await scene.gateway.start()
+        await scene.api.until(lambda: programmed("False"))
+        item = await scene.client.get(HTTP_ROUTE, "default", "iris")
+        words = {c["type"]: c["message"] for c in item["status"]["parents"][0]["conditions"]}["Programmed"]
+        assert "unknown field `colour`" in words
+        assert observed.route(item) == words
+        scene.gateway.kill()
+        scene.gateway.is_older = False
+        await scene.gateway.start()
+        await scene.api.until(lambda: programmed("True"))
+
+    play(embedded, tmp_path, body)
+
+
+def test_a_table_that_somebody_damaged_is_written_again(embedded: Any, tmp_path: Path) -> None:
+    """A gateway that restarts goes by the file; with a broken one, every service would be gone."""
+
+    async def body(scene: Scene) -> None:
+        await scene.service()
+        await scene.route()
+
+        async def programmed() -> bool:
+            return (await scene.conditions()).get("Programmed") == ("True", "Programmed")
+
+        await scene.api.until(programmed)
+        written = scene.folder.table.read_bytes()
+        scene.gateway.kill()
+        scene.gateway.is_older = True  # that is: it cannot read what is there
+        scene.folder.table.write_text("{")
+        await scene.gateway.start()
+        await scene.api.until(lambda: scene.folder.table.read_bytes() == written)
 
     play(embedded, tmp_path, body)
 

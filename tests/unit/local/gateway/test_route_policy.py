@@ -198,7 +198,7 @@ def test_retries_and_stickiness() -> None:
     hashed = only(
         translated({"backendRefs": [A]}, annotations={"serving.modelport.io/hash-header": "X-User"})
     )
-    assert plain(hashed.sticky) == {"by": "hash", "name": "x-user", "max_age_s": None}
+    assert plain(hashed.sticky) == {"by": "hash", "name": "x-user"}
 
 
 @pytest.mark.parametrize(
