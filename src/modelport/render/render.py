@@ -32,12 +32,13 @@ def render(service: InferenceService, around: Around, version: str) -> Rendered:
         chosen = select(model, around.runtimes, workers=service.spec.predictor.worker_spec is not None)
         if isinstance(chosen, Problem):
             rendered.problems.append(chosen)
-            return rendered
-        selection = chosen
-        rendered.runtime, rendered.cluster_runtime = chosen.runtime.name, chosen.runtime.cluster
-        rendered.protocol = chosen.protocol
+        else:
+            selection = chosen
+            rendered.runtime, rendered.cluster_runtime = chosen.runtime.name, chosen.runtime.cluster
+            rendered.protocol = chosen.protocol
     for made in (
-        components.predictor(service, around, selection, version),
+        # Whatever else is wrong is told with it.
+        [] if rendered.problems else components.predictor(service, around, selection, version),
         components.transformer(service, around, version),
         components.explainer(service, around, version),
     ):

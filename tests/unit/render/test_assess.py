@@ -127,6 +127,24 @@ def test_a_missing_runtime_says_what_to_do_instead() -> None:
     assert "convert the model to ONNX" in told(one, "refused")["spec.predictor.model.modelFormat"]
 
 
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """Whoever mends one thing must not find the next one afterwards."""
+    (flowers,) = [item for item in items() if item["metadata"]["name"] == "flowers"]
+    flowers["spec"]["explainer"] = {"art": {"type": "SquareAttack"}}
+    (one,) = assess([flowers], builtin.runtimes("1.0"), "1.0", image.problem)
+    assert set(told(one, "refused")) == {"spec.predictor.model.modelFormat", "spec.explainer.art"}
+    assert not told(one, "not carried out"), "what is refused is not accepted as well"
+
+
+def test_a_dump_of_a_platform_of_ones_own_is_carried_out() -> None:
+    """Its runtimes came with it: that their pods' security contexts do nothing here is not the reader's to mend."""
+    ours = builtin.runtimes("1.0")
+    assert not any(told(one, "not carried out") for one in assess(ours, ours, "1.0", image.problem))
+    changed = builtin.runtimes("1.0")
+    changed[0]["spec"]["nodeSelector"] = {"a": "b"}
+    assert "spec.nodeSelector" in told(assess(changed, ours, "1.0", image.problem)[0], "not carried out")
+
+
 def test_what_is_only_stored_and_keys_of_the_configuration(found: Any) -> None:
     assert "nothing runs for it yet" in told(found["chain"], "not carried out")["spec"]
     assert set(told(found["inferenceservice-config"], "not carried out")) == {
