@@ -315,6 +315,13 @@ def _unloadable(path: Path, error: Exception, version: str) -> LoadError:
         return LoadError(
             f"{path}: {_reason(error)} Its weights are in files of their own: keep them beside it, under their names."
         )
+    if found := re.search(r"Failed to construct locale with name:([^\s:]+)", text):
+        name = found[1]
+        return LoadError(
+            f"{path}: a StringNormalizer in it changes case by the rules of the locale {name}, which this machine does "
+            f"not have. Install it (Debian, Ubuntu: apt-get install locales, then localedef -i {name.partition('.')[0]} -f "
+            f"UTF-8 {name}), or export the vectorizer with lowercase=False."
+        )
     if found := re.search(
         r"No opset import for domain '(.*?)'|is not a registered function|No Op registered for", text
     ):

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import get_ident
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class SklearnRuntime(Runtime):
         versions: list[str] = []
         with saved_versions(versions):
             if path.suffix.lower() == ".skops":
-                model = _load_skops(path)
+                model = _load_skops(path, settings.allow_pickle)
             elif settings.allow_pickle:
                 model = load_joblib(path)
             else:
@@ -235,19 +235,34 @@ class SklearnModel(LoadedModel):
         return said
 
 
-def _load_skops(path: Path) -> object:
+_KNOWN: Final = (
+    "sklearn.",
+    "numpy.",
+    "scipy.",
+    "xgboost.",
+    "lightgbm.",
+    "catboost.",
+    "collections.OrderedDict",
+)
+"""Types that skops does not trust by itself, trees among them, and that are loaded where pickles are."""
+
+
+def _load_skops(path: Path, allow_pickle: bool) -> object:
     io = framework("skops.io", "sklearn")
     try:
         untrusted: list[str] = io.get_untrusted_types(file=path)
     except Exception as error:
         raise LoadError(f"{path}: not a readable skops file ({type(error).__name__}: {error}).") from error
-    if untrusted:
+    strange = [name for name in untrusted if not (allow_pickle and name.startswith(_KNOWN))]
+    if strange:
+        hint = "save the model as ONNX, or allow pickles if you trust the file"
+        if allow_pickle:
+            hint = "build the model from classes of scikit-learn, or save it as joblib if you trust the file"
         raise LoadError(
-            f"{path}: it holds types that skops does not trust by itself: {', '.join(untrusted)}. Build the model "
-            "from scikit-learn's own classes, or save it as joblib if you trust the file."
+            f"{path}: it holds types that skops does not trust by itself: {', '.join(strange)}. To serve it, {hint}."
         )
     try:
-        return io.load(path, trusted=[])
+        return io.load(path, trusted=untrusted)
     except Exception as error:
         raise LoadError(f"{path}: cannot be loaded ({type(error).__name__}: {error}).") from error
 

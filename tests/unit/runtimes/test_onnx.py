@@ -254,6 +254,16 @@ def test_unknown_operators_are_named(path: Path):
     assert "standard operators" in message
 
 
+def test_a_locale_that_is_not_installed_is_named(path: Path):
+    # skl2onnx writes en_US into every text vectorizer, and slim containers have no locales.
+    node = helper.make_node(
+        "StringNormalizer", ["x"], ["y"], case_change_action="LOWER", locale="xx_XX.UTF-8"
+    )
+    message = load_error(graph(path, [node], [("x", STRING, ("N",))], [("y", STRING, ("N",))]))
+    assert "the rules of the locale xx_XX.UTF-8, which this machine does not have" in message
+    assert "lowercase=False" in message
+
+
 def test_shapes_that_only_the_graph_can_judge_are_the_callers_fault(path: Path):
     # A client would see 500 for its own mistake, and an alert would wake somebody.
     node = helper.make_node("MatMul", ["x", "w"], ["y"])

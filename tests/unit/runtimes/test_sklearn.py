@@ -403,6 +403,14 @@ def test_pickles_can_be_forbidden(serve):
     assert np.array_equal(answer(serve(model, ".skops", allow_pickle=False), X), model.predict(X))
 
 
+def test_forests_come_by_skops_where_pickles_may(serve):
+    """Lost otherwise: skops trusts no trees, so that no forest could be served, with advice that did not help."""
+    model = RandomForestClassifier(3, random_state=0).fit(X, Y)
+    assert np.array_equal(answer(serve(model, ".skops"), X), model.predict(X))
+    said = refusal(serve, model, ".skops", allow_pickle=False)
+    assert "does not trust by itself: sklearn.tree._tree.Tree. To serve it, save the model as ONNX" in said
+
+
 def test_a_skops_file_with_other_types_lists_them(serve):
     """Lost otherwise: skops files run code after all, or fail without saying what they hold."""
     model = make_pipeline(FunctionTransformer(people), LogisticRegression())
