@@ -145,3 +145,40 @@ def test_nesting_has_an_end() -> None:
         raw = field(1, raw)
     with pytest.raises(ApiError):
         parse_protobuf(MAGIC + field(1, raw) + raw)
+
+
+def test_the_schema_of_a_definition_is_read() -> None:
+    """Kubernetes' own Go clients send definitions so: with schemas where others have a list, or true, or texts."""
+    text = field(5, "string")
+
+    def named(name: str, schema: bytes) -> bytes:
+        return field(29, field(1, name) + field(2, schema))
+
+    schema = field(5, "object")
+    schema += named("list", field(5, "array") + field(24, field(1, text)))
+    schema += named("map", field(5, "object") + field(30, field(2, text)))
+    schema += named("open", field(5, "object") + field(30, field(1, 1)))
+    schema += named("shut", field(5, "object") + field(30, field(1, 0)))
+    schema += named("off", field(5, "boolean") + field(8, field(1, "false")) + field(20, field(1, '"a"')))
+    version = field(1, "v1") + field(2, 1) + field(3, 1) + field(4, field(1, schema))
+    body = enveloped(
+        "apiextensions.k8s.io/v1", "CustomResourceDefinition", NAMED + field(2, field(7, version))
+    )
+    found = parse_protobuf(body)["spec"]["versions"][0]
+    assert (found["name"], found["served"], found["storage"]) == ("v1", True, True)
+    assert found["schema"]["openAPIV3Schema"] == {
+        "type": "object",
+        "properties": {
+            "list": {"type": "array", "items": {"type": "string"}},
+            "map": {"type": "object", "additionalProperties": {"type": "string"}},
+            "open": {"type": "object", "additionalProperties": True},
+            "shut": {"type": "object", "additionalProperties": False},
+            "off": {"type": "boolean", "default": False, "enum": ["a"]},
+        },
+    }
+
+
+@pytest.mark.parametrize("group", ["v1", "apps/v1", "test.modelport.io/v1"])
+def test_every_group_has_delete_options(group: str) -> None:
+    found = parse_protobuf(enveloped(group, "DeleteOptions", field(4, "Orphan")))
+    assert found["propagationPolicy"] == "Orphan"
