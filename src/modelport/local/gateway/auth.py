@@ -23,6 +23,7 @@ from typing import Any, cast
 import msgspec
 
 from modelport.kube.resource import Object
+from modelport.local.gateway import key_file
 from modelport.wire.table import ApiKey, Auth, Issuer, Scope
 
 PREFIX = "serving.modelport.io/"
@@ -54,11 +55,18 @@ _KINDS: dict[tuple[Any, Any], _Kind] = {
 
 
 def auth(
-    secrets: Iterable[Object], config_maps: Iterable[Object], *, required: bool = False
+    secrets: Iterable[Object],
+    config_maps: Iterable[Object],
+    *,
+    required: bool = False,
+    file: key_file.Content | None = None,
 ) -> tuple[Auth | None, list[str]]:
-    """The section, and what could not be read. None (everybody may do everything) only where nothing is labelled and
-    keys are not `required`: an unreadable Secret lets nobody in, never everybody."""
+    """The section, and what could not be read. None (everybody may do everything) only where nothing is labelled,
+    there is no `file` with keys, and keys are not `required`: what cannot be read lets nobody in, never everybody."""
     found, problems, seen = Auth(), list[str](), required
+    if file is not None:
+        seen = True
+        found.keys, problems = key_file.parse(file)
     sources = [(item, _secret_data(item)) for item in secrets]
     sources += [(item, item.get("data") or {}) for item in config_maps]
     for item, data in sorted(sources, key=lambda source: where(source[0])):

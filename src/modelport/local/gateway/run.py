@@ -21,6 +21,7 @@ from modelport.kube.errors import ApiError
 from modelport.kube.part import mapping
 from modelport.kube.resource import Object, Resource
 from modelport.local.folder import Folder
+from modelport.local.gateway import key_file
 from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS, where
 from modelport.local.gateway.check import check
 from modelport.local.gateway.force import Force
@@ -71,6 +72,7 @@ class Translator:
             "anonymous": Cache(client, kinds.CONFIG_MAP, labels=f"{ANONYMOUS}=true"),
         }
         self._pods = Cache(client, kinds.POD, indexes={"uid": lambda pod: [pod["metadata"]["uid"]]})
+        self._key_file = folder.path / key_file.NAME
         self._dirty = asyncio.Event()
         self._problems: list[str] = []
         self._refused: dict[str, tuple[Any, str]] = {}
@@ -95,6 +97,7 @@ class Translator:
             await self._force.meet()
             self._dirty.set()
             group.create_task(self._write_forever())
+            group.create_task(self._watch_keys())
             group.create_task(self._force.follow(self._on_force))
             group.create_task(self._release.run())
             group.create_task(self._tell.run())
@@ -138,6 +141,16 @@ class Translator:
                 log.error("the route table cannot be written: %s", error)
                 loop.call_later(AGAIN_S, self._dirty.set)
             not_before = loop.time() + SHARE * (loop.time() - began)
+
+    async def _watch_keys(self) -> None:
+        """Looks at everything anew when the file of keys has changed."""
+        known = key_file.stamp(self._key_file)
+        while True:
+            await asyncio.sleep(key_file.EVERY_S)
+            now = key_file.stamp(self._key_file)
+            if now != known:
+                known = now
+                self._dirty.set()
 
     async def _look(self) -> None:
         """Looks at everything once, and writes the table if it says anything new."""
@@ -187,6 +200,7 @@ class Translator:
             grants=all_of("grants"),
             secrets=all_of("keys", "secret issuers"),
             config_maps=all_of("issuers", "anonymous"),
+            key_file=key_file.read(self._key_file),
             living=living,
             require_keys=self._require_keys,
             refused=self._still(self._refused),

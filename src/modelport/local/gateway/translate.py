@@ -8,7 +8,7 @@ import msgspec
 
 from modelport.kube.resource import Object
 from modelport.local.gateway import filter as filters
-from modelport.local.gateway import internal, match, policy
+from modelport.local.gateway import internal, key_file, match, policy
 from modelport.local.gateway.attach import Attached, Gateways
 from modelport.local.gateway.auth import auth
 from modelport.local.gateway.backend import Backends, Failure
@@ -34,6 +34,8 @@ class Seen(msgspec.Struct, kw_only=True):
     secrets: Sequence[Object] = ()
     """Those labelled as API keys or JWKS; so too with the ConfigMaps."""
     config_maps: Sequence[Object] = ()
+    key_file: key_file.Content | None = None
+    """The platform's own file of keys, if there is one."""
     living: Collection[str] | None = None
     """Uids of the pods that are not about to end."""
     require_keys: bool = False
@@ -78,7 +80,7 @@ def translate(seen: Seen) -> Translation:
         if said:
             verdicts[_name(route)] = said
         entries += its
-    section, problems = auth(seen.secrets, seen.config_maps, required=seen.require_keys)
+    section, problems = auth(seen.secrets, seen.config_maps, required=seen.require_keys, file=seen.key_file)
     table = Table(
         version=0,
         routes=[*arrange(entries), *internal.routes(seen.services)],

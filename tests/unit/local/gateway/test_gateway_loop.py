@@ -368,6 +368,12 @@ def test_keys_come_and_go(embedded: Any, tmp_path: Path) -> None:
         assert b"secret" not in scene.folder.table.read_bytes()
         await scene.client.delete(SECRET, "default", "k")
         await scene.api.until(lambda: ids() is None)
+        file = scene.folder.path / "api-keys"
+        file.write_text(f"team-b sha256:{'0' * 64}\n")
+        file.chmod(0o600)
+        await scene.api.until(lambda: ids() == ["team-b"])
+        file.write_text("")
+        await scene.api.until(lambda: ids() == [])
 
     play(embedded, tmp_path, body)
 
