@@ -151,15 +151,12 @@ class Registry:
         return self._served[resource.group, resource.version, resource.plural]
 
     def groups(self) -> dict[str, dict[str, list[Served]]]:
-        """Group → version → its resources, in the order of registration; users' versions from the best one on."""
+        """Group → version → its resources, in the order of registration, versions from the best one on."""
         groups: dict[str, dict[str, list[Served]]] = {}
         for one in self:
             groups.setdefault(one.resource.group, {}).setdefault(one.resource.version, []).append(one)
-        custom = {one.resource.group for versions in self._custom.values() for one in versions}
         return {
             group: dict(sorted(versions.items(), key=lambda item: _rank(item[0])))
-            if group in custom
-            else versions
             for group, versions in groups.items()
         }
 

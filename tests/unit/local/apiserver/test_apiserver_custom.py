@@ -301,3 +301,5 @@ def test_an_llm_of_the_older_version_is_stored_as_the_newer_one(api: Api) -> Non
     assert good(api.http.get(f"{old}/a"))["spec"]["model"]["criticality"] == "Sheddable"
     definition = good(api.http.get(f"{CRDS}/llminferenceservices.serving.kserve.io"))
     assert [one["name"] for one in definition["spec"]["versions"]] == ["v1alpha2", "v1alpha1"]
+    told = good(api.http.get("/apis/serving.kserve.io"))["versions"]
+    assert [one["version"] for one in told] == ["v1beta1", "v1alpha2", "v1alpha1"], "kubectl takes the first"
