@@ -172,9 +172,9 @@ class Route(_Strict, kw_only=True):
     limit: RateLimit | None = None
 
 
-class Outlier(_Strict, kw_only=True):
+class Outlier(_Strict, kw_only=True, omit_defaults=False):
     """After so many failures one after the other an endpoint is left alone, for longer each time; never more than
-    half of them."""
+    half of them. Written in full: the gateway has no defaults of its own for it."""
 
     failures: int = 5
     eject_ms: int = 10_000
