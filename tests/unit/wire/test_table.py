@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from modelport.wire.table import Auth, Cluster, Match, Route, Rule, Table, decode, encode
+from modelport.wire.table import Auth, Cluster, Match, Outlier, Route, Rule, Table, decode, encode
 
 TABLE = Table(
     version=3,
@@ -29,6 +29,13 @@ def test_what_is_as_by_default_is_not_written() -> None:
     """After an upgrade the gateway still runs as it was: a field that it does not know must not cost it every table."""
     table = Table(version=1, clusters={"a": Cluster(endpoints=["127.77.0.5:8080"])})
     assert encode(table) == b'{"version":1,"clusters":{"a":{"endpoints":["127.77.0.5:8080"]}}}'
+
+
+def test_what_the_gateway_does_not_know_by_default_is_always_written() -> None:
+    """It refused every table with a Cluster whose outlier detection was left as it is."""
+    assert b'"outlier":{"failures":5,"eject_ms":10000}' in encode(
+        Table(version=1, clusters={"a": Cluster(outlier=Outlier())})
+    )
 
 
 @pytest.mark.parametrize(
