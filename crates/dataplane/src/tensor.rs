@@ -6,6 +6,9 @@
 use bytes::Bytes;
 use std::fmt;
 
+/// Most axes of a tensor: NumPy has no more.
+pub const MAX_AXES: usize = 64;
+
 /// An element type of the Open Inference Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the names are the specification's own
@@ -210,9 +213,15 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// The number of elements that a shape has; `None` where it overflows.
+    /// The number of elements that a shape has; `None` where no array can have it.
     pub fn count(shape: &[usize]) -> Option<usize> {
-        shape.iter().try_fold(1_usize, |product, &axis| product.checked_mul(axis))
+        let times = |product: usize, axis: &usize| product.checked_mul(*axis);
+        if !shape.contains(&0) {
+            return shape.iter().try_fold(1, times);
+        }
+        // No element, but NumPy raises where the other axes would need more bytes than an address space has.
+        let bytes = shape.iter().filter(|axis| **axis != 0).try_fold(8, times)?;
+        isize::try_from(bytes).is_ok().then_some(0)
     }
 
     /// Rows, that is the length of the first axis; 1 for a scalar.

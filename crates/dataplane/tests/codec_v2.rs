@@ -259,6 +259,10 @@ fn limits_hold_at_the_exact_value() {
     let axes = |count: usize| nested(&format!("{:?}", vec![1; count]), "[1]");
     assert!(decode(axes(64)).is_ok());
     assert_eq!(decode(axes(65)).unwrap_err(), "inputs[0].shape: has more than 64 axes");
+    // NumPy has no array of such a shape, though it has no element: the model must not be asked for it.
+    assert!(decode(nested("[0, 1152921504606846975]", "[]")).is_ok());
+    let empty = decode(nested("[0, 1152921504606846976]", "[]")).unwrap_err();
+    assert_eq!(empty, "inputs[0].shape: [0, 1152921504606846976] has too many elements");
 }
 
 fn with_raw(inputs: &str, raw: &[u8], length: Option<usize>) -> Result<InferRequest, String> {

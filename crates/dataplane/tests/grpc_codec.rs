@@ -240,7 +240,10 @@ fn mistakes_are_named() {
     for (message, expected) in [
         (raw(vec![input("x", "FLOAT", &[1])], &[]), "inputs[0].datatype: must be one of BOOL, UINT8, UINT16, UINT32, UINT64, INT8, INT16, INT32, INT64, FP16, BF16, FP32, FP64, BYTES, got \"FLOAT\"."),
         (raw(vec![input("x", "FP32", &[1, -1])], &[]), "inputs[0].shape[1]: must be at least 0, got -1."),
+        // NumPy would raise, and the client be told that the server failed.
+        (raw(vec![input("x", "FP32", &[1; 65])], &[]), "inputs[0].shape: must have at most 64 axes, got 65."),
         (raw(vec![input("x", "FP32", &[i64::MAX, i64::MAX])], &[]), "inputs[0].shape: [9223372036854775807, 9223372036854775807] has more elements than memory."),
+        (raw(vec![input("x", "FP32", &[0, 1 << 62])], &[]), "inputs[0].shape: [0, 4611686018427387904] has more elements than memory."),
         (raw(vec![input("x", "FP64", &[1 << 61])], &[b""]), "inputs[0] (\"x\"): its shape and FP64 need too many bytes of raw contents, got 0."),
         (raw(vec![input("x", "FP32", &[1]), input("x", "FP32", &[1])], &[b"1234", b"1234"]), "inputs[1].name: must be unique, got \"x\" again."),
         (wanted_twice, "outputs[1].name: must be unique, got \"y\" again."),

@@ -10,7 +10,7 @@ pub use wire::WireCodec;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Limits;
 use crate::message::{InferRequest, InferResponse, RequestedOutput};
-use crate::tensor::{Datatype, Param, Params, Tensor};
+use crate::tensor::{Datatype, Param, Params, Tensor, MAX_AXES};
 use bytes::Bytes;
 use proto::infer_parameter::ParameterChoice;
 use proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
@@ -141,6 +141,12 @@ fn decode_tensor(at: &str, input: InferInputTensor, raw: Option<Bytes>) -> Resul
 }
 
 fn decode_shape(at: &str, shape: &[i64]) -> Result<Vec<usize>> {
+    if shape.len() > MAX_AXES {
+        return Err(Error::invalid(format!(
+            "{at}.shape: must have at most {MAX_AXES} axes, got {}.",
+            shape.len()
+        )));
+    }
     shape
         .iter()
         .enumerate()

@@ -6,12 +6,9 @@ use super::{binary, element, param, write};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::message::{InferRequest, InferResponse, RequestedOutput};
-use crate::tensor::{Datatype, Param, Params, Tensor};
+use crate::tensor::{Datatype, Param, Params, Tensor, MAX_AXES};
 use bytes::Bytes;
 use std::borrow::Cow;
-
-/// More axes than NumPy has are nobody's tensor.
-const MAX_AXES: usize = 64;
 
 /// What the route and the request add to a response.
 #[derive(Clone, Copy, Debug)]
