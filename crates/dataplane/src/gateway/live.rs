@@ -99,6 +99,19 @@ impl Checked {
         }
         true
     }
+
+    /// Whom these credentials let in to predict: nobody where they are not needed. The error is a sentence.
+    /// For fuzzing.
+    #[doc(hidden)]
+    pub fn admits(&self, mut headers: http::HeaderMap, service: &str) -> Result<Option<String>, String> {
+        let shown = super::auth::take(&mut headers);
+        let Some(auth) = &self.auth else { return Ok(None) };
+        let now = std::time::SystemTime::now();
+        match auth.admit(shown.as_deref(), service, table::Verb::Predict, now) {
+            Ok(caller) => Ok(caller.map(|caller| caller.id.clone())),
+            Err(refusal) => Err(refusal.message),
+        }
+    }
 }
 
 impl Live {
