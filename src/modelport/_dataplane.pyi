@@ -95,6 +95,7 @@ class Server:
         both_on_http: bool = False,
         tls: tuple[str, str, str | None] | None = None,
         body_bytes: int = 268435456,
+        bodies_bytes: int = 4294967296,
         drain_timeout_s: float = 30.0,
         drain_delay_s: float = 0.0,
         signals: bool = True,

@@ -6,6 +6,7 @@
 //! file only wires.
 
 pub mod batch;
+pub mod budget;
 pub mod certificate;
 mod clock;
 pub mod codec;

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Largest body, after decompression, in bytes.
     pub body_bytes: usize,
+    /// What the bodies of all requests under way may have together, in bytes; at least one of the largest.
+    pub bodies_bytes: usize,
     /// Deepest nesting of JSON.
     pub json_depth: usize,
     /// Most tensors a request.
@@ -22,6 +24,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 256 << 20,
+            bodies_bytes: 4 << 30,
             json_depth: 64,
             tensors: 4096,
             header_timeout: Duration::from_secs(75),

@@ -2,6 +2,7 @@
 //! found by name and version.
 
 use crate::batch::{Batching, Completions, Outcome, Parking, Queue, Refused};
+use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Limits;
 use crate::message::{Answer, Call, Verb};
@@ -304,6 +305,8 @@ pub struct Server {
     pub repository: Box<dyn Repository>,
     /// Bounds on requests.
     pub limits: Limits,
+    /// Memory for the bodies of its requests.
+    pub bodies: Arc<Budget>,
     /// Counters that belong to no model.
     pub metrics: ServerMetrics,
     /// Traces its requests; empty where tracing is off.
@@ -322,6 +325,7 @@ impl Server {
             version,
             registry: Registry::default(),
             repository,
+            bodies: Budget::new(limits.bodies_bytes.max(limits.body_bytes)),
             limits,
             metrics: ServerMetrics::default(),
             tracer: OnceLock::new(),

@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use modelport_dataplane::batch::merge::group;
 use modelport_dataplane::batch::{Batching, Completions, Parking};
+use modelport_dataplane::budget::Share;
 use modelport_dataplane::codec::grpc::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
 use modelport_dataplane::codec::grpc::proto::infer_parameter::ParameterChoice;
 use modelport_dataplane::codec::grpc::proto::model_infer_request::{
@@ -162,7 +163,7 @@ impl Bench {
             .build()
             .unwrap();
         let log = Log::default();
-        let limits = Limits { body_bytes, ..Limits::default() };
+        let limits = Limits { body_bytes, bodies_bytes: 2 * body_bytes, ..Limits::default() };
         let server = Server::new("bench".into(), "0.1".into(), Box::new(Shelf(Arc::clone(&log))), limits);
         let model = |name: &str, version: Option<&str>, options: Options| {
             let spec = |name: &str, datatype: &str| TensorSpec {
@@ -699,6 +700,49 @@ fn a_stream_ends_with_a_message_beyond_the_limit() {
         let answers: Vec<_> = answers.collect().await;
         let last = answers.last().unwrap().as_ref().unwrap_err();
         assert_eq!(last.code(), Code::ResourceExhausted, "{last:?}");
+    });
+}
+
+/// Many messages that each keep to the limit must not take all of the machine's memory.
+#[test]
+fn all_messages_together_have_a_bound() {
+    Bench::run(MIB, |bench| async move {
+        let mut client = bench.client().await;
+        let bodies = Arc::clone(&bench.server.bodies);
+        let other = Share::of(&bodies);
+        other.more(2 * MIB - 10_000).unwrap();
+        let large = || {
+            let mut request = one_float("echo", 0.0);
+            request.inputs[0].shape = vec![1, (MIB / 8) as i64];
+            request.raw_input_contents = vec![vec![0; MIB / 2].into()];
+            request
+        };
+        let refused = client.model_infer(large()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+        assert!(refused.message().starts_with("There is no room for a body of "), "{refused:?}");
+        bench.until_metrics_say("modelport_rejected_bodies_total{reason=\"no_room\"} 1").await;
+        assert!(client.model_infer(one_float("echo", 1.0)).await.is_ok());
+        let gzip = CompressionEncoding::Gzip;
+        let mut packing = client.clone().send_compressed(gzip).accept_compressed(gzip);
+        let refused = packing.model_infer(large()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+        drop(other);
+        packing.model_infer(large()).await.unwrap();
+
+        // A long stream holds what is under way, not all that it ever brought.
+        let (send, receive) = tokio::sync::mpsc::channel(1);
+        let requests = stream::unfold(receive, async |mut receive| Some((receive.recv().await?, receive)));
+        send.send(large()).await.unwrap();
+        let mut answers = client.model_stream_infer(requests).await.unwrap().into_inner();
+        for _ in 0..20 {
+            let answer = answers.next().await.unwrap().unwrap();
+            assert_eq!(answer.error_message, "");
+            send.send(large()).await.unwrap();
+        }
+        drop(send);
+        while answers.next().await.is_some() {}
+        drop((client, packing));
+        bench.until_metrics_say("modelport_request_body_bytes 0").await;
     });
 }
 

@@ -160,6 +160,43 @@ fn the_limit_holds_at_the_exact_byte() {
     assert!(client.read().unwrap().error(413).contains("99999999999"));
 }
 
+/// Many bodies that each keep to the limit must not take all of the machine's memory.
+#[test]
+fn all_bodies_together_have_a_bound() {
+    let body = row([1.0; 4]);
+    let limits = Limits { body_bytes: 1 << 20, bodies_bytes: 1 << 20, ..Limits::default() };
+    let setup = Setup::with_limits(limits);
+    setup.sum(None);
+    let server = Arc::clone(&setup.server);
+    let running = setup.start();
+    let padded = [body.as_bytes(), &vec![b' '; (1 << 20) - body.len()]].concat();
+    let whole = message("POST", INFER, &[], &padded);
+    let mut first = running.client();
+    let (most, rest) = whole.split_at(whole.len() - 1000);
+    first.send(most);
+    support::wait_for("the first body", || server.bodies.used() > 900_000);
+
+    let mut second = running.client();
+    let refused = second.request("POST", INFER, &[], &padded);
+    assert!(refused.header("retry-after").is_some());
+    assert!(refused.error(429).contains("There is no room for a body of 1048576 bytes now"));
+    // What is small goes on beside it.
+    assert_eq!(sums(&running.post(INFER, &body)), [4.0]);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&padded).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let packed = [("content-encoding", "gzip")];
+    running.client().request("POST", INFER, &packed, &gzip).error(429);
+
+    first.send(rest);
+    assert_eq!(sums(&first.read().unwrap()), [4.0]);
+    support::wait_for("the memory to come back", || server.bodies.used() == 0);
+    assert_eq!(sums(&running.client().request("POST", INFER, &packed, &gzip)), [4.0]);
+    assert_eq!(sums(&running.client().request("POST", INFER, &[], &padded)), [4.0]);
+    let metrics = running.get("/metrics").text();
+    assert!(metrics.contains("modelport_rejected_bodies_total{reason=\"no_room\"} 2"), "{metrics}");
+}
+
 #[test]
 fn a_bomb_is_defused() {
     let limits = Limits { body_bytes: 1 << 20, ..Limits::default() };

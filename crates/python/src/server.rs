@@ -36,7 +36,7 @@ pub(crate) struct Server {
 impl Server {
     #[new]
     #[pyo3(signature = (*, version, repository, http_fd=None, grpc_fd=None, metrics_fd=None, control_fd=None,
-        both_on_http=false, tls=None, body_bytes=268_435_456, drain_timeout_s=30.0, drain_delay_s=0.0,
+        both_on_http=false, tls=None, body_bytes=268_435_456, bodies_bytes=4_294_967_296, drain_timeout_s=30.0, drain_delay_s=0.0,
         signals=true, docs=true, access_log=false, tracing=None,
         cloudevents=("io.kserve.inference.response".to_owned(), None, false), max_connections=10_000, on_stuck=None))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)] // keyword arguments of one constructor
@@ -50,6 +50,7 @@ impl Server {
         both_on_http: bool,
         tls: Option<(String, String, Option<String>)>,
         body_bytes: usize,
+        bodies_bytes: usize,
         drain_timeout_s: f64,
         drain_delay_s: f64,
         signals: bool,
@@ -89,7 +90,7 @@ impl Server {
                 Box::new(tell) as Box<dyn Fn() + Send>
             }),
         };
-        let limits = Limits { body_bytes, ..Limits::default() };
+        let limits = Limits { body_bytes, bodies_bytes, ..Limits::default() };
         let index = Arc::new(Mutex::default());
         let repository = PyRepository::new(repository, Arc::clone(&index));
         Ok(Self {

@@ -185,6 +185,15 @@ def register(commands: Commands) -> None:
     )
     _flag(
         load,
+        "--max-bodies-size",
+        type=int,
+        default=None,
+        metavar="BYTES",
+        help="what the bodies of all requests under way may have together; one more gets 429 (default: a quarter of "
+        "the memory of the machine or the container)",
+    )
+    _flag(
+        load,
         "--drain-timeout",
         type=float,
         default=30.0,
@@ -369,9 +378,9 @@ def _plan(options: argparse.Namespace) -> Plan:
         raise Mistake("--tls-certificate and --tls-key go together", "give both, or neither")
     if options.tls_client_ca and not options.tls_certificate:
         raise Mistake("--tls-client-ca needs --tls-certificate and --tls-key")
-    for name in ("workers", "max_batch_size", "queue_limit", "threads", "max_body_size"):
-        if getattr(options, name) < 1:
-            raise Mistake(f"--{name.replace('_', '-')}: must be at least 1, got {getattr(options, name)}")
+    for name in ("workers", "max_batch_size", "queue_limit", "threads", "max_body_size", "max_bodies_size"):
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise Mistake(f"--{name.replace('_', '-')}: must be at least 1, got {number}")
     for name in ("batch_delay", "predict_timeout", "drain_timeout", "drain_delay", "load_timeout"):
         if not 0 <= getattr(options, name) < 1e9:
             raise Mistake(f"--{name.replace('_', '-')}: must be at least 0, got {getattr(options, name)}")
@@ -393,6 +402,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             tls_key=options.tls_key,
             tls_client_ca=options.tls_client_ca,
             max_body_bytes=options.max_body_size,
+            max_bodies_bytes=options.max_bodies_size,
             drain_timeout_s=options.drain_timeout,
             drain_delay_s=options.drain_delay,
             docs=not options.no_docs and options.enable_docs_url,

@@ -76,6 +76,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Ask clients for certificates of this authority (mTLS)."""
     max_body_bytes: int = 256 << 20
     """Largest body, after decompression."""
+    max_bodies_bytes: int | None = None
+    """What the bodies of all requests under way may have together; None: a quarter of the memory there is."""
     max_connections: int = 10_000
     drain_timeout_s: float = 30.0
     """Longest time that requests in flight may take once the server stops."""

@@ -14,6 +14,7 @@ from typing import NoReturn, Protocol
 import msgspec
 
 from modelport import _dataplane
+from modelport.server.memory import memory_bytes
 from modelport.server.options import Plan, ServerOptions, Source
 from modelport.server.ports import Sockets
 from modelport.server.repository import Asked, Fingerprint, Repository, fingerprint
@@ -68,6 +69,7 @@ def build_server(
         both_on_http=options.one_port,
         tls=tls,
         body_bytes=options.max_body_bytes,
+        bodies_bytes=(options.max_bodies_bytes or memory_bytes() // 4) // options.workers,
         drain_timeout_s=options.drain_timeout_s,
         drain_delay_s=options.drain_delay_s,
         signals=signals,

@@ -1,9 +1,10 @@
 //! Request bodies: within the limits, decompressed, and placed so that tensors can be viewed in place.
 
+use super::encoding::Encoding;
+use crate::budget::Share;
 use crate::error::{Error, Kind, Result};
 use bytes::Bytes;
-use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http::header::{CONTENT_ENCODING, EXPECT};
+use http::header::EXPECT;
 use http::HeaderMap;
 use http_body::Body;
 use std::future::{poll_fn, Future};
@@ -11,17 +12,10 @@ use std::io::Read;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
 /// NumPy and most vector code are happy with this.
 const BOUNDARY: usize = 64;
-/// Compressed bodies beyond this are inflated on another thread: they may grow a thousandfold.
-const INFLATE_HERE: usize = 4096;
-/// Bodies that are inflated at once: the others wait, or five hundred small ones could become five hundred
-/// of the largest that there may be.
-const INFLATING_AT_ONCE: usize = 4;
-static INFLATING: Semaphore = Semaphore::const_new(INFLATING_AT_ONCE);
 
 /// How a body is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -38,51 +32,47 @@ pub(super) struct Terms {
     pub(super) encoding: Option<Encoding>,
 }
 
-/// Reads a request's body.
-pub(super) async fn read<B>(body: &mut B, terms: Terms) -> Result<Bytes>
+/// Reads a request's body; `share` holds what it takes.
+pub(super) async fn read<B>(body: &mut B, terms: Terms, share: &Share) -> Result<Bytes>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let encoding = terms.encoding;
     let claimed = body.size_hint().exact().or(Some(body.size_hint().lower())).unwrap_or(0);
     if claimed > terms.limit as u64 {
         return Err(too_large(claimed, terms.limit));
     }
     let claimed = claimed as usize;
-    let read = collect(body, claimed, terms, encoding.is_none()).await?;
-    match encoding {
-        None => Ok(read),
-        Some(encoding) if read.len() <= INFLATE_HERE => encoding.inflate(&read, terms),
-        Some(encoding) => {
-            // It is never closed, so there is always a turn.
-            let _turn = INFLATING.acquire().await;
-            tokio::task::spawn_blocking(move || encoding.inflate(&read, terms))
-                .await
-                .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "Decompressing the body failed.")))
-        }
-    }
+    share.check(claimed)?;
+    let read = collect(body, claimed, terms, share).await?;
+    let Some(encoding) = terms.encoding else { return Ok(read) };
+    let packed = read.len();
+    let read = encoding.undo(read, terms).await?;
+    share.less(packed);
+    share.more(read.len())?;
+    Ok(read)
 }
 
 fn too_large(got: u64, limit: usize) -> Error {
     Error::new(Kind::TooLarge, format!("The body has {got} bytes, but this server takes at most {limit}."))
 }
 
-fn grew_too_large(limit: usize) -> Error {
+pub(super) fn grew_too_large(limit: usize) -> Error {
     Error::new(Kind::TooLarge, format!("The body has more than {limit} bytes, the most this server takes."))
 }
 
-async fn collect<B>(body: &mut B, claimed: usize, terms: Terms, align: bool) -> Result<Bytes>
+async fn collect<B>(body: &mut B, claimed: usize, terms: Terms, share: &Share) -> Result<Bytes>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
     let mut patience = Patience::new(terms);
-    let align_at = terms.align_at.filter(|_| align);
+    let align_at = terms.align_at.filter(|_| terms.encoding.is_none());
     let Some(first) = next(body, &mut patience).await? else { return Ok(Bytes::new()) };
     if first.len() > terms.limit {
         return Err(grew_too_large(terms.limit));
     }
+    share.more(first.len())?;
     if body.is_end_stream() && align_at.is_none_or(|offset| is_aligned(&first, offset)) {
         return Ok(first);
     }
@@ -94,6 +84,7 @@ where
         if buffer.len() + part.len() > terms.limit {
             return Err(grew_too_large(terms.limit));
         }
+        share.more(part.len())?;
         buffer.extend(&part);
     }
     buffer.into_bytes()
@@ -168,78 +159,15 @@ impl Patience {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
-    /// RFC 1952.
-    Gzip,
-    /// RFC 1950, or 1951 as some clients have it.
-    Deflate,
-}
-
-impl Encoding {
-    /// What `Content-Encoding` says; nothing: the body is as it is.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>> {
-        let mut values = headers.get_all(CONTENT_ENCODING).iter();
-        let Some(value) = values.next() else { return Ok(None) };
-        if values.next().is_some() {
-            let what = "Content-Encoding: must be given once, got several. Compress the body once.";
-            return Err(Error::new(Kind::Status(415), what));
-        }
-        let name = value.as_bytes().trim_ascii();
-        for (known, encoding) in [
-            (&b"gzip"[..], Some(Self::Gzip)),
-            (b"x-gzip", Some(Self::Gzip)),
-            (b"deflate", Some(Self::Deflate)),
-            (b"identity", None),
-            (b"", None),
-        ] {
-            if name.eq_ignore_ascii_case(known) {
-                return Ok(encoding);
-            }
-        }
-        Err(Error::new(
-            Kind::Status(415),
-            format!(
-                "Content-Encoding: must be gzip, deflate or identity, got {:?}.",
-                String::from_utf8_lossy(name)
-            ),
-        ))
-    }
-
-    fn inflate(self, bytes: &[u8], terms: Terms) -> Result<Bytes> {
-        let mut buffer = Buffer::new(bytes.len().saturating_mul(2).min(terms.limit), terms.align_at)?;
-        let outcome = match self {
-            Self::Gzip => buffer.fill(MultiGzDecoder::new(bytes), terms.limit),
-            // "deflate" is zlib (RFC 9110, 8.4.1.2), but some clients send the bare format.
-            Self::Deflate if looks_like_zlib(bytes) => buffer.fill(ZlibDecoder::new(bytes), terms.limit),
-            Self::Deflate => buffer.fill(DeflateDecoder::new(bytes), terms.limit),
-        };
-        match outcome {
-            Ok(true) => buffer.into_bytes(),
-            Ok(false) => Err(grew_too_large(terms.limit)),
-            Err(error) => Err(Error::invalid(format!("The body does not decompress: {error}."))),
-        }
-    }
-}
-
-fn looks_like_zlib(bytes: &[u8]) -> bool {
-    match bytes {
-        [method, flags, ..] => {
-            method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)).is_multiple_of(31)
-        }
-        _ => false,
-    }
-}
-
 /// Bytes with a padding before them, so that one offset lies on a boundary.
-struct Buffer {
+pub(super) struct Buffer {
     bytes: Vec<u8>,
     padding: usize,
     align_at: Option<usize>,
 }
 
 impl Buffer {
-    fn new(capacity: usize, align_at: Option<usize>) -> Result<Self> {
+    pub(super) fn new(capacity: usize, align_at: Option<usize>) -> Result<Self> {
         let slack = if align_at.is_some() { BOUNDARY } else { 0 };
         let mut bytes = Vec::new();
         // Where memory is accounted strictly, a few large claims must not end the process.
@@ -260,12 +188,12 @@ impl Buffer {
     }
 
     /// Reads to the end; false if that is beyond the limit.
-    fn fill(&mut self, from: impl Read, limit: usize) -> std::io::Result<bool> {
+    pub(super) fn fill(&mut self, from: impl Read, limit: usize) -> std::io::Result<bool> {
         from.take(limit as u64 + 1).read_to_end(&mut self.bytes)?;
         Ok(self.len() <= limit)
     }
 
-    fn into_bytes(self) -> Result<Bytes> {
+    pub(super) fn into_bytes(self) -> Result<Bytes> {
         let offset = match self.align_at {
             Some(offset) if offset < self.len() => offset,
             _ => return Ok(Bytes::from(self.bytes).slice(self.padding..)),
@@ -319,8 +247,11 @@ where
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
+    use crate::listen::encoding::{INFLATING, INFLATING_AT_ONCE};
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use flate2::Compression;
+    use http::header::CONTENT_ENCODING;
     use http_body_util::{BodyExt, Full, StreamBody};
     use std::convert::Infallible;
     use std::io::Write;
@@ -338,7 +269,7 @@ mod tests {
             parts.iter().map(|part| Ok(http_body::Frame::data(Bytes::copy_from_slice(part)))).collect();
         let stream = futures_util::stream::iter(frames);
         let terms = Terms { encoding: Encoding::of(&headers)?, ..terms };
-        read(&mut StreamBody::new(stream).boxed(), terms).await
+        read(&mut StreamBody::new(stream).boxed(), terms, &Share::of(&Budget::new(1 << 30))).await
     }
 
     #[tokio::test]
@@ -353,7 +284,9 @@ mod tests {
         assert_eq!(refused.kind, Kind::TooLarge);
         assert!(refused.message.contains("99"), "{refused}");
         let mut claimed = Full::new(Bytes::from_static(&[0; 100]));
-        let refused = read(&mut claimed, terms(99, None)).await.expect_err("too large");
+        let refused = read(&mut claimed, terms(99, None), &Share::of(&Budget::new(1 << 30)))
+            .await
+            .expect_err("too large");
         assert!(refused.message.contains("100") && refused.message.contains("99"), "{refused}");
     }
 
@@ -374,6 +307,28 @@ mod tests {
             assert_eq!(read, body);
             assert!(is_aligned(&read, offset), "offset {offset}, gzip");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_room_is_refused_and_room_comes_back() {
+        let budget = Budget::new(1000);
+        let share = Share::of(&budget);
+        let mut body = Full::new(Bytes::from_static(&[0; 600]));
+        assert_eq!(read(&mut body, terms(1000, None), &share).await.expect("room").len(), 600);
+        assert_eq!(budget.used(), 600);
+        let other = Share::of(&budget);
+        let mut body = Full::new(Bytes::from_static(&[0; 401]));
+        let refused = read(&mut body, terms(1000, None), &other).await.expect_err("no room");
+        assert_eq!(refused.kind, Kind::Overloaded);
+        assert!(!body.is_end_stream(), "it was read before it was refused");
+        // Nothing says how long this one is.
+        let frames: Vec<std::result::Result<_, Infallible>> =
+            (0..5).map(|_| Ok(http_body::Frame::data(Bytes::from_static(&[0; 100])))).collect();
+        let mut body = StreamBody::new(futures_util::stream::iter(frames)).boxed();
+        let refused = read(&mut body, terms(1000, None), &other).await.expect_err("no room");
+        assert_eq!(refused.kind, Kind::Overloaded);
+        drop((share, other));
+        assert_eq!(budget.used(), 0);
     }
 
     fn pack<W: Write>(

@@ -5,15 +5,18 @@
 //! Beside it stand health checking and server reflection.
 
 mod context;
+mod counted;
 pub mod health;
 mod infer;
 mod service;
 
+use crate::budget::Share;
 use crate::codec::grpc::proto::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME};
 use crate::error::Error;
 use crate::model::Server;
 use bytes::Bytes;
 use context::Arrival;
+use counted::Counted;
 use health::proto::health_server::{self, HealthServer};
 use http::{HeaderMap, HeaderValue, Uri};
 use service::Inference;
@@ -100,6 +103,10 @@ impl GrpcRoutes {
                     inference = inference.send_compressed(encoding);
                 }
                 let called = request.uri().clone();
+                // Until a single request is answered; of a stream, as its messages are.
+                let share = Arc::new(Share::of(&self.server.bodies));
+                request.extensions_mut().insert(Arc::clone(&share));
+                let request = request.map(|body| Counted::new(body, &self.server, &share));
                 inference.call(request).await.map(|response| self.explain(response, &called))
             }
             health_server::SERVICE_NAME => self.health.clone().call(request).await,

@@ -5,6 +5,7 @@ mod accept;
 mod access;
 mod body;
 mod docs;
+mod encoding;
 pub mod grpc;
 pub(crate) mod log;
 mod openapi;

@@ -1,12 +1,14 @@
 //! REST: one request from its head to its answer.
 
 use super::accept::Port;
-use super::body::{self, Encoding, Terms};
+use super::body::{self, Terms};
+use super::encoding::Encoding;
 use super::log::Log;
 use super::reply::{self, Reply};
 use super::request_id::RequestId;
 use super::route::{describe_miss, Aspect, Miss, Route};
 use super::{access, docs, openapi, peers, repository, v1, v2};
+use crate::budget::Share;
 use crate::codec::cloudevents;
 use crate::error::{Error, Kind, Result};
 use crate::listen::grpc::GrpcRoutes;
@@ -43,6 +45,8 @@ pub(super) struct Exchange<'a> {
     pub(super) trace: Option<Active>,
     body: Incoming,
     body_read: bool,
+    /// What its body takes of the server's memory for them, until it is answered.
+    share: Share,
 }
 
 /// Answers any request; the only way out of here is an answer.
@@ -57,7 +61,9 @@ pub(super) async fn answer(
     }
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
-    let mut exchange = Exchange { shared: &shared, head, id, begun, trace: None, body, body_read: false };
+    let share = Share::of(&shared.server.bodies);
+    let mut exchange =
+        Exchange { shared: &shared, head, id, begun, trace: None, body, body_read: false, share };
     let outcome = match port {
         Port::Http { .. } | Port::Control => route(&mut exchange, port).await,
         Port::Metrics => Box::pin(metrics_port(&exchange)).await,
@@ -231,13 +237,15 @@ impl Exchange<'_> {
         let timeout = self.shared.server.limits.body_timeout;
         let read = match encoding {
             Ok(encoding) => {
-                body::read(&mut self.body, Terms { limit, timeout, deadline, align_at, encoding }).await
+                let terms = Terms { limit, timeout, deadline, align_at, encoding };
+                body::read(&mut self.body, terms, &self.share).await
             }
             Err(unknown) => Err(unknown),
         };
         let bytes = read.inspect_err(|error| {
             self.shared.server.metrics.body_rejected(match error.kind {
                 Kind::TooLarge => BodyFault::TooLarge,
+                Kind::Overloaded => BodyFault::NoRoom,
                 Kind::Status(408) => BodyFault::TooSlow,
                 _ => BodyFault::Malformed,
             });

@@ -109,8 +109,9 @@ pub const FAMILIES: &[Family] = &[
     counter(
         "modelport_rejected_bodies_total",
         &["reason"],
-        "Bodies that were not taken: too_large, too_slow, malformed.",
+        "Bodies that were not taken: too_large, too_slow, malformed, no_room.",
     ),
+    gauge("modelport_request_body_bytes", &[], Merge::Sum, "What the bodies of requests under way take."),
     counter(
         "modelport_log_lines_dropped_total",
         &[],

@@ -219,6 +219,8 @@ pub enum BodyFault {
     TooSlow,
     /// It was no valid HTTP or gRPC framing, or could not be decompressed.
     Malformed,
+    /// There was no room for it beside the bodies of other requests.
+    NoRoom,
 }
 
 /// Counters that belong to no model.
@@ -227,7 +229,7 @@ pub struct ServerMetrics {
     connections_open: AtomicI64,
     connections: AtomicU64,
     log_lines_dropped: AtomicU64,
-    bodies_rejected: [AtomicU64; 3],
+    bodies_rejected: [AtomicU64; 4],
     /// What became of traces' spans.
     pub spans: Arc<SpanCounts>,
 }

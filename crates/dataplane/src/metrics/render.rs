@@ -233,9 +233,12 @@ impl Text {
         self.family("modelport_connections_total");
         self.sample("", metrics.connections.load(Relaxed));
         self.family("modelport_rejected_bodies_total");
-        for (reason, count) in ["too_large", "too_slow", "malformed"].iter().zip(&metrics.bodies_rejected) {
+        let reasons = ["too_large", "too_slow", "malformed", "no_room"];
+        for (reason, count) in reasons.iter().zip(&metrics.bodies_rejected) {
             self.sample(&format!("reason=\"{reason}\""), count.load(Relaxed));
         }
+        self.family("modelport_request_body_bytes");
+        self.sample("", server.bodies.used() as u64);
         self.family("modelport_log_lines_dropped_total");
         self.sample("", metrics.log_lines_dropped.load(Relaxed));
         self.family("modelport_spans_exported_total");

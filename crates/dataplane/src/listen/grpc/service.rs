@@ -3,6 +3,7 @@
 use super::context::{client_request_id, Arrival};
 use super::infer::{infer, refuse_too_large, Answered, Context};
 use super::{is_too_large, EXTENSIONS};
+use crate::budget::Share;
 use crate::codec::grpc::proto::grpc_inference_service_server::GrpcInferenceService;
 use crate::codec::grpc::proto::model_metadata_response::TensorMetadata;
 use crate::codec::grpc::proto::model_repository_parameter::ParameterChoice;
@@ -22,6 +23,7 @@ use crate::model::{Model, Server, TensorSpec};
 use crate::tensor::{Datatype, Param, Params};
 use crate::trace::{Operation, Slot};
 use futures_util::StreamExt;
+use prost::Message as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +33,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Most requests of one stream that are under way at a time; the next is read when one is answered.
 const MOST_OF_A_STREAM: usize = 256;
+
+/// What stands before each message: whether it is compressed, and its length.
+const FRAME_BYTES: usize = 5;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -92,6 +97,7 @@ impl GrpcInferenceService for Inference {
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
         let (metadata, extensions, message) = request.into_parts();
         let arrival = extensions.get::<Arrival>().copied().unwrap_or_default();
+        hold_unpacked(extensions.get::<Arc<Share>>().map(AsRef::as_ref), &metadata, &message)?;
         let request_id = client_request_id(&metadata);
         let trace = extensions.get::<Slot>().and_then(Slot::take);
         let context = Context { arrival, metadata: &metadata, request_id, trace };
@@ -109,14 +115,21 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<Self::ModelStreamInferStream> {
         let (metadata, extensions, messages) = request.into_parts();
         let deadline = extensions.get::<Arrival>().and_then(|arrival| arrival.deadline);
+        let share = extensions.get::<Arc<Share>>().cloned();
         let metadata = Arc::new(metadata);
         let server = Arc::clone(&self.server);
         let answers = messages.map(move |message| {
-            let (server, metadata) = (Arc::clone(&server), Arc::clone(&metadata));
+            let (server, metadata, share) = (Arc::clone(&server), Arc::clone(&metadata), share.clone());
             async move {
                 let message = message.map_err(|error| explain_limit(error, &server))?;
+                hold_unpacked(share.as_deref(), &metadata, &message)?;
+                let size = message.encoded_len() + FRAME_BYTES;
                 let arrival = Arrival { at: Instant::now(), deadline };
-                Ok(infer_streamed(&server, message, arrival, &metadata).await)
+                let answer = infer_streamed(&server, message, arrival, &metadata).await;
+                if let Some(share) = share {
+                    share.less(size);
+                }
+                Ok(answer)
             }
         });
         Ok(Response::new(Box::pin(answers.buffer_unordered(MOST_OF_A_STREAM))))
@@ -184,6 +197,18 @@ impl GrpcInferenceService for Inference {
         };
         let model_stats = models.iter().map(|model| statistics(model)).collect();
         Ok(Response::new(ModelStatisticsResponse { model_stats }))
+    }
+}
+
+/// What came of a message that was compressed is less than it takes.
+fn hold_unpacked(
+    share: Option<&Share>,
+    metadata: &MetadataMap,
+    message: &ModelInferRequest,
+) -> Result<(), Status> {
+    match share.filter(|_| metadata.contains_key("grpc-encoding")) {
+        Some(share) => Ok(share.more(message.encoded_len())?),
+        None => Ok(()),
     }
 }
 
