@@ -93,6 +93,25 @@ def test_every_metric_is_in_the_reference():
         assert f"`{family.name}`" in page("metrics.md")
 
 
+def test_what_the_gateway_logs_and_answers_is_in_the_reference():
+    """Whoever writes a dashboard or parses the log has nothing else to go by."""
+    text = page("gateway.md")
+    line = (
+        (DATAPLANE / "src/gateway/access.rs")
+        .read_text()
+        .partition("struct Line<'a> {")[2]
+        .partition("\n}")[0]
+    )
+    members = re.findall(r"^    (\w+): ", line, re.MULTILINE)
+    assert len(members) > 12
+    assert re.findall(r"^\| `(\w+)` \| [^|]+ \|$", text.partition("## Admin")[0], re.MULTILINE) == members
+    admin = (DATAPLANE / "src/gateway/admin.rs").read_text()
+    requests = re.findall(r'\(&Method::(GET|POST), "(/\w+)"\)', admin)
+    assert len(requests) > 3
+    for method, path in requests:
+        assert f"| `{method} {path}` |" in text
+
+
 def test_every_ending_is_in_the_reference():
     from modelport.runtimes.catalog import RUNTIMES
 
