@@ -3,9 +3,11 @@
 //! Requests leave a record in a bounded channel; a thread makes lines of them. When it is behind, records are
 //! dropped and counted. Queries, headers and bodies are not logged: they may hold secrets.
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Protocol};
 use super::request_id::RequestId;
 use crate::clock::rfc3339;
+use http::header::HeaderValue;
+use http::request::Parts;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -39,6 +41,34 @@ pub(super) struct Record {
     pub(super) took: Duration,
     pub(super) held: Duration,
     pub(super) retries: u32,
+}
+
+impl Record {
+    /// A request that has come, and nothing of its answer.
+    pub(super) fn of(head: &Parts, client: &HeaderValue, protocol: Protocol, id: &RequestId) -> Self {
+        let text =
+            |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let host = head.uri.authority().map(ToString::to_string).or_else(|| text("host"));
+        Self {
+            at: SystemTime::now(),
+            method: head.method.clone(),
+            host: host.unwrap_or_default(),
+            path: head.uri.path().to_owned(),
+            protocol: protocol.name(),
+            service: String::new(),
+            cluster: String::new(),
+            endpoint: None,
+            caller: None,
+            client: client.to_str().unwrap_or_default().to_owned(),
+            request_id: id.clone(),
+            traceparent: text("traceparent"),
+            status: 0,
+            sent_bytes: 0,
+            took: Duration::ZERO,
+            held: Duration::ZERO,
+            retries: 0,
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -70,6 +70,11 @@ impl Edit {
         })
     }
 
+    /// It changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+
     /// Carries it out.
     pub(super) fn apply(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.set {

@@ -1,9 +1,8 @@
 //! An HTTP/2 connection to an endpoint, shared by its requests.
 
-use super::http1::NotSent;
+use super::http1::{Answer, NotSent};
 use super::outgoing::Outgoing;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -88,8 +87,8 @@ impl Http2 {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Incoming>, NotSent> {
-        Ok(self.sender.try_send_request(request).await?)
+    pub(super) async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Answer>, NotSent> {
+        Ok(self.sender.try_send_request(request).await?.map(Answer::Hyper))
     }
 }
 

@@ -5,7 +5,7 @@
 //! dropped and counted.
 
 use super::cluster::{Choice, Cluster, UnderWay};
-use super::http1::Http1;
+use super::http1::{Answer, Http1};
 use super::http2::Http2;
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
@@ -15,8 +15,7 @@ use super::table;
 use bytes::Bytes;
 use http::header::{HeaderValue, CONTENT_LENGTH};
 use http::{Method, Request};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::Ordering::Relaxed;
@@ -192,7 +191,7 @@ impl Copy {
             };
             let _stream = connection.enter();
             let mut answer = connection.send(request).await.ok()?.into_body();
-            while let Some(frame) = answer.frame().await {
+            while let Some(frame) = poll_fn(|task| answer.poll_alone(task)).await {
                 frame.ok()?;
             }
         } else {
@@ -203,7 +202,7 @@ impl Copy {
             }
             let mut connection = match endpoint.pool.take(IDLE).await {
                 Some(kept) => kept,
-                None => Http1::open(connect.await?).await.ok()?,
+                None => Http1::open(connect.await?),
             };
             let mut answer = connection.send(request).await.ok()?.into_body();
             discard(&mut connection, &mut answer).await?;
@@ -215,7 +214,7 @@ impl Copy {
     }
 }
 
-async fn discard(connection: &mut Http1, answer: &mut Incoming) -> Option<()> {
+async fn discard(connection: &mut Http1, answer: &mut Answer) -> Option<()> {
     while !answer.is_end_stream() {
         match poll_fn(|task| connection.poll_frame(answer, task)).await {
             None => break,

@@ -2,15 +2,17 @@
 //! answer it.
 //!
 //! A request's walk (`forward`): connection (`serve`) → host and path (`target`) → rule (`route`) → permission
-//! (`auth`) → endpoint, waiting for one if need be (`cluster`) → connection (`pool`, `http1`, `http2`) → answer
-//! (`reply`). The table of routes (`table`) is read and checked as a whole and swapped in at once (`live`), so a
-//! request sees one table, and a broken one changes nothing. `admin` is the control plane's side.
+//! (`auth`) → endpoint, waiting for one if need be (`relay`, `cluster`) → connection (`attempt`, `pool`, `http1` with
+//! `plain`, `http2`) → answer (`reply`). The table of routes (`table`) is read and checked as a whole and swapped in
+//! at once (`live`), so a request sees one table, and a broken one changes nothing. `admin` is the control plane's
+//! side.
 //!
 //! Everything that is passed on was parsed and is written anew: what an endpoint reads is what was checked here.
 
 mod access;
 mod admin;
 mod alarm;
+mod attempt;
 mod auth;
 mod bell;
 mod budget;
@@ -27,13 +29,17 @@ mod http2;
 mod joined;
 mod limit;
 mod live;
+mod message;
 mod metrics;
 mod mirror;
 mod outgoing;
 mod outlier;
+mod plain;
 mod pool;
 mod refusal;
+mod relay;
 mod repeatable;
+mod replay;
 mod reply;
 mod rewrite;
 mod route;

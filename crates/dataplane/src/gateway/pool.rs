@@ -70,7 +70,7 @@ impl Pool {
 
     /// Keeps a connection for the next request.
     pub(super) fn put(&self, connection: Http1) {
-        connection.rest();
+        let Some(connection) = connection.rest() else { return };
         let mut state = self.state();
         if !state.retired && state.idle.len() < LARGEST {
             state.idle.push((connection, Instant::now()));

@@ -2,14 +2,13 @@
 
 use super::cluster::{Load, UnderWay};
 use super::exchange::Exchange;
-use super::http1::Http1;
+use super::http1::{Answer, Http1};
 use super::http2::Stream;
 use super::refusal;
 use super::watch::{Activity, Waiting};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,7 +59,7 @@ impl std::fmt::Debug for StreamGuard {
 #[derive(Debug)]
 pub(super) struct Passed {
     first: Option<Frame<Bytes>>,
-    body: Incoming,
+    body: Answer,
     source: Source,
     load: Load,
     exchange: Exchange,
@@ -85,7 +84,7 @@ impl Reply {
     #[allow(clippy::too_many_arguments)] // everything that lives as long as the body
     pub(super) fn passed(
         first: Option<Frame<Bytes>>,
-        body: Incoming,
+        body: Answer,
         source: Source,
         load: Load,
         mut exchange: Exchange,
@@ -130,7 +129,7 @@ impl Passed {
             None => match &mut self.source {
                 Source::Http1(Some(connection)) => connection.poll_frame(&mut self.body, task),
                 Source::Http1(None) => Poll::Ready(None),
-                Source::Http2(_) => Pin::new(&mut self.body).poll_frame(task),
+                Source::Http2(_) => self.body.poll_alone(task),
             },
         };
         if polled.is_ready() {
@@ -146,7 +145,7 @@ impl Passed {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.fail(502);
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.alarm = None;

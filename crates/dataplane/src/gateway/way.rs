@@ -32,6 +32,11 @@ impl<'a> Way<'a> {
         rewrites.filter_map(|rewrite| rewrite.path(target, self.prefix)).last()
     }
 
+    /// Whether the endpoint sees another request than the client's.
+    pub(super) fn changes_requests(&self) -> bool {
+        self.filters().any(|filters| filters.rewrite.is_some() || !filters.request.is_empty())
+    }
+
     /// Makes the request the one that the endpoint is to see.
     pub(super) fn shape<B>(&self, request: &mut Request<B>) {
         for rewrite in self.filters().filter_map(|filters| filters.rewrite.as_ref()) {
