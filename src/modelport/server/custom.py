@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import inspect
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from modelport.server import example
 from modelport.server.loop import settle
@@ -51,6 +52,15 @@ def servable(model: Model, version: str | None = None) -> Servable:
     )
 
 
+class _AsWritten(importlib.machinery.SourceFileLoader):
+    """Reads the source each time. Python takes what it compiled before for up to date where a file was changed within
+    the same second and has the same length; and a model's folder is not for us to write in."""
+
+    def path_stats(self, path: str | bytes) -> NoReturn:
+        """There is no telling whether a compiled file is up to date (PEP 302's way to do without one)."""
+        raise OSError(f"{path!r}: always read anew")
+
+
 def from_file(path: str, name: str) -> Model:
     """The model `file.py:Class`, loaded. Raises LoadError naming the file, the class and the cause."""
     file, _, attribute = path.rpartition(":")
@@ -59,12 +69,13 @@ def from_file(path: str, name: str) -> Model:
         raise LoadError(f"{file}: no such file.")
     sys.path.insert(0, str(place.parent))  # its own imports lie beside it
     try:
-        spec = importlib.util.spec_from_file_location(place.stem, place)
-        if spec is None or spec.loader is None:
+        loader = _AsWritten(place.stem, str(place))
+        spec = importlib.util.spec_from_file_location(place.stem, place, loader=loader)
+        if spec is None:
             raise LoadError(f"{file}: is not a Python file.")
         module = importlib.util.module_from_spec(spec)
         sys.modules[place.stem] = module
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
         model = _made(getattr(module, attribute, None), file, attribute, name)
         settle(model.load())
     except LoadError:
