@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from modelport.runtimes import catalog, framework
+from modelport.runtimes.agreement import MLFLOW
 from modelport.server import custom, example, saved
 from modelport.server.loaded import RuntimeExecutor
 from modelport.server.options import ModelOptions, Plan, Source
@@ -38,7 +39,9 @@ def load(source: Source, options: ModelOptions, on_unusable: Callable[[], None] 
     kept = saved.read_saved(path if path.is_dir() else path.parent) if path.exists() else None
     if not path.is_dir() and kept is not None and kept.artifact != path.name:
         kept = None  # it speaks of another file
-    named = path / kept.artifact if kept and kept.artifact and path.is_dir() else path
+    # An MLmodel's own artifact is no MLflow model by itself.
+    inside = kept is not None and bool(kept.artifact) and path.is_dir() and options.model_format != MLFLOW
+    named = path / kept.artifact if kept and kept.artifact and inside else path
     runtime, artifact = catalog.locate(named if named.exists() else path, options.model_format)
     settings = Settings(
         name=source.name,

@@ -175,7 +175,7 @@ class Writer:
         if path is None:
             raise refused(name, "has no name")
         self.budget.file()
-        if target.startswith("/") or "\0" in target:
+        if not target or target.startswith("/") or "\0" in target:
             raise refused(name, f"is a link to {target!r}, outside the model's folder")
         if (self._folder / path).exists():
             raise refused(name, "is a link where a file of the same name is")
@@ -198,7 +198,8 @@ class Writer:
         """Makes the links, and refuses those that lead out, also by way of others."""
         for path, target in self._links.items():
             self._parents(path)
-            (self._folder / path).symlink_to(target)
+            with writing(self._folder / path):
+                (self._folder / path).symlink_to(target)
         root = self._folder.resolve()
         for path, target in self._links.items():
             try:

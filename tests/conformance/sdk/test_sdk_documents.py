@@ -212,6 +212,11 @@ def test_served(platform: Platform, sdk: KServeClient, gone: Any, name: str, way
     file, item, namespace = document(name)
     own = item["metadata"]["name"]
     gone(file)
+    account = item["spec"]["predictor"].get("serviceAccountName")
+    if account and platform.run("kubectl", "get", "serviceaccount", account, "-n", namespace).returncode:
+        platform.must(
+            "kubectl", "create", "serviceaccount", account, "-n", namespace
+        )  # as its page has it before
     if way == "kubectl":
         platform.must("kubectl", "apply", "-f", str(file))
         platform.must(

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from modelport.runtimes import catalog
+from modelport.runtimes import catalog, source
 from modelport.runtimes.catalog import RUNTIMES, Entry, locate, repository
+from modelport.server.options import ModelOptions, Source
 from modelport.server.runtime import LoadError
 
 HEAD = {
@@ -418,3 +419,13 @@ def test_an_mlflow_folder_has_the_formats_of_its_flavors(tmp_path: Path):
     assert "model format onnx: the folder holds an MLmodel with the flavors sklearn" in other_format(
         tmp_path, "onnx"
     )
+
+
+@pytest.mark.parametrize("wanted", ["mlflow", "sklearn", None])
+def test_a_model_in_an_mlflow_folder_is_served_by_its_format(tmp_path: Path, wanted: str | None):
+    # What KServe's documentation has for MLflow: its MLmodel also says which file it is, a file of another format.
+    joblib, linear = pytest.importorskip("joblib"), pytest.importorskip("sklearn.linear_model")
+    joblib.dump(linear.LinearRegression().fit([[0.0], [1.0]], [0, 1]), tmp_path / "model.pkl")
+    mlmodel(tmp_path, "  sklearn:\n    pickled_model: model.pkl\n")
+    served = source.load(Source(name="m", path=str(tmp_path)), ModelOptions(model_format=wanted))
+    assert served.metadata.name == "m"

@@ -150,6 +150,7 @@ def test_no_members_whatever_their_names_and_links_lead_out(unpack, entries, for
             [("dir", "d", ""), ("sym", "d/up", ".."), ("sym", "out", "d/up/../secret")],
             "outside the model's folder",
         ),
+        ([("sym", "a", "")], "is a link to '', outside the model's folder"),
         ([("hard", "h", "/etc/passwd")], "absolute path"),
         ([("hard", "h", "nothing")], "not a file of this archive"),
         ([("device", "null", "")], "is a device"),
