@@ -74,11 +74,15 @@ def is_counted(name: str, counted: Iterable[str]) -> bool:
     """Whether a name of `spec.hard` means anything: `counted` are the kinds served, as `plural.group`."""
     if name.startswith("count/"):
         return name.removeprefix("count/") in counted
-    if name in OLD_NAMES or name in ("services.nodeports", "services.loadbalancers", "requests.storage"):
-        return True
-    return is_compute(name) or name.endswith(
+    return is_standard(name) or name.endswith(
         (f"{BY_CLASS}requests.storage", f"{BY_CLASS}persistentvolumeclaims")
     )
+
+
+def is_standard(name: str) -> bool:
+    """Whether Kubernetes itself knows what it counts, without `count/` and without a storage class."""
+    others = ("services.nodeports", "services.loadbalancers", "requests.storage")
+    return name in OLD_NAMES or name in others or is_compute(name)
 
 
 def is_compute(name: str) -> bool:

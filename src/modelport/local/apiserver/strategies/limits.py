@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelport.kube.errors import Cause, duplicate, forbidden, invalid_value, not_supported, required
 from modelport.kube.part import mapping, texts
 from modelport.kube.quantity import Quantity
-from modelport.kube.quota import OLD_NAMES, Usage, is_compute, parsed
+from modelport.kube.quota import OLD_NAMES, Usage, is_compute, is_standard, parsed
 from modelport.kube.resource import Object
 from modelport.local.apiserver.part import part, parts
 from modelport.local.apiserver.strategies.core import Plain
@@ -38,11 +38,7 @@ class ResourceQuota(Plain):
         causes: list[Cause] = []
         for name, amount in part(spec, "hard").items():
             at = f"spec.hard[{name}]"
-            if "/" not in name and not (
-                is_compute(name)
-                or name in OLD_NAMES
-                or name in ("services.nodeports", "services.loadbalancers", "requests.storage")
-            ):
+            if "/" not in name and not is_standard(name):
                 causes.append(invalid_value(at, name, "must be a standard resource for quota"))
             causes += _check_amount(at, amount, whole=name.startswith("count/") or name in OLD_NAMES)
         scopes = texts(spec.get("scopes"))
