@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from modelport.protocol.datatype import Array, bf16_to_fp32
 from modelport.protocol.errors import InferenceError, InvalidInput, ServeError
+from modelport.runtimes.beginning import beginning, pointer
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
 from modelport.server.signature import Signature, TensorSpec
 from modelport.server.tensors import settle, summary
@@ -289,9 +290,8 @@ def _reason(error: Exception) -> str:
 def _unloadable(path: Path, error: Exception, version: str) -> LoadError:
     """What is wrong with the file, and what to do."""
     text = str(error)
-    start = _head(path)
-    if start.startswith(b"version https://git-lfs"):
-        return LoadError(f"{path}: is a pointer of Git LFS, not the model. Run: git lfs pull")
+    if (elsewhere := pointer(path)) is not None:
+        return elsewhere
     if found := re.search(
         r"Opset (\d+) is under development.*for domain (\S+) is till opset (\d+)", text, re.DOTALL
     ):
@@ -308,7 +308,7 @@ def _unloadable(path: Path, error: Exception, version: str) -> LoadError:
     if re.search(r"Protobuf parsing failed|No graph was found", text):
         size = path.stat().st_size if path.exists() else 0
         return LoadError(
-            f"{path}: is no complete ONNX file ({size} bytes, beginning with {start[:8]!r}). "
+            f"{path}: is no complete ONNX file ({size} bytes, beginning with {beginning(path)[:8]!r}). "
             "Export or download it again."
         )
     if re.search(r"external data|External data|model_path must not be empty", text):
@@ -330,11 +330,3 @@ def _unloadable(path: Path, error: Exception, version: str) -> LoadError:
             "Export it with standard operators."
         )
     return LoadError(f"{path}: onnxruntime {version} cannot load it: {_reason(error)}")
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(64)
-    except OSError:
-        return b""

@@ -7,15 +7,16 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from modelport.runtimes.beginning import beginning, pointer
 from modelport.server.runtime import LoadError
 
 
 def form_of(path: Path) -> Literal["script", "exported"]:
     """What the file holds, judged by the names in its archive. Raises LoadError if it cannot be served."""
-    start = _head(path)
+    start = beginning(path)
     if not zipfile.is_zipfile(path):
-        if start.startswith(b"version https://git-lfs"):
-            raise LoadError(f"{path}: is a pointer of Git LFS, not the model. Run: git lfs pull")
+        if (elsewhere := pointer(path)) is not None:
+            raise elsewhere
         if start.startswith(b"\x80"):
             raise LoadError(f"{path}: is a pickle of an old torch.save, not a program. {_recipe(path)}")
         size = path.stat().st_size if path.exists() else 0
@@ -84,11 +85,3 @@ def _pickled_class(pickled: bytes) -> str | None:
     except ValueError:
         return None
     return None
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(64)
-    except OSError:
-        return b""
