@@ -17,7 +17,7 @@ go_tool() { # NAME PACKAGE@VERSION
   local built
   built=$(mktemp -d)
   (cd "$built" && GOBIN=$built go install "$2")
-  mv "$built/$(basename "${2%@*}")" "$tools/bin/$1"
+  mv "$built"/* "$tools/bin/$1" # the one program there: Go names it after the module, less a /v3 at its end
   rm -rf "$built"
 }
 
