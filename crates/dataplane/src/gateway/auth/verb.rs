@@ -6,10 +6,12 @@ use http::Method;
 
 /// The verb of a request. Loading and unloading is `admin`, explaining is `explain`, all else is `predict`.
 ///
-/// A path is looked at as lenient servers see it: percent-decoded, without empty segments, and in any case.
+/// A path is looked at as lenient servers see it: percent-decoded, without matrix parameters (`/load;a=b`) and empty
+/// segments, and in any case.
 pub(in crate::gateway) fn of(method: &Method, path: &str) -> Verb {
     let path = percent::decode(path).to_ascii_lowercase();
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let bare = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    let segments: Vec<&str> = bare.filter(|segment| !segment.is_empty()).collect();
     match segments.as_slice() {
         // V2 and V1 repositories; their index is metadata.
         ["v2" | "v1", "repository" | "models", .., "load" | "unload"] => Verb::Admin,
@@ -38,13 +40,21 @@ mod tests {
             "/v2//repository/models/m/load/",
             "/v2/repo%73itory/models/m%2Fx/unload",
             "/v2/repository%2Fmodels/m/load",
+            "/v2/repository/models/m/load;a=b",
+            "/v2/repository/models/m/unload%3Ba",
+            "/v2;a/;/repository/models/m/load",
             "/v1/models/m/load",
             "/inference.GRPCInferenceService/RepositoryModelLoad",
             "/inference.GRPCInferenceService/RepositoryModelUnload",
         ] {
             assert_eq!(of(&Method::POST, path), Verb::Admin, "{path}");
         }
-        for path in ["/v1/models/m:explain", "/v1/models/m%3Aexplain", "/v2/models/m/explain"] {
+        for path in [
+            "/v1/models/m:explain",
+            "/v1/models/m%3Aexplain",
+            "/v1/models/m:explain;a",
+            "/v2/models/m/explain",
+        ] {
             assert_eq!(of(&Method::POST, path), Verb::Explain, "{path}");
         }
         for path in [
