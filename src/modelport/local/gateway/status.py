@@ -93,12 +93,16 @@ def gateway_status(
 
 def _listener(listener: Listener, programmed: Verdict) -> list[Verdict]:
     protocol = listener.protocol
-    served = "The listener is served."
+    resolved = Verdict(
+        "ResolvedRefs", good=True, reason="ResolvedRefs", message="It refers to nothing that is missing."
+    )
     if listener.tls and listener.tls.get("certificateRefs"):
-        served += (
-            " tls.certificateRefs is not carried out: the gateway has one certificate, that of "
+        # The reason that Gateway API has for references which a gateway doesn't support.
+        words = (
+            "tls.certificateRefs is not carried out: the gateway has one certificate, that of "
             "modelport up --tls-certificate."
         )
+        resolved = Verdict("ResolvedRefs", good=False, reason="InvalidCertificateRef", message=words)
     if protocol not in PROTOCOLS:
         words = f'protocol: must be HTTP or HTTPS for this gateway, got "{protocol}".'
         return [
@@ -106,11 +110,9 @@ def _listener(listener: Listener, programmed: Verdict) -> list[Verdict]:
             Verdict("Programmed", good=False, reason="Invalid", message=words),
         ]
     return [
-        Verdict("Accepted", good=True, reason="Accepted", message=served),
+        Verdict("Accepted", good=True, reason="Accepted", message="The listener is served."),
         Verdict("Conflicted", good=False, reason="NoConflicts", message="No other listener wants the same."),
-        Verdict(
-            "ResolvedRefs", good=True, reason="ResolvedRefs", message="It refers to nothing that is missing."
-        ),
+        resolved,
         programmed,
     ]
 

@@ -258,4 +258,7 @@ def test_a_listener_says_that_its_certificate_is_not_used() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     status = gateway_status(gateway, spec, None, {}, PROGRAMMED, "127.0.0.1", now)
     said = {one["type"]: one for one in status["listeners"][0]["conditions"]}
-    assert "certificateRefs is not carried out" in said["Accepted"]["message"]
+    refused = said["ResolvedRefs"]
+    assert (refused["status"], refused["reason"]) == ("False", "InvalidCertificateRef")
+    assert "certificateRefs is not carried out" in refused["message"]
+    assert said["Accepted"]["status"] == "True"  # its routes are served, by the platform's own certificate
