@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.server
 import io
 import re
+import subprocess
+import sys
 import threading
 
 import joblib
@@ -183,3 +185,42 @@ def test_a_pickle_that_the_platform_denies_does_not_serve(platform: Platform, ad
     finally:
         rules(platform, "")
     platform.modelport("wait", "isvc/misruled", "--timeout", "120")
+
+
+def test_the_platform_tells_its_rules(platform: Platform, address: str):
+    """Whoever wonders why a pod fetches from elsewhere, or not at all, asks the command that shows the cache."""
+
+    def told(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "modelport", "storage", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    listing = ("list", "--cache", str(platform.folder / "cache"))
+    rules(
+        platform,
+        f"limit: 20Gi\nunsafe: deny\npoll: 5m\nmirrors: {{'s3://models/': '{address.rpartition('/')[0]}/'}}",
+    )
+    try:
+        said = told(*listing)
+        assert "platform: the cache holds at most 20Gi" in said
+        assert "platform: a URI is looked at again every 5m" in said
+        assert "platform: pickles from untrusted sources: deny" in said
+        assert "platform: mirror: s3://models/ is fetched from http://127.0.0.1:" in said
+        assert '"limit":"20Gi"' in told(*listing, "-o", "json").replace(" ", "")
+
+        account = ("--service-account", "default", "--dir", str(platform.folder))
+        said = told("check", "s3://models/model.joblib", *account)
+        assert "platform: mirror: s3://models/ is fetched from" in said
+        assert "model.joblib" in said.partition("platform:")[0]  # found by the mirror: no bucket has it
+
+        rules(platform, "unsafe: denied")
+        said = told(*listing)
+        assert "Invalid enum value 'denied'" in said
+        assert "models, " in said  # the list comes all the same
+    finally:
+        rules(platform, "")

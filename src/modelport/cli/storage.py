@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from modelport.cli import Mistake, fetch, home
 from modelport.cli.home import note
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from modelport.kube.resource import Object
     from modelport.storage import Credentials, Look
     from modelport.storage.prune import Held
+    from modelport.storage.settings import PlatformSettings
 
 SHOWN = 12
 """Files that `check` lists."""
@@ -73,13 +76,21 @@ def run_check(options: argparse.Namespace) -> int:
     from modelport.storage import StorageError, look, redact
 
     settings = fetch.load(options)
-    given = _of_account(options) if options.service_account else fetch.credentials()
+    table = settings.table
+    if options.service_account:
+        given = _of_account(options)
+        rules = _rules(options)
+        table = rules.table if rules is not None else []
+        for line in rules.words() if rules is not None else []:
+            note(f"platform: {line}")
+    else:
+        given = fetch.credentials()
     for conflict in given.conflicts:
         note(f"warning: {conflict}")
     known = sorted({setting.source for setting in given.settings.values()})
     note(f"credentials: {', '.join(known) or 'none'}")
     try:
-        found = look(options.uri, credentials=given, mirrors=settings.table)
+        found = look(options.uri, credentials=given, mirrors=table)
     except StorageError as error:
         note(f"error: {error.message}")
         if error.hint:
@@ -139,6 +150,23 @@ def _of_account(options: argparse.Namespace) -> Credentials:
     return kserve.from_objects(account, secrets)
 
 
+def _rules(options: argparse.Namespace) -> PlatformSettings | None:
+    """The storage rules of the platform in `options.dir`; None where none answers there. Raises Mistake for bad ones."""
+    from modelport.kube.resource import CONFIG_MAP
+    from modelport.local.node.fetching import FetchFailed, rules_of
+
+    if not (options.dir / "kubeconfig").exists():
+        return None
+    try:
+        found = home.speak(options, lambda client: client.find(CONFIG_MAP, "kserve", "modelport-config"))
+    except Mistake:
+        return None
+    try:
+        return rules_of(found)
+    except FetchFailed as error:
+        raise Mistake(str(error), "kubectl -n kserve edit configmap modelport-config", code=1) from error
+
+
 def run_list(options: argparse.Namespace) -> int:
     """Prints the cache's models."""
     from modelport.storage import prune
@@ -146,13 +174,15 @@ def run_list(options: argparse.Namespace) -> int:
 
     cache = fetch.cache(options, fetch.load(options))
     models = prune.held(cache)
+    try:
+        rules = _rules(argparse.Namespace(dir=cache.folder.parent))
+    except Mistake as mistake:  # a list of what is there needs no rules
+        note(f"platform: {mistake}")
+        rules = None
     if options.output == "json":
         total = prune.size(cache)
-        print(
-            json.dumps(
-                {"cache": str(cache.folder), "bytes": total, "models": [_object(one) for one in models]}
-            )
-        )
+        listed = {"cache": str(cache.folder), "bytes": total, "models": [_object(one) for one in models]}
+        print(json.dumps(listed | ({"rules": msgspec.to_builtins(rules)} if rules is not None else {})))
         return 0
     if models:
         print(f"{'DIGEST':<14}{'SIZE':>10}  {'USED':<8}{'IN USE':<8}URI")
@@ -163,6 +193,8 @@ def run_list(options: argparse.Namespace) -> int:
         uri = ", ".join(one.uris) or "(its URI is another by now)"
         print(f"{one.digest[7:19]:<14}{size(one.bytes):>10}  {used:<8}{held:<8}{uri}")
     note(f"{cache.folder}: {len(models)} models, {size(prune.size(cache))}")
+    for line in rules.words() if rules is not None else []:
+        note(f"platform: {line}")
     return 0
 
 

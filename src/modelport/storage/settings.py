@@ -74,6 +74,20 @@ class PlatformSettings(Rules, kw_only=True, forbid_unknown_fields=True):
     poll: str = ""
     """How often models are looked for again where a service does not say, as in `5m`; empty: never."""
 
+    def words(self) -> list[str]:
+        """What holds, a line each, for a person."""
+        lines = [
+            f"the cache holds {f'at most {self.limit}' if self.limit else 'whatever the disk has room for'}",
+            f"a URI is looked at again {f'every {self.poll}' if self.poll else 'when a pod starts'}",
+            f"pickles from untrusted sources: {self.unsafe}",
+        ]
+        if self.trusted:
+            lines.append(f"trusted sources: {', '.join(self.trusted)}")
+        if (signed := self.signature) is not None:
+            lines.append(f"models must be signed by {signed.identity or signed.public_key}")
+        lines += [f"mirror: {prefix} is fetched from {target}" for prefix, target in self.mirrors.items()]
+        return lines
+
 
 def of_platform(text: str, mirrors: str = "") -> PlatformSettings:
     """The platform's, out of YAML; `mirrors` is a table of its own, as JSON. Raises ValueError with words."""
