@@ -80,8 +80,8 @@ def run_check(options: argparse.Namespace) -> int:
     if options.service_account:
         given = _of_account(options)
         rules = _rules(options)
-        table = rules.table if rules is not None else []
-        for line in rules.words() if rules is not None else []:
+        table = rules.table
+        for line in rules.words():
             note(f"platform: {line}")
     else:
         given = fetch.credentials()
@@ -150,17 +150,12 @@ def _of_account(options: argparse.Namespace) -> Credentials:
     return kserve.from_objects(account, secrets)
 
 
-def _rules(options: argparse.Namespace) -> PlatformSettings | None:
-    """The storage rules of the platform in `options.dir`; None where none answers there. Raises Mistake for bad ones."""
+def _rules(options: argparse.Namespace) -> PlatformSettings:
+    """The storage rules of the platform in `options.dir`. Raises Mistake: rules that can't be read are not none."""
     from modelport.kube.resource import CONFIG_MAP
-    from modelport.local.node.fetching import FetchFailed, rules_of
+    from modelport.local.node.fetching import SETTINGS, FetchFailed, rules_of
 
-    if not (options.dir / "kubeconfig").exists():
-        return None
-    try:
-        found = home.speak(options, lambda client: client.find(CONFIG_MAP, "kserve", "modelport-config"))
-    except Mistake:
-        return None
+    found = home.speak(options, lambda client: client.find(CONFIG_MAP, *SETTINGS))
     try:
         return rules_of(found)
     except FetchFailed as error:
@@ -174,11 +169,12 @@ def run_list(options: argparse.Namespace) -> int:
 
     cache = fetch.cache(options, fetch.load(options))
     models = prune.held(cache)
-    try:
-        rules = _rules(argparse.Namespace(dir=cache.folder.parent))
-    except Mistake as mistake:  # a list of what is there needs no rules
-        note(f"platform: {mistake}")
-        rules = None
+    rules = None
+    if (cache.folder.parent / "kubeconfig").exists():
+        try:
+            rules = _rules(argparse.Namespace(dir=cache.folder.parent))
+        except Mistake as mistake:  # a list of what is there needs no rules, nor a platform that runs
+            note(f"platform: {mistake}")
     if options.output == "json":
         total = prune.size(cache)
         listed = {"cache": str(cache.folder), "bytes": total, "models": [_object(one) for one in models]}

@@ -22,7 +22,7 @@ from modelport.kube.resource import CONFIG_MAP, NODE, POD, SECRET, SERVICE, SERV
 from modelport.local.folder import Folder, Settings
 from modelport.local.node import environments, leftover, volumes
 from modelport.local.node.address import Addresses
-from modelport.local.node.fetching import rules_of
+from modelport.local.node.fetching import SETTINGS, rules_of
 from modelport.local.node.forks import Forks
 from modelport.local.node.launch import Launch
 from modelport.local.node.logs import LIMIT_BYTES, Watch
@@ -36,8 +36,6 @@ from modelport.storage.settings import PlatformSettings
 
 log = logging.getLogger(__name__)
 NAME = "local"
-SETTINGS = ("kserve", "modelport-config")
-"""The platform's own ConfigMap."""
 PRUNE_EVERY_S = 24 * 3600.0
 AWAY_S = 1.0
 """Between tries to reach the API server."""

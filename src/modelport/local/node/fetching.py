@@ -29,6 +29,10 @@ from modelport.storage.space import size
 Find = Callable[[Resource, str], Object | None]
 
 
+SETTINGS = ("kserve", "modelport-config")
+"""The platform's own ConfigMap: namespace and name."""
+
+
 class FetchFailed(Exception):
     """A model could not be fetched. The message names the URI, the step and the next thing to try."""
 
