@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from modelport.local.apiserver import state_file
+from modelport.local.apiserver import high_water, state_file
 from modelport.local.apiserver.state_file import Contents, StoreError
 from modelport.local.folder import Folder
 
@@ -121,7 +121,7 @@ def restore(
                 shutil.copyfile(source, Path(work) / STATE)
                 (Path(work) / STATE).chmod(0o600)
             state_file.contents(Path(work) / STATE)
-            state_file.leap(Path(work) / STATE)
+            state_file.leap(Path(work) / STATE, high_water.read(folder.database))
             _put(folder, Path(work), state_alone=objects_only)
     except StoreError as error:
         words = str(error).partition(": ")[2] or str(error)  # without a temporary path
@@ -186,7 +186,8 @@ def _put(folder: Folder, work: Path, *, state_alone: bool) -> None:
     found = [path.relative_to(work) for path in sorted(work.rglob("*")) if not path.is_dir()]
     keep = ("volumes",) if state_alone else ("volumes", "pki", *ACCESS)
     names = [name for name in found if name.name == STATE or name.parts[0] in keep]
-    for name in [*names, Path(f"{STATE}-wal"), Path(f"{STATE}-shm")]:
+    beside = [Path(f"{STATE}-wal"), Path(f"{STATE}-shm"), high_water.place(Path(STATE))]
+    for name in [*names, *beside]:
         old = folder.path / name
         if old.exists() or old.is_symlink():
             (aside / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)

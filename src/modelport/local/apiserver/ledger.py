@@ -16,6 +16,8 @@ from typing import NamedTuple
 import msgspec
 
 from modelport.kube.resource import Object
+from modelport.local.apiserver import high_water
+from modelport.local.apiserver.high_water import HighWater
 from modelport.local.apiserver.state_file import StoreError, WriteError, connect, damaged, lock, open_file
 
 ROWS_NOW = """
@@ -116,13 +118,31 @@ class Ledger:
             self._connection = open_file(path)
             self.version: int = self._number("SELECT seq FROM sqlite_sequence WHERE name = 'log'")
             self.compacted: int = self._number("SELECT value FROM number WHERE name = 'compacted'")
+            self._high_water = self._surveyed()
         except BaseException:
             os.close(self._lock)
             raise
 
+    def _surveyed(self) -> HighWater:
+        """Raises StoreError where the file ends before what was acknowledged."""
+        acknowledged = high_water.read(self.path)
+        if self.version < acknowledged:
+            self._connection.close()
+            raise damaged(
+                self.path, f"it ends with version {self.version}, and {acknowledged} had been acknowledged"
+            )
+        try:
+            opened = HighWater(self.path)
+        except OSError as error:
+            self._connection.close()
+            raise StoreError(f"{high_water.place(self.path)}: cannot be written: {error.strerror}") from error
+        opened.rise(self.version)
+        return opened
+
     def close(self) -> None:
         """Lets go of the file. SQLite moves what is in the write-ahead log into it."""
         self._connection.close()
+        self._high_water.close()
         os.close(self._lock)
 
     def reader(self) -> Reader:
@@ -152,6 +172,7 @@ class Ledger:
                 "check that it may be written, then try again."
             ) from error
         self.version = version
+        self._high_water.rise(version)
         return answers
 
     def _refuses(self, change: Change) -> Refused | None:

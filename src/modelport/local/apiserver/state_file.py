@@ -179,8 +179,8 @@ def damaged(path: Path, error: object) -> StoreError:
     else:
         way = "restore a backup of yours: modelport restore --force FILE"
     return StoreError(
-        f"{path}: is damaged: {error}. Stop the platform, then {way} (or move the file away to start with an "
-        "empty platform)."
+        f"{path}: is damaged: {error}. Stop the platform, then {way} (or move away all of {path.name}* to start "
+        "with an empty platform)."
     )
 
 
@@ -242,9 +242,9 @@ def contents(path: Path) -> Contents:
         connection.close()
 
 
-def leap(path: Path) -> None:
+def leap(path: Path, above: int) -> None:
     """Makes a restored file's versions higher than any that its server may have told anybody since the copy, so that
-    watchers list anew instead of waiting for numbers that come again. Raises StoreError."""
+    watchers list anew instead of waiting for numbers that come again: those up to `above` at least. Raises StoreError."""
     connection = connect(path)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -252,7 +252,9 @@ def leap(path: Path) -> None:
             "INSERT INTO sqlite_sequence (name, seq) SELECT 'log', 0"
             " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'log')"
         )
-        connection.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'log'", (LEAP,))
+        connection.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?) + ? WHERE name = 'log'", (above, LEAP)
+        )
         connection.execute(
             "UPDATE number SET value = (SELECT seq FROM sqlite_sequence WHERE name = 'log')"
             " WHERE name = 'compacted'"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from apiserver_api import wait_until
 from apiserver_running import Process, running
 from test_apiserver_store import change, in_loop, names, opened
 
-from modelport.local.apiserver import keep_copies, state_file
+from modelport.local.apiserver import high_water, keep_copies, state_file
 from modelport.local.apiserver.ledger import Compacted
 from modelport.local.apiserver.state_file import StoreError
 from modelport.local.apiserver.store import Store
@@ -54,7 +56,7 @@ async def test_a_restored_file_does_not_tell_old_versions_again(tmp_path: Path) 
         await store.write(change("a", first, text="later"))
     (tmp_path / "back").mkdir()
     (tmp_path / "copy.db").rename(tmp_path / "back" / "state.db")
-    state_file.leap(tmp_path / "back" / "state.db")
+    state_file.leap(tmp_path / "back" / "state.db", 0)
     async with opened(tmp_path / "back") as store:
         assert await names(store) == ["a"]
         row = await store.write(change("b"))
@@ -99,6 +101,56 @@ def test_a_damaged_file_names_the_newest_copy(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is damaged"):
         state_file.copy(path, tmp_path / "copy.db")
     assert not (tmp_path / "copy.db").exists(), "half a copy looks like a whole one"
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "the log is damaged in the middle": lambda wal: wal.write_bytes(
+        wal.read_bytes()[: wal.stat().st_size // 2] + bytes(wal.stat().st_size // 2)
+    ),
+    "the log is cut short": lambda wal: os.truncate(wal, wal.stat().st_size // 2),
+    "the log is gone": lambda wal: wal.unlink(),
+    "all is gone": lambda wal: (wal.unlink(), wal.with_name("state.db").unlink()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_state_that_has_lost_its_end_is_refused(tmp_path: Path, damage: str) -> None:
+    """SQLite would bring back an older state without a word, and all that was applied since would be torn down."""
+    left = tmp_path / "left"
+    left.mkdir()
+
+    async def die() -> None:
+        async with opened(tmp_path) as store:
+            await _write_many(store, 20)
+            # What a `kill -9` leaves behind.
+            for name in ("state.db", "state.db-wal", "state.db.newest"):
+                shutil.copy(tmp_path / name, left / name)
+
+    asyncio.run(die())
+    DAMAGES[damage](left / "state.db-wal")
+    with pytest.raises(
+        StoreError, match=r"is damaged: .*20 had been acknowledged.*move away all of state\.db\*"
+    ):
+        Store(left / "state.db")
+    for path in left.glob("state.db*"):
+        path.unlink()
+    Store(left / "state.db")
+
+
+@in_loop
+async def test_the_end_is_where_it_was_after_a_kill(tmp_path: Path) -> None:
+    """Whole files are never accused, whether the number rose in time or not."""
+    left = tmp_path / "left"
+    left.mkdir()
+    async with opened(tmp_path) as store:
+        await _write_many(store, 20)
+        for name in ("state.db", "state.db-wal"):
+            shutil.copy(tmp_path / name, left / name)
+    for number in ("", "19", "20", "nonsense"):
+        (left / "state.db.newest").write_text(number)
+        async with opened(left) as store:
+            assert len(await names(store)) == 20
+    assert high_water.read(left / "state.db") == 20
 
 
 def test_copies_are_kept_of_the_last_hours_and_of_some_days() -> None:
