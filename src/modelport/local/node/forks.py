@@ -34,12 +34,18 @@ class Forks:
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def start(self, python: str, request: Start, log: Path) -> Started:
-        """Starts a process by the fork server of an interpreter. Raises ForkFailed."""
+        """Starts a process by the fork server of an interpreter. Raises ForkFailed.
+
+        An order that is out is carried out, so it is waited for also by who is told to stop meanwhile: then the process
+        is there and has written itself down.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             await self._ready(python)
-            reply = await asyncio.to_thread(_ask, self._socket(python), request, descriptor)
+            asked = asyncio.ensure_future(asyncio.to_thread(_ask, self._socket(python), request, descriptor))
+            await _through(asked)
+            reply = asked.result()
         except OSError as error:
             raise ForkFailed(f"the fork server of {python} does not answer: {error}") from error
         finally:
@@ -119,6 +125,19 @@ class Forks:
             "runpy.run_module('modelport.forkserver', run_name='__main__', alter_sys=True)"
         )
         return ["-c", code]
+
+
+async def _through(asked: asyncio.Future[Reply]) -> None:
+    """Waits to the end. CancelledError only then."""
+    told_to_stop = False
+    while not asked.done():
+        try:
+            await asyncio.wait({asked})
+        except asyncio.CancelledError:
+            told_to_stop = True
+    if told_to_stop:
+        asked.exception()  # nobody asks for it any more
+        raise asyncio.CancelledError
 
 
 def _key(python: str) -> str:

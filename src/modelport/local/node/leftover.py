@@ -1,4 +1,4 @@
-"""What a node that was killed left behind: processes that it had not written down yet, and pods that are gone.
+"""What a node that was killed, or a pod's end, left behind: processes that were not written down yet, and pods that are gone.
 
 A process writes its own number into `CONTAINER/process.json` before it does anything else, and a relay into
 `relay.pid.json`, so whoever comes later finds it, also where the node died between asking for it and hearing of it.

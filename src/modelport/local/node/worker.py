@@ -159,6 +159,7 @@ class Worker:
     # The end
 
     async def _stop(self, *, hurry: bool, shutdown: bool = False) -> None:
+        leftover.adopt(self._record)  # what was just being started
         ended = await stopping.stop(
             self._record, self._runner.environments, lambda: self._gone, hurry=hurry, shutdown=shutdown
         )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from pathlib import Path
+
+import pytest
 
 from modelport.kube.resource import POD
 from modelport.local import supervisor
 from modelport.local.folder import Folder, Settings
+from modelport.local.node import forks
 from modelport.local.node.agent import Node
+from modelport.local.process import Process
+from modelport.wire.fork import Reply, Request, Start, Started
 
 
 def pod(name: str) -> dict:
@@ -61,4 +68,56 @@ def test_a_pod_that_the_node_could_not_begin_begins_once_it_can(embedded, tmp_pa
     try:
         asyncio.run(run())
     finally:
+        supervisor.stop(folder)
+
+
+@pytest.mark.parametrize("order", ["the container's", "the relay's"])
+def test_a_pod_that_is_deleted_while_its_process_starts_leaves_none(
+    embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
+):
+    """It would go on listening at an address that the next pod gets, which then never starts."""
+    folder = Folder(tmp_path / "platform")
+    folder.make()
+    started: list[Started] = []
+    heard = threading.Event()
+    ask = forks._ask
+
+    def late(path: Path, request: Request, descriptor: int | None = None) -> Reply:
+        """A fork server that is slow to say what it has started."""
+        reply = ask(path, request, descriptor)
+        if isinstance(request, Start) and isinstance(reply, Started):
+            started.append(reply)
+            if (request.title == "relay") == (order == "the relay's"):
+                assert heard.wait(60)
+        return reply
+
+    monkeypatch.setattr(forks, "_ask", late)
+
+    async def run() -> None:
+        async with embedded() as api:
+            node = Node(
+                api.client, folder, Settings(gateway_port=1, api_port=1, pod_network="127.98"), "test"
+            )
+            if order == "the relay's" and not (await node._surroundings.means()).kind:
+                pytest.skip("no namespaces here: pods have no relay")
+            wanted = 2 if order == "the container's" and (await node._surroundings.means()).kind else 1
+            task = api.run(node.run())
+            await api.client.create(POD, pod("short"))
+            await api.until(lambda: len(started) == wanted, 60.0)
+            worker = next(iter(node._workers.values()))
+            await api.client.delete(POD, "default", "short", grace_s=0)
+            await api.until(lambda: worker._gone)
+            await asyncio.sleep(0.1)  # what would give up at once has given up
+            assert all(Process(one.pid, one.start).alive for one in started)
+            heard.set()
+            await api.until(lambda: not list(folder.pods.iterdir()))
+            assert not any(Process(one.pid, one.start).alive for one in started)
+            await api.kill(task)
+
+    try:
+        asyncio.run(run())
+    finally:
+        heard.set()
+        for one in started:
+            Process(one.pid, one.start).signal(signal.SIGKILL)
         supervisor.stop(folder)
