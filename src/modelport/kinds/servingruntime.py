@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from modelport.kinds import pod_problems
 from modelport.kinds.kind import AGE, Kind, PrinterColumn, Related, whole
 from modelport.kinds.podspec import PodSpec
 from modelport.kinds.problem import Problem
 from modelport.kinds.structural import Json, JsonList, Keyed, structural
+from modelport.kube.part import mapping
 from modelport.kube.resource import Object, Resource
 
 GROUP = "serving.kserve.io"
@@ -119,6 +121,8 @@ def _validate(obj: Object, old: Object | None, related: Related) -> list[Problem
     if new.spec.disabled:
         return []
     problems = _alone(new)
+    before = [("spec", mapping(old.get("spec")))] if old is not None else []
+    problems += pod_problems.new_ones([("spec", mapping(obj.get("spec")))], before)
     if old is not None and old.get("spec", {}).get("workerSpec") and new.spec.worker_spec is None:
         problems.append(Problem("spec.workerSpec", "cannot be removed once it was set"))
     resource = CLUSTER_SERVING_RUNTIME if cluster else SERVING_RUNTIME

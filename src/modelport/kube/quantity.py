@@ -19,7 +19,7 @@ Notation = Literal["decimal", "binary", "exponent"]
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _TEXT = re.compile(r"([+-]?)([0-9]+\.?[0-9]*|\.[0-9]+)([EPTGMK]i|[numkMGTPE]?|[eE][+-]?[0-9]+)", re.ASCII)
-_RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+RULE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _NANO = Fraction(1, 10**9)
 LARGEST = Fraction(2**63 - 1)
 _MOST_DIGITS = 100
@@ -41,7 +41,7 @@ class Quantity(msgspec.Struct, frozen=True, eq=False):
         written = text if isinstance(text, str) else _plain(text)
         match = _TEXT.fullmatch(written)
         if match is None or len(written) > _MOST_DIGITS:
-            raise ValueError(f"{_RULE}, got {written[:_MOST_DIGITS]!r}")
+            raise ValueError(f"{RULE}, got {written[:_MOST_DIGITS]!r}")
         sign, digits, suffix = match.groups()
         amount, notation = Fraction(digits if digits[0] != "." else f"0{digits}"), "decimal"
         if suffix in _BINARY:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from modelport.kinds import config as configuration
+from modelport.kinds import pod_problems
 from modelport.kinds.clusterstoragecontainer import CLUSTER_STORAGE_CONTAINER, supports, usable
 from modelport.kinds.inferenceservice import replicas, uris
 from modelport.kinds.inferenceservice.defaulting import FRAMEWORKS, MODE
@@ -52,7 +53,21 @@ def validate(obj: Object, old: Object | None, related: Related) -> list[Problem]
         problems += replicas.check(
             component, where, mode, service.metadata.annotations.get(AUTOSCALER, "hpa")
         )
+    problems += pod_problems.new_ones(_pods(obj), _pods(old) if old is not None else [])
     return problems + _changes(service, old)
+
+
+def _pods(obj: Object) -> list[tuple[str, Object]]:
+    """What will be pods, raw, with their paths."""
+    spec = mapping(obj.get("spec"))
+    found = [
+        (f"spec.{name}", mapping(spec[name]))
+        for name in ("predictor", "transformer", "explainer")
+        if name in spec
+    ]
+    for index, canary in enumerate(objects(spec.get("canary"))):
+        found.append((f"spec.canary[{index}].predictor", mapping(canary.get("predictor"))))
+    return found
 
 
 def components(service: InferenceService) -> list[tuple[str, Component]]:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from modelport.kube.container import check_port
 from modelport.kube.errors import ApiError, Cause, duplicate, invalid_value, not_supported, required
 from modelport.kube.name import check_label, check_label_1035
 from modelport.kube.resource import SERVICE, Object
 from modelport.local.apiserver.part import part, parts, texts
-from modelport.local.apiserver.strategies.template import check_port
 from modelport.local.apiserver.strategy import Related, Strategy
 
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")

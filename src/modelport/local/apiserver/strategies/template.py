@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
+from modelport.kube import container as checks
+from modelport.kube.container import PROBES
 from modelport.kube.errors import Cause, duplicate, forbidden, invalid_value, not_supported, required
 from modelport.kube.name import check_label
-from modelport.kube.quantity import Quantity
 from modelport.kube.resource import Object
 from modelport.local.apiserver.part import part, parts
 
 GROUPS = ("initContainers", "containers")
-PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 FILE_MODE = 0o644
 CREATING = ("configMap", "secret", "projected", "downwardAPI")
@@ -134,13 +134,15 @@ def check_pod_spec(spec: Any, at: str) -> list[Cause]:
         causes += _check_name(container.get("name"), f"{path}.name", names)
         if not container.get("image"):
             causes.append(required(f"{path}.image"))
-        causes += _check_ports(container, path)
-        causes += _check_resources(container, path)
+        causes += checks.check_ports(container, path)
+        causes += checks.check_amounts(container, path)
+        causes += checks.check_bounds(container, path)
         causes += _check_mounts(container, path, volumes)
         causes += _check_variables(container, path)
         for probe in PROBES:
             causes += _check_probe(container.get(probe), f"{path}.{probe}")
-    return causes
+        causes += checks.check_handlers(container, path)
+    return causes + checks.check_sizes(body, at)
 
 
 def _containers(spec: Object, at: str) -> Iterator[tuple[str, Object]]:
@@ -169,57 +171,6 @@ def _check_volumes(spec: Object, at: str) -> tuple[set[str], list[Cause]]:
                 forbidden(f"{at}.volumes[{index}].{sources[1]}", "may not specify more than 1 volume type")
             )
     return names, causes
-
-
-def _check_ports(container: Object, at: str) -> list[Cause]:
-    causes: list[Cause] = []
-    names: set[str] = set()
-    for index, port in enumerate(parts(container, "ports")):
-        path = f"{at}.ports[{index}]"
-        causes += check_port(port.get("containerPort"), f"{path}.containerPort")
-        if port.get("protocol") not in ("TCP", "UDP", "SCTP"):
-            causes.append(not_supported(f"{path}.protocol", port.get("protocol"), ("SCTP", "TCP", "UDP")))
-        name = port.get("name")
-        if name:
-            if name in names:
-                causes.append(duplicate(f"{path}.name", name))
-            names.add(name)
-    return causes
-
-
-def check_port(number: Any, at: str) -> list[Cause]:
-    """What is wrong with a port's number."""
-    if number is None:
-        return [required(at)]
-    if not 1 <= number <= 65535:
-        return [invalid_value(at, number, "must be between 1 and 65535, inclusive")]
-    return []
-
-
-def _check_resources(container: Object, at: str) -> list[Cause]:
-    causes: list[Cause] = []
-    amounts: dict[str, dict[str, Quantity]] = {}
-    for kind in ("limits", "requests"):
-        parsed = amounts[kind] = {}
-        for name, text in part(container, "resources", kind).items():
-            path = f"{at}.resources.{kind}[{name}]"
-            try:
-                parsed[name] = Quantity.parse(str(text))
-            except ValueError as error:
-                causes.append(invalid_value(path, text, str(error)))
-                continue
-            if parsed[name] < Quantity.parse("0"):
-                causes.append(invalid_value(path, text, "must be greater than or equal to 0"))
-    for name, asked in amounts["requests"].items():
-        limit = amounts["limits"].get(name)
-        if limit is not None and limit < asked:
-            text = container["resources"]["requests"][name]
-            causes.append(
-                invalid_value(
-                    f"{at}.resources.requests", text, f"must be less than or equal to {name} limit of {limit}"
-                )
-            )
-    return causes
 
 
 def _check_mounts(container: Object, at: str, volumes: set[str]) -> list[Cause]:
