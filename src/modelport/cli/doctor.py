@@ -139,7 +139,7 @@ def _disk(folder: Folder) -> Finding:
 
 
 def _platform(folder: Folder) -> Iterator[Finding]:
-    from modelport.cli.status import processes
+    from modelport.cli.status import problems, processes
 
     try:
         settings = folder.settings()
@@ -155,6 +155,8 @@ def _platform(folder: Folder) -> Iterator[Finding]:
             yield Finding("ok", f"{role} runs")
         else:
             yield Finding("note", f"{role} does not run", "modelport up --detach")
+    for problem in problems(folder):
+        yield Finding("note", problem)
     if "gateway" not in running:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

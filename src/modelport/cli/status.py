@@ -32,7 +32,8 @@ def register(commands: Commands) -> None:
     status = commands.add_parser(
         "status",
         help="the platform's processes and what they use",
-        description="Lists the platform's processes: supervisor, control, node, gateway, fork servers and pods.",
+        description="Lists the platform's processes: supervisor, control, node, gateway, fork servers and pods; and what of"
+        " its keys and issuers cannot be read.",
     )
     status.set_defaults(command=run)
     home.add_dir(status)
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
         if all(line.role != role for line in lines)
     ]
     total = sum(line.memory_bytes or 0 for line in lines)
+    told = problems(folder)
     if options.output == "json":
         report = {
             "dir": str(folder.path),
@@ -64,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
             "running": not missing,
             "missing": missing,
             "memory_bytes": total,
+            "problems": told,
             "processes": [msgspec.to_builtins(line) for line in lines],
         }
         json.dump(report, sys.stdout, indent=1)
@@ -74,11 +77,22 @@ def run(options: argparse.Namespace) -> int:
         memory = "-" if line.memory_bytes is None else f"{line.memory_bytes / 1e6:.1f} MB"
         print(f"{line.role:<12}{line.pid:>8}{memory:>11}  {line.name}".rstrip())
     print(f"{'total':<12}{'':>8}{total / 1e6:>8.1f} MB")
+    for problem in told:
+        home.note(f"problem: {problem}")
     for role in missing:
         home.note(f"{role}: not running")
     if missing:
         home.note("\nhint: modelport up --detach starts what is missing; what runs goes on")
     return 1 if missing else 0
+
+
+def problems(folder: Folder) -> list[str]:
+    """What of keys, issuers and settings the control plane cannot read, as it has written it down."""
+    try:
+        found = msgspec.json.decode(folder.problems.read_bytes(), type=dict[str, list[str]])
+    except (OSError, msgspec.DecodeError):
+        return []
+    return found.get("problems", [])
 
 
 def processes(folder: Folder) -> list[Line]:

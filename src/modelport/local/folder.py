@@ -25,6 +25,8 @@ class Settings(msgspec.Struct, kw_only=True):
     tls_key: str | None = None
     require_keys: bool = False
     """Refuse requests without a key even while no key is known."""
+    access_log: str | None = None
+    """Where the gateway writes a line a request."""
 
     @property
     def internal(self) -> tuple[str, int]:
@@ -42,10 +44,13 @@ class Folder:
         self.settings_file = path / "platform.json"
         self.database = path / "state.db"
         self.kubeconfig = path / "kubeconfig"
+        self.key_file = path / "api-keys"
         self.tokens = path / "tokens.json"
         self.pki = path / "pki"
         self.gateway = path / "gateway"
         self.table = self.gateway / "table.json"
+        self.issuers = self.gateway / "issuers.json"
+        self.problems = self.gateway / "problems.json"
         self.run = path / "run"
         self.exits = self.run / "exits"
         self.api_socket = self.run / "api.sock"

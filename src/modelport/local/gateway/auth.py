@@ -4,9 +4,10 @@
     kubectl label secret team-a serving.modelport.io/api-keys=true
 
 Each entry of a Secret labelled `serving.modelport.io/api-keys: "true"` is a caller's name and its key, or `sha256:` and
-the key's hash. A Secret or ConfigMap labelled `serving.modelport.io/jwks: "true"` names an issuer of tokens (`issuer`,
-`audience`, `jwks.json`, `scopes_claim`), a ConfigMap labelled `serving.modelport.io/anonymous: "true"` what callers
-without either may do. The annotation `serving.modelport.io/scopes` holds what they may do, as JSON:
+the key's hash; the annotation `serving.modelport.io/expires` says when they end. A Secret or ConfigMap labelled
+`serving.modelport.io/jwks: "true"` names an issuer of tokens (`issuer.py`), a ConfigMap labelled
+`serving.modelport.io/anonymous: "true"` what callers without either may do. The annotation
+`serving.modelport.io/scopes` holds what they may do, as JSON:
 `[{"service": "default/iris", "verbs": ["predict", "explain", "admin"]}]`; by default predict and explain with every
 service of their own namespace. Only those in namespace `kserve` can give more than their own namespace. Pure.
 """
@@ -15,43 +16,32 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import re
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from modelport.kube.resource import Object
-from modelport.local.gateway import key_file
+from modelport.local.gateway import issuer, key_file
+from modelport.local.gateway.expiry import gone, moment
+from modelport.local.gateway.issuer import Fetched, Source
 from modelport.wire.table import ApiKey, Auth, Issuer, Scope
 
 PREFIX = "serving.modelport.io/"
-API_KEYS, JWKS, ANONYMOUS, SCOPES = (
+API_KEYS, JWKS, ANONYMOUS, SCOPES, EXPIRES = (
     PREFIX + "api-keys",
     PREFIX + "jwks",
     PREFIX + "anonymous",
     PREFIX + "scopes",
+    PREFIX + "expires",
 )
 PLATFORM_NAMESPACE = "kserve"
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SERVICE = re.compile(r"[a-z0-9-]+/([a-z0-9.-]+|\*)|\*/\*")
-_COMMON = ("kty", "crv", "kid", "alg", "use")
-_RSA_BYTES = 256
-
-
-class _Kind(msgspec.Struct, frozen=True):
-    name: str
-    members: tuple[str, ...]
-    algorithms: tuple[str, ...]
-    size: int = 0
-
-
-_KINDS: dict[tuple[Any, Any], _Kind] = {
-    ("RSA", None): _Kind("RSA", ("n", "e"), ("RS256",)),
-    ("EC", "P-256"): _Kind("P-256", ("x", "y"), ("ES256",), 32),
-    ("OKP", "Ed25519"): _Kind("Ed25519", ("x",), ("EdDSA", "Ed25519"), 32),
-}
 
 
 def auth(
@@ -60,13 +50,16 @@ def auth(
     *,
     required: bool = False,
     file: key_file.Content | None = None,
+    fetched: Mapping[str, Fetched] | None = None,
+    now: datetime | None = None,
 ) -> tuple[Auth | None, list[str]]:
     """The section, and what could not be read. None (everybody may do everything) only where nothing is labelled,
-    there is no `file` with keys, and keys are not `required`: what cannot be read lets nobody in, never everybody."""
+    there is no `file` with keys, and keys are not `required`: what cannot be read lets nobody in, never everybody.
+    `fetched`: issuers' keys, by their source's id. Keys that have ended at `now` are left out."""
     found, problems, seen = Auth(), list[str](), required
     if file is not None:
         seen = True
-        found.keys, problems = key_file.parse(file)
+        found.keys, problems = key_file.parse(file, now)
     sources = [(item, _secret_data(item)) for item in secrets]
     sources += [(item, item.get("data") or {}) for item in config_maps]
     for item, data in sorted(sources, key=lambda source: where(source[0])):
@@ -75,10 +68,13 @@ def auth(
         try:
             if labels.get(API_KEYS) == "true" and kind == "Secret":
                 seen = True
-                found.keys += _keys(item, data, problems)
+                keys = _keys(item, data, problems)
+                found.keys += [] if gone(_expires(item), now) else keys
             if labels.get(JWKS) == "true":
                 seen = True
-                found.jwks.append(_issuer(item, data))
+                trusted = _issuer(item, data, fetched or {}, problems)
+                # Without any key nobody can be its; and the gateway takes no empty set.
+                found.jwks += [trusted] if trusted.keys["keys"] else []
             if labels.get(ANONYMOUS) == "true" and kind == "ConfigMap":
                 seen = True
                 found.anonymous += _scopes(item)
@@ -158,58 +154,64 @@ def _scopes(item: Object) -> list[Scope]:
     return scopes
 
 
-def _issuer(item: Object, data: dict[str, Any]) -> Issuer:
-    texts = {
-        name: value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
-        for name, value in data.items()
-    }
-    issuer, keys = texts.get("issuer", "").strip(), texts.get("jwks.json", "")
-    if not issuer:
-        raise ValueError("issuer: is missing. Put the tokens' `iss` there.")
+def terms(item: Object) -> tuple[list[Scope], datetime | None, str]:
+    """What the keys of a Secret may do, until when, and why they open nothing, if they do not."""
     try:
-        decoded = msgspec.json.decode(keys, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise ValueError(f"jwks.json: must be a JWKS: {error}") from error
+        return _scopes(item), _expires(item), ""
+    except ValueError as error:
+        return [], None, str(error)
+
+
+def _expires(item: Object) -> datetime | None:
+    """When all keys of a Secret end. ValueError where the annotation cannot be read."""
+    annotations: Object = item["metadata"].get("annotations") or {}
+    text = annotations.get(EXPIRES)
+    return None if text is None else moment(str(text), f"annotation {EXPIRES}:")
+
+
+def _issuer(
+    item: Object, data: dict[str, Any], fetched: Mapping[str, Fetched], problems: list[str]
+) -> Issuer:
+    texts = issuer.settings(data)
+    asked = issuer.source(texts)
+    if asked is None:
+        keys = issuer.written_keys(texts["jwks.json"])
+    else:
+        found = fetched.get(asked.id, Fetched())
+        keys = found.keys
+        if found.problem:
+            kept = (
+                f" The keys of {found.at} stay in force."
+                if found.keys
+                else " No token is accepted until then."
+            )
+            problems.append(f"{where(item)}: {found.problem}{kept}")
     return Issuer(
-        issuer=issuer,
+        issuer=texts["issuer"].strip(),
         audience=texts.get("audience", "").strip() or None,
-        keys={"keys": _public_keys(decoded)},
+        keys={"keys": keys},
         scopes_claim=texts.get("scopes_claim", "").strip() or "scope",
     )
 
 
-def _public_keys(jwks: dict[str, Any]) -> list[dict[str, Any]]:
-    """The keys that the gateway can check signatures with, their public members only, should somebody have put a
-    private key there. Keys for other purposes and of other kinds are passed over, as issuers add what they like."""
-    listed = jwks.get("keys")
-    if not isinstance(listed, list) or not listed:
-        raise ValueError('jwks.json: has no "keys".')
-    found: list[dict[str, Any]] = []
-    for index, item in enumerate(cast("list[Any]", listed)):
-        if not isinstance(item, dict):
-            raise ValueError(f"jwks.json: keys[{index}] must be an object.")
-        key = cast("Object", item)
-        if key.get("kty") == "oct":
-            raise ValueError(f"jwks.json: keys[{index}] is a shared secret. Use RSA, P-256 or Ed25519 keys.")
-        kind = _KINDS.get((key.get("kty"), key.get("crv") if key.get("kty") != "RSA" else None))
-        if (
-            kind is None
-            or key.get("use", "sig") != "sig"
-            or key.get("alg", kind.algorithms[0]) not in kind.algorithms
-        ):
+def sources(secrets: Iterable[Object], config_maps: Iterable[Object]) -> list[Source]:
+    """The places that issuers' keys are to be asked for at. What cannot be read is `auth`'s to tell."""
+    found: list[Source] = []
+    read = [(item, _secret_data(item)) for item in secrets]
+    for item, data in [*read, *((item, item.get("data") or {}) for item in config_maps)]:
+        labels: Object = item["metadata"].get("labels") or {}
+        if labels.get(JWKS) != "true":
             continue
-        for name in kind.members:
-            size = _size(key.get(name))
-            if not size or (kind.size and size != kind.size) or (name == "n" and size < _RSA_BYTES):
-                raise ValueError(f"jwks.json: keys[{index}].{name} is no {kind.name} key's, or too short.")
-        found.append({name: key[name] for name in (*_COMMON, *kind.members) if name in key})
-    if not found:
-        raise ValueError("jwks.json: has no RSA, P-256 or Ed25519 key for signatures.")
+        with contextlib.suppress(ValueError):
+            asked = issuer.source(issuer.settings(data))
+            found += [asked] if asked is not None else []
     return found
 
 
-def _size(text: Any) -> int:
-    """Bytes of a number in base64url; 0 where it is none."""
-    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", text) or len(text) % 4 == 1:
-        return 0
-    return len(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+def next_expiry(secrets: Iterable[Object], file: key_file.Content | None, now: datetime) -> datetime | None:
+    """When the next key ends: then the table must be looked at again."""
+    ends = [one.expires for one in (key_file.entries(file)[0] if file is not None else [])]
+    for item in secrets:
+        with contextlib.suppress(ValueError):
+            ends.append(_expires(item))
+    return min((end for end in ends if end is not None and end > now), default=None)

@@ -56,3 +56,6 @@ def _auth(table: Table) -> Iterator[str]:
     hashes = [key.sha256 for key in table.auth.keys] if table.auth else []
     if len(set(hashes)) != len(hashes):
         yield "auth.keys: a key is listed twice."
+    for index, issuer in enumerate(table.auth.jwks if table.auth else []):
+        if not issuer.keys.get("keys"):
+            yield f"auth.jwks[{index}].keys: has no key."

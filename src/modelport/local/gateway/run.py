@@ -13,6 +13,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from modelport.control import events
 from modelport.control.cache import Cache, Change, key_of
 from modelport.kube import resource as kinds
@@ -20,11 +22,12 @@ from modelport.kube.client import Client
 from modelport.kube.errors import ApiError
 from modelport.kube.part import mapping
 from modelport.kube.resource import Object, Resource
-from modelport.local.folder import Folder
+from modelport.local.folder import Folder, write
 from modelport.local.gateway import key_file
-from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS, where
+from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS, next_expiry, sources, where
 from modelport.local.gateway.check import check
 from modelport.local.gateway.force import Force
+from modelport.local.gateway.issuers import Issuers
 from modelport.local.gateway.release import Release
 from modelport.local.gateway.spec import GROUP
 from modelport.local.gateway.tell import Tell
@@ -35,6 +38,8 @@ DEBOUNCE_S = 0.005
 SHARE = 2.0
 """So many times as long as a look took does the next one wait: at most a third of a core, however much changes."""
 AGAIN_S = 1.0
+LONGEST_SLEEP_S = 3600.0
+"""A clock may be set while a key's end is waited for."""
 REFERENCE_GRANT = Resource(group=GROUP, version="v1beta1", kind="ReferenceGrant", plural="referencegrants")
 
 
@@ -72,9 +77,13 @@ class Translator:
             "anonymous": Cache(client, kinds.CONFIG_MAP, labels=f"{ANONYMOUS}=true"),
         }
         self._pods = Cache(client, kinds.POD, indexes={"uid": lambda pod: [pod["metadata"]["uid"]]})
-        self._key_file = folder.path / key_file.NAME
+        self._key_file = folder.key_file
         self._dirty = asyncio.Event()
-        self._problems: list[str] = []
+        self._issuers = Issuers(folder.issuers, self._dirty.set, now)
+        self._problems: list[str] | None = None
+        """Those that were told; None before the first look."""
+        self._problems_file = folder.problems
+        self._alarm: asyncio.TimerHandle | None = None
         self._refused: dict[str, tuple[Any, str]] = {}
         """Routes that the gateway did not take: their spec as it was, and its words."""
         self._limited: dict[str, tuple[Any, str]] = {}
@@ -98,6 +107,7 @@ class Translator:
             self._dirty.set()
             group.create_task(self._write_forever())
             group.create_task(self._watch_keys())
+            group.create_task(self._issuers.run())
             group.create_task(self._force.follow(self._on_force))
             group.create_task(self._release.run())
             group.create_task(self._tell.run())
@@ -158,9 +168,13 @@ class Translator:
             pod["metadata"]["uid"] for pod in self._pods.all() if not pod["metadata"].get("deletionTimestamp")
         )
         seen = self._seen(living)
+        self._issuers.want(sources(seen.secrets, seen.config_maps))
         found = translate(seen)
+        self._wake_at_the_next_end(seen)
         if found.problems != self._problems:
-            news = [problem for problem in found.problems if problem not in self._problems]
+            news = [problem for problem in found.problems if problem not in (self._problems or [])]
+            content = msgspec.json.encode({"problems": found.problems})
+            await asyncio.to_thread(write, self._problems_file, content)
             self._problems = found.problems
             await self._say(news, seen)
         faults = check(found.table)
@@ -170,6 +184,17 @@ class Translator:
         await self._force.put(found.table)
         self._release.written(living)
         self._tell.decided(found, seen)
+
+    def _wake_at_the_next_end(self, seen: Seen) -> None:
+        """Looks again when a key ends."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        now = self._now()
+        end = next_expiry(seen.secrets, seen.key_file, now)
+        if end is not None:
+            delay_s = min((end - now).total_seconds(), LONGEST_SLEEP_S)
+            self._alarm = asyncio.get_running_loop().call_later(max(delay_s, 0.0), self._dirty.set)
 
     async def _say(self, problems: list[str], seen: Seen) -> None:
         """Tells of keys and issuers that cannot be read: in the log, and by an event of the Secret or ConfigMap."""
@@ -201,6 +226,8 @@ class Translator:
             secrets=all_of("keys", "secret issuers"),
             config_maps=all_of("issuers", "anonymous"),
             key_file=key_file.read(self._key_file),
+            fetched=self._issuers.known,
+            now=self._now(),
             living=living,
             require_keys=self._require_keys,
             refused=self._still(self._refused),

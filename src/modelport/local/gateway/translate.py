@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -13,6 +14,7 @@ from modelport.local.gateway.attach import Attached, Gateways
 from modelport.local.gateway.auth import auth
 from modelport.local.gateway.backend import Backends, Failure
 from modelport.local.gateway.cluster import clusters
+from modelport.local.gateway.issuer import Fetched
 from modelport.local.gateway.order import Entry, arrange
 from modelport.local.gateway.owner import service_of
 from modelport.local.gateway.spec import BackendRef, RouteMatch, RouteRule, RouteSpec, Verdict
@@ -36,6 +38,10 @@ class Seen(msgspec.Struct, kw_only=True):
     config_maps: Sequence[Object] = ()
     key_file: key_file.Content | None = None
     """The platform's own file of keys, if there is one."""
+    fetched: Mapping[str, Fetched] = {}
+    """Issuers' keys that were asked for, by their source's id."""
+    now: datetime | None = None
+    """For keys that end. None: none has."""
     living: Collection[str] | None = None
     """Uids of the pods that are not about to end."""
     require_keys: bool = False
@@ -80,7 +86,14 @@ def translate(seen: Seen) -> Translation:
         if said:
             verdicts[_name(route)] = said
         entries += its
-    section, problems = auth(seen.secrets, seen.config_maps, required=seen.require_keys, file=seen.key_file)
+    section, problems = auth(
+        seen.secrets,
+        seen.config_maps,
+        required=seen.require_keys,
+        file=seen.key_file,
+        fetched=seen.fetched,
+        now=seen.now,
+    )
     table = Table(
         version=0,
         routes=[*arrange(entries), *internal.routes(seen.services)],

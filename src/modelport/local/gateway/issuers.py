@@ -1,0 +1,115 @@
+"""Keeps the keys of issuers that are asked for over the network: asked again and again, the last good ones on disk.
+
+An issuer that is away takes nothing back: what it said last stays in force, also after a restart, and a problem tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from modelport.kube.meta import timestamp
+from modelport.local.folder import write
+from modelport.local.gateway import ask_issuer
+from modelport.local.gateway.ask_issuer import NotFetched
+from modelport.local.gateway.issuer import Fetched, Source
+
+log = logging.getLogger(__name__)
+RETRY_S = 2.0
+"""After the first failure; twice as long after each further one."""
+LONGEST_RETRY_S = 60.0
+
+
+class Issuers:
+    """All places that are asked."""
+
+    def __init__(self, kept: Path, changed: Callable[[], None], now: Callable[[], datetime]) -> None:
+        """`kept`: the file of the last good keys. `changed` is called when `known` says something new."""
+        self._kept, self._changed, self._now = kept, changed, now
+        self._known = _read(kept)
+        self._wanted: dict[str, Source] = {}
+        self._new = asyncio.Event()
+
+    @property
+    def known(self) -> Mapping[str, Fetched]:
+        """What is known of each place, by its source's id."""
+        return self._known
+
+    def want(self, sources: Iterable[Source]) -> None:
+        """From now on these are asked, and no others."""
+        wanted = {source.id: source for source in sources}
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._new.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        asking: dict[str, tuple[Source, asyncio.Task[None]]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._new.wait()
+                self._new.clear()
+                for name, (source, task) in list(asking.items()):
+                    if self._wanted.get(name) != source:
+                        task.cancel()
+                        del asking[name]
+                for name, source in self._wanted.items():
+                    if name not in asking:
+                        asking[name] = (source, group.create_task(self._follow(source)))
+
+    async def _follow(self, source: Source) -> None:
+        failures = 0
+        while True:
+            try:
+                answer = await ask_issuer.ask(source)
+            except NotFetched as error:
+                failures += 1
+                pause_s = min(RETRY_S * 2 ** min(failures - 1, 10), LONGEST_RETRY_S)
+                if source.refresh_s is not None:
+                    pause_s = min(pause_s, source.refresh_s)
+                self._put(source, msgspec.structs.replace(self._of(source), problem=str(error)))
+            else:
+                failures = 0
+                pause_s = answer.fresh_s
+                if answer.keys != self._of(source).keys:
+                    names = ", ".join(str(key.get("kid", "without kid")) for key in answer.keys)
+                    log.info("issuer %s has new keys: %s", source.issuer, names)
+                self._put(source, Fetched(keys=answer.keys, at=timestamp(self._now())))
+                self._keep()
+            await asyncio.sleep(pause_s)
+
+    def _of(self, source: Source) -> Fetched:
+        return self._known.get(source.id, Fetched())
+
+    def _put(self, source: Source, found: Fetched) -> None:
+        before = self._of(source)
+        self._known[source.id] = found
+        if (before.keys, before.problem) != (found.keys, found.problem):
+            self._changed()
+
+    def _keep(self) -> None:
+        """Writes down those that are wanted. A disk that is full costs a restart without the issuer, no request."""
+        good = {
+            name: msgspec.structs.replace(found, problem="")
+            for name, found in self._known.items()
+            if name in self._wanted and found.keys
+        }
+        try:
+            write(self._kept, msgspec.json.encode(good))
+        except OSError as error:
+            log.error("the issuers' keys cannot be kept: %s", error)
+
+
+def _read(path: Path) -> dict[str, Fetched]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Fetched])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("%s: %s. The issuers are asked anew.", path, error)
+        return {}
