@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import random
 import socket
 import subprocess
@@ -49,6 +50,11 @@ def register(commands: Commands) -> None:
     )
     up.add_argument("--tls-key", metavar="FILE", help="PEM private key")
     up.add_argument(
+        "--access-log",
+        metavar="FILE",
+        help="append a JSON line a request; kept for later starts, until --access-log '' ends it",
+    )
+    up.add_argument(
         "--insecure", action="store_true", help="bind --host without TLS and keys: whoever reaches it may ask"
     )
     up.add_argument(
@@ -83,6 +89,12 @@ def run(options: argparse.Namespace) -> int:
                 "stop it first, so that systemd can start it: modelport down",
             )
         note(f"The platform in {folder.path} runs already (pid {pid}).")
+        if options.access_log is not None and settings.access_log != _access_log(options, settings):
+            raise Mistake(
+                f"--access-log: the platform in {folder.path} runs already, with {settings.access_log or 'none'}",
+                "stop it first: modelport down · then modelport up --access-log FILE",
+                code=1,
+            )
         if mirrors:
             home.speak(options, lambda client: _keep_mirrors(client, mirrors))
         announce(folder, settings)
@@ -165,10 +177,25 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
         tls_certificate=certificate and str(Path(certificate).absolute()),
         tls_key=key and str(Path(key).absolute()),
         require_keys=host not in LOOPBACK and not options.insecure,
+        access_log=_access_log(options, known),
     )
     _is_free(folder, settings)
     folder.keep(settings)
     return settings
+
+
+def _access_log(options: argparse.Namespace, known: Settings | None) -> str | None:
+    """The file as given, else as it was. A Mistake where it cannot be written."""
+    if options.access_log is None:
+        return known.access_log if known else None
+    if not options.access_log:
+        return None
+    path = Path(options.access_log).expanduser().absolute()
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise Mistake(f"--access-log: {path} cannot be written: {error.strerror}") from error
+    return str(path)
 
 
 def _is_free(folder: Folder, settings: Settings) -> None:

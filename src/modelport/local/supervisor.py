@@ -182,6 +182,8 @@ class Supervisor:
                     f"--tls-certificate={self._settings.tls_certificate}",
                     f"--tls-key={self._settings.tls_key}",
                 ]
+            if self._settings.access_log and _may_be_written(self._settings.access_log):
+                command.append(f"--access-log={self._settings.access_log}")
         return command
 
     def _watch(self, program: Program, found: Process) -> None:
@@ -324,6 +326,16 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise PortTaken(f"{host}:{port}: {error.strerror}") from error
     return listener
+
+
+def _may_be_written(path: str) -> bool:
+    """The gateway does not start with a log that it cannot write, and requests matter more than their log."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        _say(f"the access log {path} cannot be written: {error.strerror}; the gateway starts without it")
+        return False
+    return True
 
 
 def _take_over(path: Path) -> list[socket.socket]:
