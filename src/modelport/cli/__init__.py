@@ -69,6 +69,7 @@ COMMANDS = (
     "wait",
     "predict",
     "rollout",
+    "keys",
     "plan",
     "fetch",
     "storage",

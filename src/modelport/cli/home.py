@@ -107,3 +107,10 @@ def _dir(options: argparse.Namespace) -> str:
 def note(text: str) -> None:
     """For the person, not for the pipe."""
     print(text, file=sys.stderr)
+
+
+def table(heads: list[str], rows: list[list[str]]) -> None:
+    """Columns as wide as their widest cell."""
+    widths = [max(len(row[number]) for row in [heads, *rows]) for number in range(len(heads))]
+    for row in [heads, *rows]:
+        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -294,12 +294,14 @@ class Client:
         *,
         propagation: str = "Background",
         uid: str | None = None,
+        version: str | None = None,
         grace_s: int | None = None,
     ) -> Object:
-        """DELETE. With `uid` only that very object."""
+        """DELETE. With `uid` only that very object, with `version` (its resourceVersion) only as it was seen."""
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        wanted = {"uid": uid, "resourceVersion": version}
+        if preconditions := {name: value for name, value in wanted.items() if value is not None}:
+            options["preconditions"] = preconditions
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         return await self.request("DELETE", resource.path(namespace, name), body=options)
