@@ -47,7 +47,9 @@ class _Version(argparse.Action):
 
 
 def _complain(message: str, hint: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    from modelport.cli import colour
+
+    print(f"{colour.paint('error', 'bad', sys.stderr)}: {message}", file=sys.stderr)
     if hint:
         print(f"\nhint: {hint}", file=sys.stderr)
 

@@ -21,7 +21,7 @@ def register(commands: Commands) -> None:
     delete = commands.add_parser(
         "delete",
         help="delete objects",
-        description="Deletes objects: modelport delete isvc NAME …, or -f FILE",
+        description="Deletes objects: modelport delete isvc NAME …, isvc --all, or -f FILE",
     )
     delete.set_defaults(command=run)
     home.add_dir(delete)
@@ -35,12 +35,16 @@ def register(commands: Commands) -> None:
         metavar="FILE",
         help="what the file holds: file, folder, URL or -",
     )
+    delete.add_argument("--all", action="store_true", help="all of the KIND in the namespace; asks nothing")
+    delete.add_argument("-l", "--selector", default="", metavar="LABELS", help="those that have them")
     delete.add_argument("--no-wait", action="store_true", help="return before the objects are gone")
     delete.add_argument("--ignore-not-found", action="store_true", help="no error where it is not there")
 
 
 def run(options: argparse.Namespace) -> int:
     """Deletes them, and waits until they are gone."""
+    if options.all or options.selector:
+        return _run_many(options)
     if bool(options.what) == bool(options.filename):
         raise Mistake("name what to delete, or give -f FILE", "as in: modelport delete isvc iris")
     wanted = (
@@ -52,8 +56,30 @@ def run(options: argparse.Namespace) -> int:
         meta = item["metadata"]
         wanted.append((naming.of(item), meta.get("namespace") or options.namespace, meta["name"]))
     if not wanted:
-        raise Mistake("no name is given", "as in: modelport delete isvc iris")
+        raise Mistake("no name is given", "as in: modelport delete isvc iris, or modelport delete isvc --all")
     return home.speak(options, lambda client: _delete(client, wanted, options))
+
+
+def _run_many(options: argparse.Namespace) -> int:
+    flag = "--all" if options.all else "-l"
+    if options.filename or len(options.what) != 1 or "/" in options.what[0]:
+        raise Mistake(f"{flag} goes with a KIND and nothing else", f"as in: modelport delete isvc {flag}")
+    if options.all and options.selector:
+        raise Mistake("--all and -l: choose one")
+    resources = naming.find(options.what[0])
+
+    async def delete(client: Client) -> int:
+        wanted: list[tuple[Resource, str, str]] = []
+        for resource in resources:
+            namespace = options.namespace if resource.namespaced else None
+            found = await client.list(resource, namespace, labels=options.selector)
+            wanted += [(resource, options.namespace, item["metadata"]["name"]) for item in found.items]
+        if not wanted:
+            kinds = ", ".join(resource.plural for resource in resources)
+            note(f"No {kinds} in namespace {options.namespace}.")
+        return await _delete(client, wanted, options)
+
+    return home.speak(options, delete)
 
 
 async def _delete(

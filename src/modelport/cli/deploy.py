@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelport.cli import Mistake, documents, home, route, waiting
+from modelport.cli import Mistake, colour, documents, home, route, waiting
 from modelport.cli.apply import MANAGER
 from modelport.cli.describe import problems
 from modelport.cli.home import note
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
                 note(f"error: {name} is not Ready after {options.timeout:.0f} s")
             note(f"\nhint: modelport describe {name}")
             return 1
-        note(f"Ready in {time.monotonic() - began:.1f} s")
+        note(f"{colour.paint('Ready', 'good', sys.stderr)} in {time.monotonic() - began:.1f} s")
         print(route.address(state or {}, settings))
         note(f"\nNext: modelport predict {name}")
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from modelport.cli import documents, home, naming, waiting
+from modelport.cli import colour, documents, home, naming, waiting
 from modelport.cli.events import age, concerns, lines
 from modelport.cli.route import address
 from modelport.kube.part import mapping, objects
@@ -82,7 +82,9 @@ def _service(item: Object, pods: list[Object], settings: Settings) -> None:
     facts = {
         "Name": f"{meta['namespace']}/{meta['name']}",
         "URL": address(item, settings),
-        "Ready": f"{ready['status']} for {age(ready.get('lastTransitionTime', ''))}" if ready else "Unknown",
+        "Ready": f"{colour.state(ready['status'])} for {age(ready.get('lastTransitionTime', ''))}"
+        if ready
+        else "Unknown",
         "Runtime": status.get("servingRuntimeName") or status.get("clusterServingRuntimeName"),
         "Model": " · ".join(
             part for part in (model.get("modelFormat", {}).get("name"), _source(item)) if part
@@ -101,7 +103,8 @@ def _service(item: Object, pods: list[Object], settings: Settings) -> None:
     for found in sorted(status.get("conditions", []), key=lambda one: one["type"] != "Ready"):
         message = _unless_told(found.get("message", ""), told)
         words = " · ".join(part for part in (found.get("reason"), message) if part)
-        print(f"  {found['type']:<28}{found['status']:<9}{words}".rstrip())
+        shown = colour.condition(found["type"], f"{found['status']:<9}")
+        print(f"  {found['type']:<28}{shown}{words}".rstrip())
     print("\nPODS")
     for pod in pods:
         print(f"  {_pod(pod, told)}")
@@ -165,7 +168,10 @@ def _pod(pod: Object, told: list[str]) -> str:
     restarts = sum(s.get("restartCount", 0) for s in statuses)
     created = age(pod["metadata"].get("creationTimestamp", ""))
     words = next((w.get("message") for w in waiting_ if w.get("message")), "")
-    line = f"{pod['metadata']['name']}  {ready}/{count} {reason}, {restarts} restarts, {created}"
+    line = (
+        f"{pod['metadata']['name']}  {colour.state(f'{ready}/{count}')} {colour.state(str(reason))},"
+        f" {restarts} restarts, {created}"
+    )
     lines_ = words.strip().splitlines() or [""]
     # What is wrong stands at a traceback's end; all of it is for the log.
     words = lines_[-1] if lines_[0].startswith("Traceback") else lines_[0]

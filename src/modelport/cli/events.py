@@ -6,7 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from modelport.cli import home, naming
+from modelport.cli import colour, home, naming
 
 if TYPE_CHECKING:
     from modelport.cli import Commands
@@ -60,12 +60,15 @@ def concerns(event: Object, kind: str, name: str) -> bool:
 def lines(events: list[Object]) -> list[str]:
     """A line an event, oldest first."""
     ordered = sorted(events, key=when)
-    return [
-        f"{age(when(event)):>6}  {event.get('type', ''):<8} {event.get('reason', ''):<24} "
-        f"{event['involvedObject'].get('kind', '')}/{event['involvedObject'].get('name', '')}: "
-        f"{event.get('message', '')}{_times(event)}"
-        for event in ordered
-    ]
+    found: list[str] = []
+    for event in ordered:
+        kind, about = str(event.get("type", "")), event["involvedObject"]
+        found.append(
+            f"{age(when(event)):>6}  {colour.paint(f'{kind:<8}', 'look' if kind == 'Warning' else '')} "
+            f"{event.get('reason', ''):<24} {about.get('kind', '')}/{about.get('name', '')}: "
+            f"{event.get('message', '')}{_times(event)}"
+        )
+    return found
 
 
 def when(event: Object) -> str:

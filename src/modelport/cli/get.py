@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from modelport.cli import Mistake, documents, home, naming
+from modelport.cli import Mistake, colour, documents, home, naming
 from modelport.cli.home import note
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelport.cli import Commands
     from modelport.kube.client import Client
     from modelport.kube.resource import Object, Resource
@@ -145,11 +147,17 @@ def _print(
         for row, source in zip(rows, table["rows"], strict=True):
             row.insert(0, source.get("object", {}).get("metadata", {}).get("namespace", ""))
     widths = [max([len(head), *(len(row[i]) for row in rows)]) for i, head in enumerate(heads)]
-    for row in [heads, *rows] if header else rows:
-        print(
-            "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(),
-            flush=True,
-        )
+    if header:
+        print(_line(heads, heads, widths), flush=True)
+    for row in rows:
+        print(_line(row, heads, widths, colour.state), flush=True)
+
+
+def _line(row: list[str], heads: list[str], widths: list[int], state: Callable[[str], str] = str) -> str:
+    cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    cells[-1] = cells[-1].rstrip()
+    shown = [state(cell) if head in colour.COLUMNS else cell for cell, head in zip(cells, heads, strict=True)]
+    return "   ".join(shown).rstrip()
 
 
 def _kind(resource: Resource) -> str:

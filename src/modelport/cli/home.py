@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from modelport.cli import Mistake
+from modelport.cli import Mistake, colour
 
 if TYPE_CHECKING:
     import argparse
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelport.local.folder import Folder, Settings
 
 T = TypeVar("T")
+TONES: dict[str, colour.Tone] = {"error": "bad", "warning": "look", "problem": "look"}
 FULL_BELOW_BYTES = 1 << 20
 """With less room than this nothing can be written through."""
 
@@ -106,6 +107,9 @@ def _dir(options: argparse.Namespace) -> str:
 
 def note(text: str) -> None:
     """For the person, not for the pipe."""
+    for word, tone in TONES.items():
+        if text.startswith(f"{word}:"):
+            text = colour.paint(word, tone, sys.stderr) + text.removeprefix(word)
     print(text, file=sys.stderr)
 
 
