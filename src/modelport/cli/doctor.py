@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelport.cli import home
+from modelport.cli import colour, home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints the findings; exit code 1 where one is bad."""
     findings = list(look(home.folder(options)))
     for finding in findings:
-        print(f"{finding.state:<5}{finding.what}")
+        print(f"{colour.state(f'{finding.state:<5}')}{finding.what}")
         if finding.hint and finding.state != "ok":
             print(f"       {finding.hint}")
     return 1 if any(finding.state == "bad" for finding in findings) else 0
@@ -139,7 +139,7 @@ def _disk(folder: Folder) -> Finding:
 
 
 def _platform(folder: Folder) -> Iterator[Finding]:
-    from modelport.cli.status import problems, processes
+    from modelport.cli.status import problems, processes, services
 
     try:
         settings = folder.settings()
@@ -157,6 +157,13 @@ def _platform(folder: Folder) -> Iterator[Finding]:
             yield Finding("note", f"{role} does not run", "modelport up --detach")
     for problem in problems(folder):
         yield Finding("note", problem)
+    for one in services(folder) if "control" in running else []:
+        where = one["name"] if one["namespace"] == "default" else f"{one['name']} -n {one['namespace']}"
+        yield Finding(
+            "note",
+            f"service {one['namespace']}/{one['name']}: {one['problem']}",
+            f"modelport describe {where}",
+        )
     if "gateway" not in running:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from modelport.cli import Mistake, documents, home
+from modelport.cli import Mistake, colour, documents, home
+from modelport.cli.doctor import FRAMEWORKS
+from modelport.kube.part import mapping, objects
 
 if TYPE_CHECKING:
     from modelport.cli import Commands
     from modelport.kube.resource import Object
     from modelport.render.assess import Assessment, Field
+
+EXTRAS = {
+    "sklearn": "sklearn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "catboost": "catboost",
+    "onnx": "onnx",
+    "pytorch": "torch",
+}
+"""Model formats, and the extra that serves each."""
+PYTHON = "serving.modelport.io/python"
 
 
 def register(commands: Commands) -> None:
@@ -44,15 +60,18 @@ def run(options: argparse.Namespace) -> int:
         raise Mistake("no object in these files", "a document needs apiVersion, kind and metadata")
     known = [*builtin.runtimes(version("modelport")), config_map()]
     found = assess(items, known, version("modelport"), image.problem)
+    lacking = [missing_here(item, items) for item in items]
     bad = sum(1 for one in found if one.having("refused") or one.having("not carried out"))
     if options.output in ("json", "yaml"):
-        whole = {"objects": [_plain(one) for one in found]}
+        whole = {"objects": [_plain(one, notes) for one, notes in zip(found, lacking, strict=True)]}
         print(documents.encode(whole) if options.output == "json" else documents.dump(whole).rstrip())
     else:
-        for number, one in enumerate(found):
+        for number, (one, notes) in enumerate(zip(found, lacking, strict=True)):
             if number:
                 print()
             _print(one, every=options.output == "wide")
+            for note in notes:
+                print(f"  {colour.paint('missing here    ', 'look')} {note}")
         count = "1 object" if len(found) == 1 else f"{len(found)} objects"
         print(f"\n{count}: {len(found) - bad} carried out in full, {bad} not.")
         if bad:
@@ -60,13 +79,54 @@ def run(options: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def _plain(one: Assessment) -> Object:
+def missing_here(item: Object, others: list[Object]) -> list[str]:
+    """What this very machine lacks for a service that would be carried out, with the next step. `others`: among them
+    may be runtimes of the user's own."""
+    if item.get("kind") != "InferenceService":
+        return []
+    predictor = mapping(mapping(item.get("spec")).get("predictor"))
+    model = mapping(predictor.get("model"))
+    formats = [str(mapping(model.get("modelFormat")).get("name", ""))] if model else []
+    formats += [name for name in EXTRAS if isinstance(predictor.get(name), dict)]
+    notes = [
+        f"spec.predictor: {EXTRAS[name]} is not installed. Run: pip install 'modelport[{EXTRAS[name]}]'"
+        for name in formats
+        if name in EXTRAS
+        and not _served_otherwise(name, item, model, others)
+        and importlib.util.find_spec(FRAMEWORKS[EXTRAS[name]]) is None
+    ]
+    for part in (model, *(mapping(predictor.get(name)) for name in EXTRAS)):
+        uri = part.get("storageUri")
+        path = Path(unquote(str(uri).removeprefix("file://"))) if str(uri).startswith("file:///") else None
+        if path is not None and not path.exists():
+            notes.append(
+                f"spec.predictor: {uri}: no such folder or file on this machine. Put the model there."
+            )
+    return notes
+
+
+def _served_otherwise(name: str, item: Object, model: Object, others: list[Object]) -> bool:
+    """Whether a runtime or an environment of the user's own may serve a format."""
+    annotations = mapping(mapping(item.get("metadata")).get("annotations"))
+    return (
+        bool(model.get("runtime"))
+        or PYTHON in annotations
+        or any(
+            one.get("name") == name
+            for other in others
+            if str(other.get("kind")).endswith("ServingRuntime")
+            for one in objects(mapping(other.get("spec")).get("supportedModelFormats"))
+        )
+    )
+
+
+def _plain(one: Assessment, notes: list[str]) -> Object:
     import msgspec
 
     answers = {field.answer for field in one.fields}
     verdict = next((a for a in ("refused", "not carried out") if a in answers), "carried out")
     plain: dict[str, Any] = msgspec.to_builtins(one)
-    return plain | {"verdict": verdict}
+    return plain | {"verdict": verdict, "missingHere": notes}
 
 
 def _print(one: Assessment, *, every: bool) -> None:

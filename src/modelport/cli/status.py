@@ -1,4 +1,4 @@
-"""`modelport status`: the platform's processes, and what they use."""
+"""`modelport status`: the platform's processes and what they use; what it cannot read, and which services are not well."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelport.cli import home
+from modelport.cli import colour, home
 
 if TYPE_CHECKING:
     from modelport.cli import Commands
+    from modelport.kube.resource import Object
     from modelport.local.folder import Folder
     from modelport.local.process import Process
+
+API_S = 3.0
+"""So long does the API server have to tell of services."""
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -32,8 +36,8 @@ def register(commands: Commands) -> None:
     status = commands.add_parser(
         "status",
         help="the platform's processes and what they use",
-        description="Lists the platform's processes: supervisor, control, node, gateway, fork servers and pods; and what of"
-        " its keys and issuers cannot be read.",
+        description="Lists the platform's processes: supervisor, control, node, gateway, fork servers and pods; what of its"
+        " keys and issuers cannot be read; and which services are not well, and why.",
     )
     status.set_defaults(command=run)
     home.add_dir(status)
@@ -58,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
     ]
     total = sum(line.memory_bytes or 0 for line in lines)
     told = problems(folder)
+    ill = services(folder) if "control" not in missing else []
     if options.output == "json":
         report = {
             "dir": str(folder.path),
@@ -67,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
             "missing": missing,
             "memory_bytes": total,
             "problems": told,
+            "services": ill,
             "processes": [msgspec.to_builtins(line) for line in lines],
         }
         json.dump(report, sys.stdout, indent=1)
@@ -79,8 +85,12 @@ def run(options: argparse.Namespace) -> int:
     print(f"{'total':<12}{'':>8}{total / 1e6:>8.1f} MB")
     for problem in told:
         home.note(f"problem: {problem}")
+    for one in ill:
+        home.note(f"problem: service {one['namespace']}/{one['name']}: {one['problem']}")
+    if ill:
+        home.note("\nhint: modelport describe NAME shows conditions, pods and events")
     for role in missing:
-        home.note(f"{role}: not running")
+        home.note(f"{role}: {colour.paint('not running', 'bad', sys.stderr)}")
     if missing:
         home.note("\nhint: modelport up --detach starts what is missing; what runs goes on")
     return 1 if missing else 0
@@ -93,6 +103,38 @@ def problems(folder: Folder) -> list[str]:
     except (OSError, msgspec.DecodeError):
         return []
     return found.get("problems", [])
+
+
+def services(folder: Folder) -> list[dict[str, str]]:
+    """The services that are not as their specs say, each with what describe tells first. None where the API does not
+    answer at once: the processes are told all the same."""
+    import asyncio
+
+    from modelport.cli.describe import problems as of_service
+    from modelport.kinds.inferenceservice import INFERENCE_SERVICE
+    from modelport.kube.client import Client, Unreachable
+    from modelport.kube.errors import ApiError
+
+    async def ask() -> list[Object]:
+        async with Client.from_kubeconfig(folder.kubeconfig, timeout_s=API_S) as client:
+            return (await client.list(INFERENCE_SERVICE)).items
+
+    try:
+        items = asyncio.run(ask())
+    except (ApiError, Unreachable):
+        return []
+    found: list[dict[str, str]] = []
+    for item in items:
+        told = of_service(item)
+        if told:
+            found.append(
+                {
+                    "namespace": item["metadata"]["namespace"],
+                    "name": item["metadata"]["name"],
+                    "problem": told[0],
+                }
+            )
+    return found
 
 
 def processes(folder: Folder) -> list[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import random
@@ -172,7 +173,7 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
     settings = Settings(
         gateway_port=options.port or (known.gateway_port if known else _free_port(host)),
         api_port=known.api_port if known else _any_port(),
-        pod_network=known.pod_network if known else f"127.{random.SystemRandom().randint(16, 250)}",
+        pod_network=known.pod_network if known else _free_network(),
         host=host,
         tls_certificate=certificate and str(Path(certificate).absolute()),
         tls_key=key and str(Path(key).absolute()),
@@ -231,6 +232,19 @@ def _free_port(host: str) -> int:
     raise Mistake(
         f"all ports from {FIRST_PORT} to {LAST_PORT} are in use", "choose one: modelport up --port N"
     )
+
+
+def _free_network() -> str:
+    """The first two octets of the pods' addresses: no other platform's that runs now, for their pods would meet."""
+    taken: set[int] = set()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            word = int(line.split()[1].partition(":")[0], 16)
+            address = word.to_bytes(4, sys.byteorder)  # as it lies in the kernel's memory
+            if address[0] == 127:
+                taken.add(address[1])
+    free = [octet for octet in range(16, 251) if octet not in taken]
+    return f"127.{random.SystemRandom().choice(free or range(16, 251))}"
 
 
 def _any_port() -> int:

@@ -94,6 +94,12 @@ def _bind(host: str, port: int, flag: str) -> socket.socket:
 
 
 def _why(error: OSError, host: str, port: int, flag: str) -> str:
+    if error.errno == errno.EADDRINUSE and host == os.environ.get("POD_IP"):
+        # Whoever wrote its manifest chose no port, and cannot choose another.
+        return (
+            f"port {port} of this pod's address {host} is in use by another program, which ss -ltnp 'src {host}' names."
+            " Stop that; the pod is started again by itself."
+        )
     if error.errno == errno.EADDRINUSE:
         return f"{flag}: port {port} is in use on {host}. Stop what listens there, or choose another: {flag} {port + 10}"
     if error.errno == errno.EACCES:

@@ -69,7 +69,8 @@ class Budget:
             error.exhausted = True
             error.problem = f"{error.problem}, and again for {spent:.0f} s, which is the budget for retries"
             raise error
-        self._reporter.note(f"{error.problem}; trying again")
+        hint = f". {error.hint}" if error.hint else ""
+        self._reporter.note(f"{error.problem}; trying again{hint}")
         self._wait(pause, stop)
 
     def _wait(self, pause: float, stop: threading.Event | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from modelport.kube.part import mapping, objects
 from modelport.kube.quantity import to_bytes, to_cores
@@ -52,6 +52,12 @@ def expand(text: str, variables: dict[str, str]) -> str:
     return _REFERENCE.sub(replace, text)
 
 
+def add_or_choose(values: Iterable[str]) -> str:
+    """What to do where a key is missing."""
+    keys = ", ".join(sorted(values))
+    return f"Add it, or name one of its keys: {keys}." if keys else "It has none. Add it."
+
+
 def decoded(kind: Resource, item: Object) -> dict[str, bytes]:
     """The content of a Secret or ConfigMap."""
     if kind is SECRET:
@@ -86,9 +92,8 @@ def _from(pod: Object, container: Object, variable: Object, find: Find) -> str |
             return None
         if item is None:
             raise Missing(f"{where}: {kind.kind} {reference['name']!r} does not exist. Create it.")
-        keys = ", ".join(sorted(values)) or "none"
         raise Missing(
-            f"{where}: {kind.kind} {reference['name']!r} has no key {reference['key']!r}. Its keys: {keys}."
+            f"{where}: {kind.kind} {reference['name']!r} has no key {reference['key']!r}. {add_or_choose(values)}"
         )
     if "fieldRef" in source:
         return field_of(pod, source["fieldRef"]["fieldPath"], where)

@@ -8,7 +8,7 @@ from pathlib import Path
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import CONFIG_MAP, SECRET, Object, Resource
 from modelport.local.node import projection
-from modelport.local.node.variables import Find, Missing, decoded, field_of
+from modelport.local.node.variables import Find, Missing, add_or_choose, decoded, field_of
 
 
 def claim_folder(volumes: Path, namespace: str, claim: str) -> Path:
@@ -113,7 +113,7 @@ def _chosen(find: Find, kind: object, source: Object, name: str, where: str) -> 
             if source.get("optional"):
                 continue
             raise Missing(
-                f"{where}: {resource.kind} {name!r} has no key {one['key']!r}. Its keys: {', '.join(sorted(values))}."
+                f"{where}: {resource.kind} {name!r} has no key {one['key']!r}. {add_or_choose(values)}"
             )
         chosen[one["path"]] = values[one["key"]]
     return chosen

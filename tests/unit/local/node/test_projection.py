@@ -120,7 +120,7 @@ def test_what_a_volume_holds(tmp_path, volume, content):
         ({"secret": {"secretName": "gone"}}, "volume 'v': Secret 'gone' does not exist. Create it."),
         (
             {"configMap": {"name": "c", "items": [{"key": "z", "path": "z"}]}},
-            "volume 'v': ConfigMap 'c' has no key 'z'. Its keys: a, b, bin.",
+            "volume 'v': ConfigMap 'c' has no key 'z'. Add it, or name one of its keys: a, b, bin.",
         ),
         ({"hostPath": {"path": "/no/such", "type": "Directory"}}, "hostPath /no/such is no directory"),
     ],
