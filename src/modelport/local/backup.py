@@ -25,8 +25,9 @@ from modelport.local.folder import Folder
 FORMAT = 1
 MANIFEST = "backup.json"
 STATE = "state.db"
-ACCESS = ("platform.json", "tokens.json", "kubeconfig", "kubeconfig-edit", "kubeconfig-view")
-"""What clients know the platform by, beside the folder `pki`."""
+ACCESS = ("platform.json", "tokens.json", "kubeconfig", "kubeconfig-edit", "kubeconfig-view", "api-keys")
+"""What clients know the platform by, and it them, beside the folder `pki`. Without the file of keys it would let
+everybody in."""
 CHUNK_BYTES = 1 << 20
 TAR_MAGIC = b"\x1f\x8b"
 

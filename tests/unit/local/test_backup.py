@@ -26,7 +26,14 @@ def _folder(path: Path) -> Folder:
     folder = Folder(path)
     folder.make()
     folder.keep(Settings(gateway_port=8080, api_port=8443, pod_network="127.77"))
-    for name in ("tokens.json", "kubeconfig", "kubeconfig-view", "pki/ca.pem", "pki/server.key"):
+    for name in (
+        "tokens.json",
+        "kubeconfig",
+        "kubeconfig-view",
+        "api-keys",
+        "pki/ca.pem",
+        "pki/server.key",
+    ):
         (path / name).write_text(f"{name} of {path.name}")
     (folder.volumes / "default").mkdir()
     (folder.volumes / "default" / "model").write_bytes(b"weights")
@@ -62,6 +69,8 @@ def test_a_platform_moves_with_all_that_clients_know_it_by(folder: Folder, tmp_p
     assert second.settings() == folder.settings()
     assert (second.path / "kubeconfig").read_text() == "kubeconfig of first"
     assert second.key.read_text() == "pki/server.key of first"
+    assert second.key_file.read_text() == "api-keys of first"
+    assert second.key_file.stat().st_mode & 0o077 == 0, "one that others may write opens nothing"
     assert second.key.stat().st_mode & 0o077 == 0
     assert (second.volumes / "default" / "model").read_bytes() == b"weights"
 
