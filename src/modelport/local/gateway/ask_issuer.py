@@ -75,7 +75,10 @@ async def _client(source: Source) -> AsyncGenerator[httpx2.AsyncClient]:
     except (ssl.SSLError, ValueError) as error:
         raise NotFetched("ca.crt: holds no certificates in PEM.") from error
     async with httpx2.AsyncClient(
-        verify=trusted, follow_redirects=False, timeout=httpx2.Timeout(ALL_S)
+        verify=trusted,
+        follow_redirects=False,
+        timeout=httpx2.Timeout(ALL_S),
+        mounts={"http://": None},  # plain http is for this machine alone: past every proxy
     ) as client:
         yield client
 

@@ -123,7 +123,8 @@ def test_link_local_and_metadata_addresses_are_refused(address: str) -> None:
     assert "link-local or metadata address" in refusal(found)
 
 
-def test_this_machine_may_be_asked_without_tls() -> None:
+def test_this_machine_may_be_asked_without_tls_and_past_every_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with login(tls=False) as at:
         at.serves(keys("one"))
         found = issuer.source({"issuer": at.address})
