@@ -144,6 +144,27 @@ def test_a_key_is_made_used_listed_and_taken_back(platform: Platform, where: tup
         platform.until(200)
 
 
+def test_one_of_several_keys_of_a_secret_is_taken_back(platform: Platform) -> None:
+    """Those that people keep in git are listed and deleted by their names, too."""
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "partners", "labels": {"serving.modelport.io/api-keys": "true"}},
+        "stringData": {"team-a": "a-long-random-text", "team-b": "another-random-text"},
+    }
+    platform.good("apply", "-f", "-", given=json.dumps(secret))
+    platform.until(200, "a-long-random-text")
+    assert "secret default/partners" in platform.good("keys", "list", "-n", "default")
+    assert platform.good("keys", "list", "-n", "kserve", "-o", "json") == '{\n  "keys": []\n}\n'
+    both = platform.run("keys", "create", "team-a")
+    assert (both.returncode, "there is a key 'team-a' already" in both.stderr) == (1, True)
+    platform.good("keys", "delete", "team-a")
+    assert [platform.ask("a-long-random-text"), platform.ask("another-random-text")] == [401, 200]
+    platform.good("keys", "delete", "team-b")
+    assert "partners" not in platform.good("get", "secret", "-o", "name")
+    platform.until(200)
+
+
 def test_keys_made_at_once_in_the_file_are_all_there(platform: Platform) -> None:
     (platform.home / "api-keys").write_text("# ours\n")
     (platform.home / "api-keys").chmod(0o600)
