@@ -235,6 +235,13 @@ def test_the_access_log_goes_on_over_restarts(platform: Platform) -> None:
     before = len(platform.log.read_text().splitlines())
     platform.until(200)
     lines_after(before + 1)
+    # A log that can no longer be written must not keep the gateway from serving.
+    platform.log.unlink()
+    platform.log.mkdir()
+    platform.kill("gateway")
+    platform.until(200)
+    assert "the gateway starts without it" in (platform.home / "logs/supervisor.log").read_text()
+    platform.log.rmdir()
 
 
 def text(raw: bytes) -> str:

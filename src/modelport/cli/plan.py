@@ -36,8 +36,8 @@ def register(commands: Commands) -> None:
         "plan",
         help="say what of KServe's objects would be carried out",
         description="Reads objects, as of `kubectl get isvc,servingruntime,clusterservingruntime -A -o yaml`, and says of"
-        " every field whether it is carried out, accepted but not carried out, or refused, and why. Needs no running"
-        " platform. Exit code 1 if anything is refused or not carried out.",
+        " every field whether it is carried out, accepted but not carried out, or refused, and why; also which"
+        " frameworks and files this machine lacks for it. Needs no running platform. Exit code 1 if anything is refused or not carried out.",
     )
     plan.set_defaults(command=run)
     plan.add_argument(
