@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     if ill:
         home.note("\nhint: modelport describe NAME shows conditions, pods and events")
     for role in missing:
-        home.note(f"{role}: {colour.paint('not running', 'bad', sys.stderr)}")
+        home.note(f"{role}: {colour.paint('not running', 'bad', sys.stderr)}{last_words(folder, role)}")
     if missing:
         home.note("\nhint: modelport up --detach starts what is missing; what runs goes on")
     return 1 if missing else 0
@@ -103,6 +103,16 @@ def problems(folder: Folder) -> list[str]:
     except (OSError, msgspec.DecodeError):
         return []
     return found.get("problems", [])
+
+
+def last_words(folder: Folder, role: str) -> str:
+    """Why a program ended, where it said so at its end."""
+    try:
+        lines = (folder.logs / f"{role}.log").read_text(errors="replace").rstrip().splitlines()
+    except OSError:
+        return ""
+    before, error, words = lines[-1].partition(" ERROR ") if lines else ("", "", "")
+    return f" since {before}: {words.partition(': ')[2]}" if error else ""
 
 
 def services(folder: Folder) -> list[dict[str, str]]:

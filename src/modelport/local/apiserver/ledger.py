@@ -18,7 +18,15 @@ import msgspec
 from modelport.kube.resource import Object
 from modelport.local.apiserver import high_water
 from modelport.local.apiserver.high_water import HighWater
-from modelport.local.apiserver.state_file import StoreError, WriteError, connect, damaged, lock, open_file
+from modelport.local.apiserver.state_file import (
+    StoreError,
+    WriteError,
+    connect,
+    damaged,
+    lock,
+    lost,
+    open_file,
+)
 
 ROWS_NOW = """
 SELECT log.id, previous, deleted, log.resource, log.namespace, log.name, value
@@ -128,9 +136,7 @@ class Ledger:
         acknowledged = high_water.read(self.path)
         if self.version < acknowledged:
             self._connection.close()
-            raise damaged(
-                self.path, f"it ends with version {self.version}, and {acknowledged} had been acknowledged"
-            )
+            raise lost(self.path, self.version, acknowledged)
         try:
             opened = HighWater(self.path)
         except OSError as error:

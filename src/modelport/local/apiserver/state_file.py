@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from modelport.local.apiserver import high_water
+
 FORMAT = 2
 """Version of the tables. A file with a higher one is refused; one with a lower one is brought up to date."""
 APPLICATION_ID = 0x4D50_4F52
@@ -153,12 +155,12 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
         problems = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
         if problems != ["ok"]:
             raise damaged(path, "; ".join(problems).replace("\n", " "))
-        lost = _number(
+        rowless = _number(
             connection,
             "SELECT count(*) FROM current LEFT JOIN log ON log.id = current.id WHERE log.id IS NULL",
         )
-        if lost:
-            raise damaged(path, f"{lost} objects have no row in the log")
+        if rowless:
+            raise damaged(path, f"{rowless} objects have no row in the log")
     except sqlite3.Error as error:
         raise damaged(path, error) from error
 
@@ -184,6 +186,11 @@ def damaged(path: Path, error: object) -> StoreError:
     )
 
 
+def lost(path: Path, version: int, acknowledged: int) -> StoreError:
+    """The words for a file that ends before what was acknowledged."""
+    return damaged(path, f"it ends with version {version}, and {acknowledged} had been acknowledged")
+
+
 def folder_of_copies(path: Path) -> Path:
     """Where the copies of a state file are kept."""
     return path.with_name("copies")
@@ -199,6 +206,7 @@ def copy(source: Path, target: Path) -> Contents:
 
     `target` must not exist.
     """
+    acknowledged = high_water.read(source)
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         connection = connect(source, read_only=True)
@@ -207,7 +215,10 @@ def copy(source: Path, target: Path) -> Contents:
         finally:
             connection.close()
         sync(target)
-        return contents(target)
+        found = contents(target)
+        if found.version < acknowledged:
+            raise lost(source, found.version, acknowledged)
+        return found
     except FileExistsError as error:
         raise StoreError(f"{target}: is there already") from error
     except (OSError, sqlite3.Error) as error:

@@ -128,6 +128,10 @@ def test_a_state_that_has_lost_its_end_is_refused(tmp_path: Path, damage: str) -
 
     asyncio.run(die())
     DAMAGES[damage](left / "state.db-wal")
+    if damage != "all is gone":
+        with pytest.raises(StoreError, match="20 had been acknowledged"):
+            state_file.copy(left / "state.db", tmp_path / "copy.db")
+        assert not (tmp_path / "copy.db").exists(), "a backup without what was lost looks like a whole one"
     with pytest.raises(
         StoreError, match=r"is damaged: .*20 had been acknowledged.*move away all of state\.db\*"
     ):
