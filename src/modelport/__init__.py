@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from modelport.protocol.errors import InvalidInput as InvalidInput
     from modelport.protocol.errors import ModelNotFound as ModelNotFound
     from modelport.protocol.errors import ModelNotReady as ModelNotReady
-    from modelport.protocol.infer import InferInput as InferInput
-    from modelport.protocol.infer import InferOutput as InferOutput
     from modelport.protocol.infer import InferRequest as InferRequest
     from modelport.protocol.infer import InferResponse as InferResponse
-    from modelport.protocol.infer import RequestedOutput as RequestedOutput
-    from modelport.protocol.infer import get_predict_input as get_predict_input
-    from modelport.protocol.infer import get_predict_response as get_predict_response
+    from modelport.protocol.infer_tensor import InferInput as InferInput
+    from modelport.protocol.infer_tensor import InferOutput as InferOutput
+    from modelport.protocol.infer_tensor import RequestedOutput as RequestedOutput
+    from modelport.protocol.predict_input import get_predict_input as get_predict_input
+    from modelport.protocol.predict_input import get_predict_response as get_predict_response
     from modelport.server.model import Model as Model
     from modelport.server.model_server import ModelServer as ModelServer
     from modelport.server.save import save as save
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "HTTPError": "modelport.protocol.errors",
-    "InferInput": "modelport.protocol.infer",
-    "InferOutput": "modelport.protocol.infer",
+    "InferInput": "modelport.protocol.infer_tensor",
+    "InferOutput": "modelport.protocol.infer_tensor",
     "InferRequest": "modelport.protocol.infer",
     "InferResponse": "modelport.protocol.infer",
     "InferenceError": "modelport.protocol.errors",
@@ -40,9 +40,9 @@ _HOME = {
     "ModelServer": "modelport.server.model_server",
     "ModelNotFound": "modelport.protocol.errors",
     "ModelNotReady": "modelport.protocol.errors",
-    "RequestedOutput": "modelport.protocol.infer",
-    "get_predict_input": "modelport.protocol.infer",
-    "get_predict_response": "modelport.protocol.infer",
+    "RequestedOutput": "modelport.protocol.infer_tensor",
+    "get_predict_input": "modelport.protocol.predict_input",
+    "get_predict_response": "modelport.protocol.predict_input",
     "save": "modelport.server.save",
     "serve": "modelport.inprocess",
 }

@@ -12,7 +12,8 @@ import numpy as np
 from modelport.protocol import json
 from modelport.protocol.errors import InferenceError, InvalidInput, Unimplemented
 from modelport.protocol.frame import is_series
-from modelport.protocol.infer import InferOutput, InferResponse
+from modelport.protocol.infer import InferResponse
+from modelport.protocol.infer_tensor import InferOutput
 from modelport.protocol.tensor import fp32_to_bf16, to_named, to_outputs
 from modelport.server.failure import to_serve_error
 

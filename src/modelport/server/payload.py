@@ -15,7 +15,8 @@ import numpy as np
 from modelport.protocol import json
 from modelport.protocol.errors import InvalidInput, Unimplemented
 from modelport.protocol.frame import as_text
-from modelport.protocol.infer import InferInput, InferRequest, RequestedOutput
+from modelport.protocol.infer import InferRequest
+from modelport.protocol.infer_tensor import InferInput, RequestedOutput
 from modelport.protocol.tensor import to_array
 from modelport.server.answer import Parts, answer, is_async_stream, is_stream
 from modelport.server.failure import to_serve_error

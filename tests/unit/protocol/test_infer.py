@@ -12,15 +12,9 @@ from hypothesis.extra import numpy as hnp
 from modelport.protocol import json
 from modelport.protocol.datatype import DATATYPES, datatype_of, numpy_dtype
 from modelport.protocol.errors import InferenceError, InvalidInput
-from modelport.protocol.infer import (
-    InferInput,
-    InferOutput,
-    InferRequest,
-    InferResponse,
-    RequestedOutput,
-    get_predict_input,
-    get_predict_response,
-)
+from modelport.protocol.infer import InferRequest, InferResponse
+from modelport.protocol.infer_tensor import InferInput, InferOutput, RequestedOutput
+from modelport.protocol.predict_input import get_predict_input, get_predict_response
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4)
 NUMERIC = [name for name in DATATYPES if name not in ("BYTES", "BF16")]

@@ -10,7 +10,8 @@ import pytest
 from fakes import ask, tensor, v1, v2
 
 from modelport.protocol.errors import HTTPError, InvalidInput
-from modelport.protocol.infer import InferOutput, InferRequest, InferResponse
+from modelport.protocol.infer import InferRequest, InferResponse
+from modelport.protocol.infer_tensor import InferOutput
 from modelport.server.model import Model
 from modelport.server.payload import PayloadExecutor
 
