@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -24,15 +24,36 @@ _FIXED = {numpy_dtype(name): name for name in DATATYPES if name not in ("BYTES",
 """Dtypes whose arrays travel as they are, if they are C-contiguous."""
 
 
+def most_axes(asked: int = 64) -> int:
+    """How many axes NumPy's arrays may have, up to those that the data plane lets through: 32 before NumPy 2."""
+    scalar = np.zeros(1)
+    while asked > 1:
+        try:
+            scalar.reshape((1,) * asked)
+        except ValueError:
+            asked -= 1
+        else:
+            break
+    return asked
+
+
+MOST_AXES: Final = most_axes()
+
+
 def to_array(given: Input) -> Array:
     """An input as an array: a view of its buffer; BYTES as objects (bytes, None); BF16 as float32."""
     array = to_bits(given)
     return bf16_to_fp32(cast("Any", array)) if given[1] == "BF16" else array
 
 
-def to_bits(given: Input) -> Array:
-    """As `to_array`, but BF16 stays what it is: 16 bits in `uint16`."""
-    _, datatype, shape, data, _ = given
+def to_bits(given: Input, axes: int = MOST_AXES) -> Array:
+    """As `to_array`, but BF16 stays what it is: 16 bits in `uint16`.
+
+    Raises InvalidInput for more axes than NumPy has.
+    """
+    name, datatype, shape, data, _ = given
+    if len(shape) > axes:
+        raise too_many_axes(f"inputs.{name}", shape, axes)
     if datatype == "BYTES":
         elements = np.empty(len(cast("list[object]", data)), object)
         elements[:] = data
@@ -190,10 +211,19 @@ def _split(packed: bytes | memoryview, where: str) -> list[bytes]:
 
 def reshape(array: Array, shape: Sequence[int], where: str) -> Array:
     """The array in the shape, or InvalidInput if the number of elements differs."""
+    if len(shape) > MOST_AXES:
+        raise too_many_axes(where, shape)
     try:
         return array.reshape(shape)
     except ValueError as error:
         raise InvalidInput(f"{where}: shape {list(shape)} does not fit {array.size} elements.") from error
+
+
+def too_many_axes(where: str, shape: Sequence[int], axes: int = MOST_AXES) -> InvalidInput:
+    """What to say of a shape that no array can have."""
+    return InvalidInput(
+        f"{where}.shape: must have at most {axes} axes, got {len(shape)} (NumPy {np.__version__} has no more)."
+    )
 
 
 def fp32_to_bf16(array: Array) -> Array:

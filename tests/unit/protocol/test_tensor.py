@@ -9,7 +9,7 @@ import pytest
 from modelport.protocol import json
 from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.protocol.frame import to_frame
-from modelport.protocol.tensor import to_array, to_named, to_outputs
+from modelport.protocol.tensor import MOST_AXES, most_axes, to_array, to_bits, to_named, to_outputs
 
 
 def test_a_buffer_is_viewed_not_copied():
@@ -18,6 +18,19 @@ def test_a_buffer_is_viewed_not_copied():
     array[0, 0] = 9
     assert np.frombuffer(buffer, "<f4")[0] == 9
     assert array.tolist() == [[9, 1, 2], [3, 4, 5]]
+
+
+def test_more_axes_than_numpy_has_are_refused():
+    """Lost otherwise: NumPy 1 has 32 of them, and a request of 33 to 64 would be the server's fault, a 500."""
+    np.zeros(1).reshape((1,) * MOST_AXES)
+    if MOST_AXES < 64:
+        with pytest.raises(ValueError, match="dimension"):
+            np.zeros(1).reshape((1,) * (MOST_AXES + 1))
+    assert most_axes(16) == 16
+    for datatype, data in (("FP32", bytes(4)), ("BYTES", [b"a"])):
+        assert to_bits(("x", datatype, (1,) * 32, data, None), 32).ndim == 32
+        with pytest.raises(InvalidInput, match=r"^inputs\.x\.shape: must have at most 32 axes, got 33 "):
+            to_bits(("x", datatype, (1,) * 33, data, None), 32)
 
 
 def test_bytes_and_bf16():
