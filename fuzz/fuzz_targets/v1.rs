@@ -16,6 +16,7 @@ fuzz_target!(|body: &[u8]| {
         name: name.into(),
         datatype: datatype.into(),
         shape: vec![-1],
+        ..TensorSpec::default()
     };
     if let Ok(request) = v1::decode_for(&bytes, &limits, &[spec("a", "FP64"), spec("b", "BYTES")]) {
         for tensor in &request.inputs {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// One input or output in a model's signature.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct TensorSpec {
     /// Name of the tensor or column.
     pub name: String,
@@ -27,6 +27,10 @@ pub struct TensorSpec {
     pub datatype: String,
     /// Shape; -1 for an axis of any length.
     pub shape: Vec<i64>,
+    /// A column that takes text and integers, whichever of them `datatype` names; the protocol has no word
+    /// for it.
+    #[serde(default, skip_serializing)]
+    pub text_or_integers: bool,
 }
 
 /// What a model says of itself (V2 model metadata, and what `/docs` shows).

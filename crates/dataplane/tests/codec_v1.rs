@@ -161,7 +161,7 @@ fn a_small_body_does_not_name_a_huge_table() {
 }
 
 fn spec(name: &str, datatype: &str, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), datatype: datatype.into(), shape: shape.into() }
+    TensorSpec { name: name.into(), datatype: datatype.into(), shape: shape.into(), ..TensorSpec::default() }
 }
 
 fn decode_for(rows: &str, specs: &[TensorSpec]) -> Result<Vec<String>, String> {

@@ -170,6 +170,7 @@ impl Bench {
                 name: name.into(),
                 datatype: datatype.into(),
                 shape: vec![ROWS, 4],
+                ..TensorSpec::default()
             };
             let metadata = Metadata {
                 name: name.into(),

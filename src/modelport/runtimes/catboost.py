@@ -69,15 +69,16 @@ class CatboostModel(LoadedModel):
             self.notes = (
                 f"probabilities are asked for, but the model ({loss}) is no classifier: values are served",
             )
-        words = {*model.get_cat_feature_indices(), *model.get_text_feature_indices()}
+        categories, texts = set(model.get_cat_feature_indices()), set(model.get_text_feature_indices())
         several = loss in ("MultiLogloss", "MultiCrossEntropy")
         outputs = (_output(classes, self._proba, several),) if self._classifies else ()
         if not self._classifies and not loss.startswith("Multi"):
             width = 2 if self._value_type == "RMSEWithUncertainty" else 1
             outputs = (TensorSpec("output-0", "FP64", (-1,) if width == 1 else (-1, width)),)
         names: list[str] = list(model.feature_names_)
-        self.signature = enriched(settings.signature, Signature(_specs(names, words), outputs, "columns"))
-        self._words = {names[index] for index in words}
+        inputs = _specs(names, categories, texts)
+        self.signature = enriched(settings.signature, Signature(inputs, outputs, "columns"))
+        self._words = {names[index] for index in categories | texts}
         said = f", {len(classes)} classes" if self._classifies else ""
         self.description = (
             f"CatBoost {loss}, {shape_of(self.signature.inputs)}{said}, {model.tree_count_} trees"
@@ -116,22 +117,26 @@ class CatboostModel(LoadedModel):
 
 
 def _words(name: str, array: Array) -> Array:
-    """A categorical or text column as CatBoost wants it: text, or integers, which it takes for text."""
-    values: list[Any] = array.ravel().tolist()
-    row = next((row for row, value in enumerate(values) if value is None or value != value), None)
+    """A column of text, in which CatBoost wants no gaps."""
+    row = next((row for row, value in enumerate(array.tolist()) if value is None), None)
     if row is not None:
         raise InvalidInput(
-            f'row {row}, column "{name}": null, but CatBoost takes no missing category or text. '
-            "Send the word that stood for it in training."
+            f'row {row}, column "{name}": null, but CatBoost takes no missing text. Send "", or a word that stood '
+            "for it in training."
         )
-    return np.array([int(value) if isinstance(value, float) else value for value in values], object)
+    return array
 
 
-def _specs(names: list[str], words: set[int]) -> tuple[TensorSpec, ...]:
+def _specs(names: list[str], categories: set[int], texts: set[int]) -> tuple[TensorSpec, ...]:
     nameless = names == [str(index) for index in range(len(names))]
-    if nameless and not words:
+    if nameless and not categories | texts:
         return (TensorSpec("input-0", "FP64", (-1, len(names))),)
-    return tuple(TensorSpec(name, "BYTES" if index in words else "FP64") for index, name in enumerate(names))
+    return tuple(
+        TensorSpec(name, "BYTES", text_or_integers=True)
+        if index in categories
+        else TensorSpec(name, "BYTES" if index in texts else "FP64")
+        for index, name in enumerate(names)
+    )
 
 
 def _output(classes: Any, proba: bool, several: bool) -> TensorSpec:

@@ -32,6 +32,8 @@ class Column(NamedTuple):
     """Whether it must be a pandas categorical."""
     none: bool = False
     """Whether the model knows None, and not NaN, as the missing value."""
+    text_or_integers: bool = False
+    """Whether it takes integers for the text that they are written with."""
 
 
 _NUMBER: Final = Column("FP64")
@@ -66,6 +68,10 @@ def names_of(estimator: Any) -> list[str] | None:
 def width_of(estimator: Any) -> int | None:
     """How many columns it was fitted on, as far as it says."""
     width = getattr(estimator, "n_features_in_", None)
+    if width == 0:  # CatBoost forgets it when pickled, not its columns' names
+        front = list(front_of(estimator))
+        names = getattr(front[0], "feature_names_", None) if len(front) == 1 else None
+        return len(names) if names else None
     return None if width is None else int(width)
 
 
@@ -244,8 +250,9 @@ def _boosted(estimator: Any, width: int) -> list[Column] | None:
             for index in range(width)
         ]
     if library == "catboost" and hasattr(estimator, "get_cat_feature_indices"):
-        text = {*estimator.get_cat_feature_indices(), *estimator.get_text_feature_indices()}
-        return [Column("BYTES") if index in text else _NUMBER for index in range(width)]
+        text = dict.fromkeys(estimator.get_text_feature_indices(), Column("BYTES"))
+        either = dict.fromkeys(estimator.get_cat_feature_indices(), Column("BYTES", text_or_integers=True))
+        return [(text | either).get(index, _NUMBER) for index in range(width)]
     return None
 
 

@@ -156,6 +156,8 @@ class SklearnModel(LoadedModel):
         except (ValueError, TypeError) as error:
             raise self._blamed(error, inputs) from error
         except Exception as error:
+            if type(error).__name__ == "CatBoostError":
+                raise self._blamed(error, inputs) from error
             if self.notes:
                 raise InferenceError(self._with_version(error)) from error
             raise
@@ -213,7 +215,7 @@ class SklearnModel(LoadedModel):
             outputs[name] = array
         return outputs
 
-    def _blamed(self, error: ValueError | TypeError, inputs: Mapping[str, Array]) -> Exception:
+    def _blamed(self, error: Exception, inputs: Mapping[str, Array]) -> Exception:
         """The client's fault where the data show it, else the model's."""
         said = str(error)
         if "Found unknown categories" in said:
@@ -323,7 +325,7 @@ def _specs(columns: list[fitted.Column], names: list[str] | None, documents: boo
             return (TensorSpec("input-0", "FP64", (-1, len(columns))),)
         names = [str(index) for index in range(len(columns))]
     return tuple(
-        TensorSpec(name, column.datatype, (-1,), column.categories, column.optional)
+        TensorSpec(name, column.datatype, (-1,), column.categories, column.optional, column.text_or_integers)
         for name, column in zip(names, columns, strict=True)
     )
 

@@ -13,8 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from modelport.protocol.datatype import Array, bf16_to_fp32
+from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InvalidInput
+from modelport.server import cells
+from modelport.server.cells import AS_TRAINED, quoted, shown
 from modelport.server.given import Given
 from modelport.server.signature import Signature, TensorSpec
 
@@ -65,14 +67,15 @@ def first_unusable(inputs: Mapping[str, Array], signature: Signature) -> str | N
             if array.ndim > 1:
                 specs = signature.inputs
                 column = specs[where[1]].name if len(specs) == array.shape[1] else str(where[1])
-            shown = "null" if value is None else "NaN" if value != value else str(value)
-            return f"row {where[0]}, column {_quoted(column)}: {shown}"
+            seen = "null" if value is None else "NaN" if value != value else str(value)
+            return f"row {where[0]}, column {quoted(column)}: {seen}"
     return None
 
 
 _PLAIN: Final = frozenset(
     ("FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL", "FP16")
 )
+_INTEGERS: Final = frozenset(name for name in _PLAIN if "INT" in name or name == "BOOL")
 _SHOWN: Final = 5
 """How many names or categories an error lists."""
 
@@ -80,7 +83,7 @@ _SHOWN: Final = 5
 class _Table:
     """A signature made ready for looking columns up."""
 
-    __slots__ = ("known", "named", "names", "plain", "positions", "signature", "specs", "width")
+    __slots__ = ("known", "mixed", "named", "names", "plain", "positions", "signature", "specs", "width")
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
@@ -94,10 +97,12 @@ class _Table:
         self.names = [spec.name for spec in specs]
         self.positions = {name: position for position, name in enumerate(self.names)}
         self.known = [None if spec.categories is None else frozenset(spec.categories) for spec in specs]
-        self.plain = self.width > 0 and all(
+        self.mixed = any(spec.text_or_integers for spec in specs)
+        numbers = (
             spec.optional or (spec.datatype not in ("BYTES", "") and spec.categories is None)
             for spec in specs
         )
+        self.plain = self.width > 0 and not self.mixed and all(numbers)
 
     def columns(self, inputs: Sequence[Given], accepts_missing: bool) -> dict[str, Array] | Array:
         """One array a column, or a matrix."""
@@ -116,13 +121,13 @@ class _Table:
             if not self.is_column(given):
                 raise InvalidInput(
                     f"inputs[{index}].shape: a column has shape [rows] or [rows, 1], got "
-                    f"{list(given.array.shape)} for {_quoted(given.name)}."
+                    f"{list(given.array.shape)} for {quoted(given.name)}."
                 )
             if len(given.array) != len(inputs[0].array):
                 raise InvalidInput(
                     f"inputs[{index}].shape: all columns must have the same number of rows, got "
-                    f"{len(given.array)} for {_quoted(given.name)} and {len(inputs[0].array)} for "
-                    f"{_quoted(inputs[0].name)}."
+                    f"{len(given.array)} for {quoted(given.name)} and {len(inputs[0].array)} for "
+                    f"{quoted(inputs[0].name)}."
                 )
         order = self.order(inputs)
         return self.stacked(
@@ -157,19 +162,26 @@ class _Table:
         """A model that knows no names is promised a matrix."""
         return columns if self.named else np.column_stack(list(columns.values()))
 
-    def matrix(self, given: Given, accepts_missing: bool) -> Array:
+    def matrix(self, given: Given, accepts_missing: bool) -> dict[str, Array] | Array:
         for spec in self.specs:
-            if spec.datatype == "BYTES" and not spec.optional:
+            if spec.datatype == "BYTES" and not (spec.optional or spec.text_or_integers):
                 raise _mismatch(0, spec, given.datatype)
-        array = _numbers(given)
+        array = cells.numbers(given)
         if given.nulls:
             if not accepts_missing:
                 row, position = divmod(min(given.nulls), self.width)
                 raise _null(row, self.names[position])
-            array = _with_nan(array, given.nulls)
+            array = cells.with_nan(array, given.nulls)
         for position in range(self.width):
             self.check_known(position, array[:, position])
-        return array
+        if not self.mixed:
+            return array
+        return {
+            spec.name: cells.whole(array[:, position], spec.name)
+            if spec.text_or_integers
+            else array[:, position]
+            for position, spec in enumerate(self.specs)
+        }
 
     def text_matrix(self, given: Given, accepts_missing: bool) -> dict[str, Array]:
         """Columns of a BYTES matrix. It has one datatype only, so here numbers may come as text."""
@@ -181,17 +193,17 @@ class _Table:
         for position, spec in enumerate(self.specs):
             empty = [row for row in range(rows) if row * self.width + position in nulls] if nulls else None
             part = Given(spec.name, "BYTES", given.array[:, position], empty)
-            if spec.datatype in ("BYTES", "") or spec.optional:
+            if spec.datatype in ("BYTES", "") or spec.optional or spec.text_or_integers:
                 columns[spec.name] = self.column(position, 0, part, accepts_missing)
                 continue
             numbers = np.empty(rows, np.float64)
-            for row, text in enumerate(_text(part)):
+            for row, text in enumerate(cells.text(part)):
                 if text is None or (empty and row in empty):
                     if not accepts_missing:
                         raise _null(row, spec.name)
                     numbers[row] = np.nan
                 else:
-                    numbers[row] = _number(text, row, spec)
+                    numbers[row] = cells.number(text, row, spec)
             self.check_known(position, numbers)
             columns[spec.name] = numbers
         return columns
@@ -205,16 +217,22 @@ class _Table:
         free = spec.optional or not spec.datatype
         if given.datatype == "BYTES":
             nulls.update(row for row, value in enumerate(given.array.tolist()) if value is None)
+        if nulls and spec.text_or_integers:
+            raise cells.no_category(min(nulls), spec.name)
         if nulls and not accepts_missing and not spec.optional:
             raise _null(min(nulls), spec.name)
         empty = len(nulls) == len(given.array)  # only nulls: their datatype says nothing
         array: Array
-        if given.datatype == "BYTES":
-            if spec.datatype != "BYTES" and not free:
+        if spec.text_or_integers and given.datatype != "BYTES":
+            if given.datatype not in _INTEGERS:
+                raise _mismatch(index, spec, given.datatype, cells.numbers(given))
+            array = cells.whole(given.array, spec.name)
+        elif given.datatype == "BYTES":
+            if spec.datatype != "BYTES" and not (free or spec.text_or_integers):
                 if not empty:
                     raise _mismatch(index, spec, "BYTES")
                 return np.full(len(given.array), np.nan)
-            values: list[str | None] = _text(given)
+            values: list[str | None] = cells.text(given)
             for row in nulls:
                 values[row] = None
             array = np.array(values, object)
@@ -223,9 +241,9 @@ class _Table:
                 raise _mismatch(index, spec, given.datatype)
             array = np.full(len(given.array), None, object)
         else:
-            array = _numbers(given)
+            array = cells.numbers(given)
             if nulls:
-                array = _with_nan(array, sorted(nulls))
+                array = cells.with_nan(array, sorted(nulls))
         self.check_known(position, array)
         return array
 
@@ -241,8 +259,8 @@ class _Table:
         row, value = next((row, value) for row, value in enumerate(values) if value in unknown)
         spec = self.specs[position]
         raise InvalidInput(
-            f"row {row}, column {_quoted(spec.name)}: {_shown(value)} is not a category that the model knows. "
-            f"It knows {_listed(map(_shown, spec.categories or ()), len(spec.categories or ()))}."
+            f"row {row}, column {quoted(spec.name)}: {shown(value)} is not a category that the model knows. "
+            f"It knows {_listed(map(shown, spec.categories or ()), len(spec.categories or ()))}."
         )
 
     def is_column(self, given: Given) -> bool:
@@ -269,14 +287,14 @@ class _Table:
         said: list[str] = []
         if missing:
             verb = "is" if len(missing) == 1 else "are"
-            said.append(f"{_listed(map(_quoted, missing), len(missing))} {verb} missing")
+            said.append(f"{_listed(map(quoted, missing), len(missing))} {verb} missing")
         for name in unknown[:_SHOWN]:
             close = get_close_matches(name, missing or self.names, n=1, cutoff=0.6)
-            hint = f" (did you mean {_quoted(close[0])}?)" if close else ""
-            said.append(f"{_quoted(name)} is not a column of the model{hint}")
+            hint = f" (did you mean {quoted(close[0])}?)" if close else ""
+            said.append(f"{quoted(name)} is not a column of the model{hint}")
         return InvalidInput(
             f"inputs: {', and '.join(said)}. The model's columns are "
-            f"{_listed(map(_quoted, self.names), self.width, 12)}."
+            f"{_listed(map(quoted, self.names), self.width, 12)}."
         )
 
 
@@ -299,88 +317,38 @@ def _unsigned(inputs: Sequence[Given], accepts_missing: bool) -> dict[str, Array
             raise _null(min(given.nulls) // max(1, int(np.prod(given.array.shape[1:]))), given.name)
         if given.datatype == "BYTES":
             flat = given._replace(array=given.array.reshape(-1))
-            values = _text(flat)
+            values = cells.text(flat)
             for index in given.nulls or ():
                 values[index] = None
             array: Array = np.array(values, object).reshape(given.array.shape)
         else:
-            array = _numbers(given)
+            array = cells.numbers(given)
             if given.nulls:
-                array = _with_nan(array, given.nulls)
+                array = cells.with_nan(array, given.nulls)
         arrays[given.name] = array
     if len(inputs) == 1 and inputs[0].array.ndim == 2 and inputs[0].datatype != "BYTES":
         return {"": arrays[inputs[0].name]}
     return arrays
 
 
-def _numbers(given: Given) -> Array:
-    return bf16_to_fp32(given.array.astype(np.uint16)) if given.datatype == "BF16" else given.array
-
-
-def _with_nan(array: Array, nulls: Sequence[int]) -> Array:
-    """A copy as floats, with NaN where there is a null."""
-    floats = array.astype(array.dtype if array.dtype.kind == "f" else np.float64)
-    floats.reshape(-1)[list(nulls)] = np.nan
-    return floats
-
-
-def _text(given: Given) -> list[str | None]:
-    """Elements of a BYTES tensor of rank 1 as text."""
-    values = given.array.tolist()
-    try:
-        return list(map(bytes.decode, values))
-    except (TypeError, UnicodeDecodeError):
-        return [_decoded(value, row, given.name) for row, value in enumerate(values)]
-
-
-def _decoded(value: object, row: int, name: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        return value.decode() if isinstance(value, bytes) else str(value)
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"row {row}, column {_quoted(name)}: not valid UTF-8 ({error.reason} at byte {error.start}). "
-            "The model takes text."
-        ) from error
-
-
-def _number(text: str, row: int, spec: TensorSpec) -> float:
-    try:
-        if "_" not in text:  # float() takes 1_000
-            return float(text)
-    except ValueError:
-        pass
-    raise InvalidInput(
-        f"row {row}, column {_quoted(spec.name)}: the model takes a number ({spec.datatype}), got {_shown(text)}."
-    )
-
-
-def _mismatch(index: int, spec: TensorSpec, datatype: str) -> InvalidInput:
+def _mismatch(index: int, spec: TensorSpec, datatype: str, array: Array | None = None) -> InvalidInput:
+    where = f"inputs[{index}].datatype: column {quoted(spec.name)} takes"
+    if spec.text_or_integers:
+        example = f", such as {shown(array.flat[0].item())}" if array is not None and array.size else ""
+        return InvalidInput(f"{where} text or integers, got {datatype}{example}. {AS_TRAINED}")
     wanted = "text" if spec.datatype == "BYTES" else "numbers"
-    return InvalidInput(
-        f"inputs[{index}].datatype: column {_quoted(spec.name)} takes {wanted} ({spec.datatype}), got {datatype}."
-    )
+    return InvalidInput(f"{where} {wanted} ({spec.datatype}), got {datatype}.")
 
 
 def _null(row: int, name: str) -> InvalidInput:
     return InvalidInput(
-        f"row {row}, column {_quoted(name)}: null, but the model takes no missing values. "
+        f"row {row}, column {quoted(name)}: null, but the model takes no missing values. "
         "Send a value, or train the model with an imputer before it."
     )
 
 
 def _count(width: int) -> str:
     return "1 column" if width == 1 else f"{width} columns"
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
-
-
-def _shown(value: object) -> str:
-    text = _quoted(value) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def _listed(values: Iterable[str], total: int, most: int = _SHOWN) -> str:

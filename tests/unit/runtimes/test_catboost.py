@@ -9,12 +9,16 @@ import pandas as pd
 import pytest
 from asking import answer, columns, settings
 from sklearn import datasets
+from sklearn.pipeline import make_pipeline
 
+import modelport
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.catboost import CatboostRuntime
 from modelport.runtimes.sklearn import SklearnRuntime
 from modelport.server.runtime import LoadError
+from modelport.server.saved import read_saved
 from modelport.server.signature import TensorSpec
+from modelport.server.warmup import warm_up
 
 IRIS = datasets.load_iris(as_frame=True)
 X, Y = IRIS.data.to_numpy(), IRIS.target.to_numpy()
@@ -86,9 +90,129 @@ def test_text_columns(serve):
     assert answer(loaded, {"0": sent["age"], "1": sent["city"]}).tolist() == expected
     sent["city"][3] = None
     with pytest.raises(
-        InvalidInput, match='row 3, column "city": null, but CatBoost takes no missing category'
+        InvalidInput, match='row 3, column "city": null, but the model takes no missing category'
     ):
         answer(loaded, sent)
+
+
+def shops(rows=80):
+    chance = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {
+            "store": chance.integers(10, 16, rows),
+            "member": chance.integers(0, 2, rows).astype(bool),
+            "spend": chance.uniform(1, 80, rows).round(1),
+        }
+    )
+    return frame, np.where((frame["store"] % 2 == 0) ^ frame["member"], frame["spend"], 1.0)
+
+
+EITHER = ["store", "member"]
+
+
+@pytest.mark.parametrize("form", ["cbm", "pickled", "in a pipeline"])
+def test_integer_categories(serve, tmp_path, form):
+    """Lost otherwise: store and zip codes, which clients send as the numbers that the model was trained on."""
+    frame, label = shops()
+    model = catboost.CatBoostRegressor(**QUICK, cat_features=EITHER)
+    model = (make_pipeline(model) if form == "in a pipeline" else model).fit(frame, label)
+    if form == "cbm":
+        loaded = serve(model)
+    else:
+        joblib.dump(model, tmp_path / "model.joblib")
+        loaded = SklearnRuntime.load(tmp_path / "model.joblib", settings())
+    either = [spec.text_or_integers for spec in loaded.signature.inputs]
+    assert either == [True, True, False]
+    asked = frame.head(9).assign(store=[10, 11, 12, 13, 14, 15, 99, -1, 2**62])
+    expected = model.predict(asked).tolist()
+    assert len(set(expected)) > 3
+    sent = columns(asked)
+    assert answer(loaded, sent).tolist() == expected
+    text = [str(store) for store in sent["store"]]
+    assert answer(loaded, sent | {"store": text}).tolist() == expected
+    as_numbers = [int(member) for member in sent["member"]]
+    assert answer(loaded, sent | {"member": as_numbers}).tolist() == expected
+    some = asked.head(8)
+    assert answer(loaded, some.to_numpy(float)).tolist() == expected[:8]
+    assert (
+        answer(loaded, some.assign(member=some["member"].astype(int)).to_numpy(str)).tolist() == expected[:8]
+    )
+
+
+@pytest.mark.parametrize("form", ["cbm", "in a pipeline"])
+@pytest.mark.parametrize("value", [None, np.nan, 11.0, 11.5])
+def test_what_is_no_category_for_catboost_is_none_here(serve, tmp_path, form, value):
+    """Lost otherwise: an answer where the model itself has none, or a 500 for the client's mistake."""
+    frame, label = shops()
+    model = catboost.CatBoostRegressor(**QUICK, cat_features=EITHER)
+    model = (make_pipeline(model) if form == "in a pipeline" else model).fit(frame, label)
+    if form == "cbm":
+        loaded = serve(model)
+    else:
+        joblib.dump(model, tmp_path / "model.joblib")
+        loaded = SklearnRuntime.load(tmp_path / "model.joblib", settings())
+    asked = frame.head(3).astype({"store": object})
+    asked.loc[1, "store"] = value
+    with pytest.raises((catboost.CatBoostError, TypeError)):
+        model.predict(asked)
+    sent = columns(asked)
+    if value == 11.0:  # JSON's 10, 11.0, 12 are floats, of which the others may have been integers
+        sent["store"] = [float(store) for store in sent["store"]]
+    with pytest.raises(InvalidInput, match='column "store"'):
+        answer(loaded, sent)
+
+
+def test_text_features_take_no_integers(serve):
+    """Lost otherwise: an error of CatBoost's, a 500, for what the signature lets through."""
+    frame = pd.DataFrame({"said": ["good day", "bad day", "good"] * 20, "age": range(60)})
+    model = catboost.CatBoostClassifier(**QUICK).fit(frame, [0, 1, 0] * 20, text_features=["said"])
+    loaded = serve(model)
+    assert not any(spec.text_or_integers for spec in loaded.signature.inputs)
+    assert answer(loaded, columns(frame.head(5))).tolist() == model.predict(frame.head(5)).tolist()
+    with pytest.raises(InvalidInput, match=r'column "said" takes text \(BYTES\), got INT64'):
+        answer(loaded, {"said": [5], "age": [1]})
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "category", "bool", "object"])
+def test_a_saved_signature_says_what_the_frame_had(tmp_path, dtype):
+    """Lost otherwise: text, and categories that come first after the rows that were saved."""
+    frame, label = shops()
+    if dtype == "bool":
+        frame["store"] = frame["store"] > 12
+    frame["store"] = frame["store"].astype(dtype)
+    model = catboost.CatBoostRegressor(**QUICK, cat_features=EITHER).fit(frame, label)
+    folder = modelport.save(model, tmp_path / "saved", example=frame.head(3))
+    found = read_saved(folder)
+    loaded = CatboostRuntime.load(folder / "model.cbm", settings(signature=found.signature))
+    declared = {"int8": "INT8", "bool": "BOOL"}.get(dtype, "INT64")
+    store = TensorSpec("store", declared, text_or_integers=True)
+    assert loaded.signature.inputs[0] == store
+    assert warm_up(loaded, found) == (True, "warm-up ok")
+    asked = frame.tail(9).astype({"store": object if dtype == "category" else dtype})
+    if dtype == "category":
+        asked.loc[asked.index[0], "store"] = 99
+    expected = model.predict(asked).tolist()
+    sent = columns(asked)
+    assert answer(loaded, sent).tolist() == expected
+    assert answer(loaded, sent | {"store": [str(int(value)) for value in sent["store"]]}).tolist() == expected
+
+
+def test_a_saved_array_of_integers(tmp_path):
+    """Lost otherwise: a model without column names, of which `save` keeps a matrix of FP64."""
+    frame, label = shops()
+    rows = frame.assign(spend=frame["spend"].astype(int)).to_numpy(int)
+    model = catboost.CatBoostRegressor(**QUICK, cat_features=[0, 1]).fit(rows, label)
+    folder = modelport.save(model, tmp_path / "saved", example=rows[:3])
+    found = read_saved(folder)
+    loaded = CatboostRuntime.load(folder / "model.cbm", settings(signature=found.signature))
+    assert [(spec.name, spec.text_or_integers) for spec in loaded.signature.inputs] == [
+        ("0", True),
+        ("1", True),
+        ("2", False),
+    ]
+    assert warm_up(loaded, found) == (True, "warm-up ok")
+    assert answer(loaded, rows).tolist() == model.predict(rows).tolist()
+    assert answer(loaded, rows.astype(float)).tolist() == model.predict(rows).tolist()
 
 
 def test_missing_numbers(serve):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelport.protocol.datatype import numpy_dtype
 from modelport.protocol.errors import InvalidInput
 from modelport.server.columns import Given, arrange, first_unusable
 from modelport.server.signature import Signature, TensorSpec
@@ -93,6 +94,83 @@ def test_a_matrix_of_text_becomes_columns():
     arranged = arrange([Given("input-0", "BYTES", np.array([[b"41", b"Rom"]], object))], PEOPLE, False)
     assert shown(arranged) == {"age": [41.0], "city": ["Rom"]}
     assert arranged["city"].dtype == object
+
+
+SHOPS = table(text("store", text_or_integers=True), number("spend"))
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "UINT8", "INT16", "INT32", "UINT32", "INT64", "UINT64"])
+@pytest.mark.parametrize("declared", ["BYTES", "INT64"])
+def test_integers_stand_for_their_text(datatype, declared):
+    """Lost otherwise: categories that are numbers, as store and zip codes are."""
+    signature = table(TensorSpec("store", declared, text_or_integers=True), number("spend"))
+    spend = Given("spend", "FP64", np.array([1.5, 2.5]))
+    for store in (
+        Given("store", datatype, np.array([17, 8], numpy_dtype(datatype))),
+        Given("store", "BYTES", values(b"17", b"8")),
+    ):
+        arranged = arrange([spend, store], signature, True)
+        assert shown(arranged) == {"store": ["17", "8"], "spend": [1.5, 2.5]}
+        assert arranged["store"].dtype == object
+
+
+def test_bools_are_zero_and_one():
+    """Lost otherwise: categories that were bools in training, which CatBoost has read as numbers."""
+    given = [Given("store", "BOOL", np.array([True, False])), Given("spend", "FP64", np.array([1.5, 2.5]))]
+    assert shown(arrange(given, SHOPS, True))["store"] == ["1", "0"]
+
+
+def test_large_integers_stay_exact():
+    """Lost otherwise: account numbers, of which many round to the same float."""
+    spend = Given("spend", "FP64", np.array([1.0]))
+    largest = Given("store", "UINT64", np.array([2**64 - 1], np.uint64))
+    assert shown(arrange([largest, spend], SHOPS, True))["store"] == ["18446744073709551615"]
+    with pytest.raises(InvalidInput, match=r'row 0, column "store": takes text or integers, got 1\.80143985'):
+        arrange([Given("input-0", "FP64", np.array([[2.0**54, 1.5]]))], SHOPS, True)
+
+
+def test_a_matrix_may_hold_integers_as_floats():
+    """Lost otherwise: V1's [[17, 1.5]], which has one datatype only."""
+    matrix = np.array([[17.0, 1.5], [-8.0, 2.5]])
+    arranged = arrange([Given("input-0", "FP64", matrix)], SHOPS, True)
+    assert shown(arranged) == {"store": ["17", "-8"], "spend": [1.5, 2.5]}
+    arranged = arrange([Given("input-0", "FP64", matrix, [3])], SHOPS, True)
+    assert np.isnan(arranged["spend"][1])
+    arranged = arrange([Given("input-0", "BYTES", np.array([[b"17", b"1.5"]], object))], SHOPS, True)
+    assert shown(arranged) == {"store": ["17"], "spend": [1.5]}
+    for wrong in (17.5, np.inf, -np.inf):
+        matrix[1, 0] = wrong
+        with pytest.raises(InvalidInput, match=r'row 1, column "store": takes text or integers, got'):
+            arrange([Given("input-0", "FP64", matrix)], SHOPS, True)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "sent", "example"),
+    [("FP64", np.array([17.0]), "17.0"), ("BF16", np.array([0x4188], np.uint16), "17.0")],
+)
+def test_other_numbers_are_no_categories(datatype, sent, example):
+    """Lost otherwise: the error of whoever sends what the model was not trained on."""
+    given = [Given("store", datatype, sent), Given("spend", "FP64", np.array([1.0]))]
+    told = rf'^inputs\[0\]\.datatype: column "store" takes text or integers, got {datatype}, such as {example}\. Send'
+    with pytest.raises(InvalidInput, match=told):
+        arrange(given, SHOPS, True)
+
+
+@pytest.mark.parametrize("accepts_missing", [True, False])
+def test_a_missing_category_is_refused(accepts_missing):
+    """Lost otherwise: a null makes numbers of JSON floats, which would then be refused for that."""
+    spend = Given("spend", "FP64", np.array([1.0, 2.0]))
+    told = 'row 1, column "store": null, but the model takes no missing'
+    for store in (
+        Given("store", "FP64", np.array([17.0, np.nan]), [1]),
+        Given("store", "BYTES", values(b"17", None), [1]),
+    ):
+        with pytest.raises(InvalidInput, match=told):
+            arrange([store, spend], SHOPS, accepts_missing)
+    matrix = np.array([[17.0, 1.5], [np.nan, 2.5]])
+    for nulls in ([2], None):
+        with pytest.raises(InvalidInput, match=told):
+            arrange([Given("input-0", "FP64", matrix, nulls)], SHOPS, accepts_missing)
 
 
 def test_a_model_of_one_column_takes_a_plain_list():

@@ -100,9 +100,14 @@ fn write_specs(html: &mut String, title: &str, specs: &[TensorSpec]) {
             .collect();
         let _ = write!(
             html,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>[{}]</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td>{}{}</td><td>[{}]</td></tr>",
             escape(&spec.name),
             escape(&spec.datatype),
+            match spec.text_or_integers {
+                true if spec.datatype == "BYTES" => " or integers",
+                true => " or text",
+                false => "",
+            },
             axes.join(", ")
         );
     }

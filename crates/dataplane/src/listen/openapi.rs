@@ -6,6 +6,9 @@ use crate::model::{Model, Server, TensorSpec};
 use http::Response;
 use serde_json::{json, Map, Value};
 
+const TEXT_OR_INTEGERS: [&str; 10] =
+    ["BYTES", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"];
+
 /// `GET /openapi.json`
 pub(super) fn openapi(server: &Server) -> Response<Reply> {
     let mut paths = Map::new();
@@ -159,7 +162,12 @@ fn tensors_schema(specs: &[TensorSpec]) -> Value {
                 "maxItems": axes,
                 "description": format!("{:?}, where -1 is any length", spec.shape),
             });
-            tensor(json!({"const": spec.name}), json!({"const": spec.datatype}), shape)
+            let datatype = if spec.text_or_integers {
+                json!({"enum": TEXT_OR_INTEGERS})
+            } else {
+                json!({"const": spec.datatype})
+            };
+            tensor(json!({"const": spec.name}), datatype, shape)
         })
         .collect();
     json!({"type": "array", "items": {"anyOf": tensors}})

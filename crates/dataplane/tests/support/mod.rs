@@ -154,11 +154,13 @@ impl Setup {
                 name: "x".to_owned(),
                 datatype: "FP64".to_owned(),
                 shape: vec![-1, 4],
+                ..TensorSpec::default()
             }],
             outputs: vec![TensorSpec {
                 name: "sum".to_owned(),
                 datatype: "FP64".to_owned(),
                 shape: vec![-1],
+                ..TensorSpec::default()
             }],
             description: "Adds up <rows>".to_owned(),
             ..Metadata::default()
