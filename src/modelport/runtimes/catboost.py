@@ -15,6 +15,7 @@ from modelport.protocol.datatype import Array, datatype_of
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.framework import framework
 from modelport.runtimes.table import matrix, shape_of
+from modelport.server.format import catboost_kind, catboost_loss, catboost_predicted
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
 from modelport.server.signature import Signature, TensorSpec, enriched
 
@@ -56,29 +57,19 @@ class CatboostModel(LoadedModel):
         self._threads = settings.threads
         classes: Any = np.asarray(getattr(model, "classes_", []))
         self._classifies = len(classes) > 0
-        loss = _loss(model)
-        self._value_type = (
-            "Exponent"
-            if loss in ("Poisson", "Tweedie")
-            else loss
-            if loss == "RMSEWithUncertainty"
-            else "RawFormulaVal"
-        )
+        loss = catboost_loss(model)
+        self._kinds = {proba: catboost_kind(model, proba) for proba in (False, True)}
         self._proba = settings.predict_proba and self._classifies
         if settings.predict_proba and not self._classifies:
             self.notes = (
                 f"probabilities are asked for, but the model ({loss}) is no classifier: values are served",
             )
         categories, texts = set(model.get_cat_feature_indices()), set(model.get_text_feature_indices())
-        several = loss in ("MultiLogloss", "MultiCrossEntropy")
-        outputs = (_output(classes, self._proba, several),) if self._classifies else ()
-        if not self._classifies and not loss.startswith("Multi"):
-            width = 2 if self._value_type == "RMSEWithUncertainty" else 1
-            outputs = (TensorSpec("output-0", "FP64", (-1,) if width == 1 else (-1, width)),)
         names: list[str] = list(model.feature_names_)
-        inputs = _specs(names, categories, texts)
-        self.signature = enriched(settings.signature, Signature(inputs, outputs, "columns"))
         self._words = {names[index] for index in categories | texts}
+        inputs = _specs(names, categories, texts)
+        own = Signature(inputs, self._outputs(inputs), "columns")
+        self.signature = enriched(settings.signature, own, proba=self._proba)
         said = f", {len(classes)} classes" if self._classifies else ""
         self.description = (
             f"CatBoost {loss}, {shape_of(self.signature.inputs)}{said}, {model.tree_count_} trees"
@@ -88,12 +79,25 @@ class CatboostModel(LoadedModel):
         """Labels, probabilities or values of all rows."""
         table: Any = self._table(inputs)
         kind = self._kind(parameters)
-        result: Any = np.asarray(
-            self._predict(self._model, table, prediction_type=kind, thread_count=self._threads, verbose=False)
+        result: Any = self._predict(
+            self._model, table, prediction_type=kind, thread_count=self._threads, verbose=False
         )
-        if kind != "Probability" and result.ndim == 2 and result.shape[1] == 1:
-            result = result.reshape(-1)  # multiclass labels come as a column
-        return {"output-0": result}
+        return {"output-0": catboost_predicted(result)}
+
+    def _outputs(self, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+        """What it gives, seen from its answer to one row: how many values that has depends on the loss."""
+        row: dict[str, Array] = {
+            spec.name: np.array(["0"], object) if spec.datatype == "BYTES" else np.zeros((1, *spec.shape[1:]))
+            for spec in inputs
+        }
+        try:
+            answer = self.predict({"": row["input-0"]} if inputs[0].shape[1:] else row, {})
+        except framework("catboost", "catboost").CatBoostError:
+            return ()  # columns of its own kind, such as embeddings
+        return tuple(
+            TensorSpec(name, datatype_of(array.dtype), (-1, *array.shape[1:]))
+            for name, array in answer.items()
+        )
 
     def _kind(self, parameters: Mapping[str, object]) -> str:
         wanted = parameters.get("predict_proba")
@@ -103,9 +107,7 @@ class CatboostModel(LoadedModel):
             raise InvalidInput(f"parameters.predict_proba: must be true or false, got {wanted!r}.")
         if wanted and not self._classifies:
             raise InvalidInput("parameters.predict_proba: the CatBoost model is no classifier. Leave it out.")
-        if not self._classifies:
-            return self._value_type
-        return "Probability" if wanted else "Class"
+        return self._kinds[wanted]
 
     def _table(self, inputs: Mapping[str, Array]) -> Any:
         if not self._words or "" in inputs:
@@ -137,18 +139,3 @@ def _specs(names: list[str], categories: set[int], texts: set[int]) -> tuple[Ten
         else TensorSpec(name, "BYTES" if index in texts else "FP64")
         for index, name in enumerate(names)
     )
-
-
-def _output(classes: Any, proba: bool, several: bool) -> TensorSpec:
-    """Labels or probabilities; `several`: each class is true or not for itself."""
-    datatype = "FP64" if proba else datatype_of(classes.dtype)
-    return TensorSpec("output-0", datatype, (-1, len(classes)) if proba or several else (-1,))
-
-
-def _loss(model: Any) -> str:
-    """The loss that it was trained with, such as `Logloss`."""
-    try:
-        parameters: dict[str, Any] = model.get_all_params()
-    except Exception:  # noqa: BLE001 (files of other tools may carry no parameters)
-        return ""
-    return str(parameters.get("loss_function", "")).split(":")[0]

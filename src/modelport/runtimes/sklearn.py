@@ -109,7 +109,7 @@ class SklearnModel(LoadedModel):
         unknown = any(column.datatype == "" for column in columns)
         outputs = outputs_of(model, self._proba)
         self.signature = enriched(
-            settings.signature, Signature(() if unknown else inferred, outputs, "columns")
+            settings.signature, Signature(() if unknown else inferred, outputs, "columns"), proba=self._proba
         )
         # Where a column's datatype is unknown the signature cannot be public, but names and order are known.
         self._inner = (

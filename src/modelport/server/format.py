@@ -103,6 +103,37 @@ def _predict_xgboost(model: Any, example: Any) -> Any:
     return _booster(model).predict(matrix)
 
 
+def catboost_kind(model: Any, proba: bool = False) -> str:
+    """What a CatBoost model answers: its class's own prediction, but labels wherever there are classes."""
+    if len(getattr(model, "classes_", ())) > 0:
+        return "Probability" if proba else "Class"
+    loss = catboost_loss(model)
+    if loss in ("Poisson", "Tweedie"):
+        return "Exponent"
+    return loss if loss == "RMSEWithUncertainty" else "RawFormulaVal"
+
+
+def catboost_loss(model: Any) -> str:
+    """The loss that a CatBoost model was trained with, such as `Logloss`."""
+    try:
+        parameters: dict[str, Any] = model.get_all_params()
+    except Exception:  # noqa: BLE001 (files of other tools may carry no parameters)
+        return ""
+    return str(parameters.get("loss_function", "")).split(":")[0]
+
+
+def catboost_predicted(result: Any) -> Any:
+    """CatBoost's answer, with labels flat: those of several classes come as a column."""
+    array: Any = np.asarray(result)
+    return array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+def _predict_catboost(model: Any, example: Any) -> Any:
+    # The class's own: that of a ranker takes no prediction_type.
+    predict: Any = sys.modules["catboost"].CatBoost.predict
+    return catboost_predicted(predict(model, example, prediction_type=catboost_kind(model)))
+
+
 def _write_estimator(model: Any, path: Path) -> None:
     model.save_model(str(path))
 
@@ -174,7 +205,7 @@ _SKLEARN = Format("sklearn", ".joblib", _write_joblib, _predict, ("sklearn", "jo
 _SKOPS = Format("sklearn", ".skops", _write_skops, _predict, ("sklearn", "skops", "scipy"))
 _XGBOOST = Format("xgboost", ".ubj", _write_own, _predict_xgboost, ("xgboost",))
 _LIGHTGBM = Format("lightgbm", ".txt", _write_own, _predict, ("lightgbm",))
-_CATBOOST = Format("catboost", ".cbm", _write_estimator, _predict, ("catboost",))
+_CATBOOST = Format("catboost", ".cbm", _write_estimator, _predict_catboost, ("catboost",))
 _EXPORTED = Format("torch", ".pt2", _write_exported, _predict_exported, ("torch",), _exported_names, True)
 _SCRIPT = Format("torch", ".pt", _write_script, _predict_script, ("torch",), _script_names)
 _ONNX = Format("onnx", ".onnx", _write_onnx, _predict_onnx, ("onnx", "onnxruntime"), _onnx_names, True)

@@ -41,11 +41,12 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: Literal["tensors", "columns"] = "tensors"
 
 
-def enriched(saved: Signature | None, own: Signature) -> Signature:
+def enriched(saved: Signature | None, own: Signature, *, proba: bool = False) -> Signature:
     """The signature saved beside an artifact, with what only the artifact knows; else the artifact's own.
 
     Names, order and datatypes are as saved. Categories, optional columns and those of text or integers are the
-    artifact's where the saved signature, made from a few rows, does not speak of them.
+    artifact's where the saved signature, made from a few rows, does not speak of them; so are the outputs where
+    probabilities are served, for it speaks of labels.
     """
     if saved is None:
         return own
@@ -70,5 +71,5 @@ def enriched(saved: Signature | None, own: Signature) -> Signature:
     return msgspec.structs.replace(
         saved,
         inputs=tuple(merged(spec) for spec in saved.inputs) or own.inputs,
-        outputs=saved.outputs or own.outputs,
+        outputs=own.outputs if proba else saved.outputs or own.outputs,
     )

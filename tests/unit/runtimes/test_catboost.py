@@ -12,6 +12,7 @@ from sklearn import datasets
 from sklearn.pipeline import make_pipeline
 
 import modelport
+from modelport.protocol.datatype import datatype_of
 from modelport.protocol.errors import InvalidInput
 from modelport.runtimes.catboost import CatboostRuntime
 from modelport.runtimes.sklearn import SklearnRuntime
@@ -213,6 +214,89 @@ def test_a_saved_array_of_integers(tmp_path):
     assert warm_up(loaded, found) == (True, "warm-up ok")
     assert answer(loaded, rows).tolist() == model.predict(rows).tolist()
     assert answer(loaded, rows.astype(float)).tolist() == model.predict(rows).tolist()
+
+
+def targets(*shape):
+    return np.abs(np.random.default_rng(6).normal(size=(len(X), *shape)))
+
+
+REGRESSIONS = {
+    "RMSE": (targets(), ()),
+    "MultiRMSE": (targets(2), (2,)),
+    "MultiRMSEWithMissingValues": (targets(3), (3,)),
+    "MultiQuantile:alpha=0.1,0.5,0.9": (targets(), (3,)),
+    "RMSEWithUncertainty": (targets(), (2,)),
+    "Poisson": (targets(), ()),
+    "SurvivalAft:dist=Normal": (targets(2).cumsum(axis=1), ()),
+}
+
+
+@pytest.mark.parametrize("loss", REGRESSIONS)
+def test_values_of_several_targets_are_declared(serve, loss):
+    """Lost otherwise: clients that make room for what the metadata says, which said nothing."""
+    wanted, axes = REGRESSIONS[loss]
+    model = catboost.CatBoostRegressor(**QUICK, loss_function=loss).fit(X, wanted)
+    loaded = serve(model)
+    got = answer(loaded, X)
+    assert np.array_equal(got, model.predict(X))
+    assert loaded.signature.outputs == (TensorSpec("output-0", "FP64", (-1, *axes)),)
+    assert got.shape == (len(X), *axes)
+    assert answer(loaded, X[:1]).shape == (1, *axes)
+
+
+CLASSIFICATIONS = {
+    "Logloss": Y > 0,
+    "CrossEntropy": targets() % 1,
+    "MultiClass": Y,
+    "MultiClassOneVsAll": IRIS.target_names[Y],
+    "MultiLogloss": (targets(3) > 0.5).astype(int),
+    "MultiCrossEntropy": targets(3) % 1,
+}
+
+
+@pytest.mark.parametrize("proba", [False, True])
+@pytest.mark.parametrize("loss", CLASSIFICATIONS)
+def test_labels_and_probabilities_are_declared_as_they_come(serve, loss, proba):
+    """Lost otherwise: the same for classifiers, where each class may be a question of its own."""
+    model = catboost.CatBoostClassifier(**QUICK, loss_function=loss).fit(X, CLASSIFICATIONS[loss])
+    loaded = serve(model, predict_proba=proba)
+    for rows in (X, X[:1]):
+        got = answer(loaded, rows)
+        expected = model.predict_proba(rows) if proba else model.predict(rows)
+        assert got.tolist() == (expected if expected.shape[1:] != (1,) else expected.reshape(-1)).tolist()
+        (spec,) = loaded.signature.outputs
+        assert (spec.datatype, spec.shape) == (datatype_of(got.dtype), (-1, *got.shape[1:]))
+
+
+SAVED = {
+    "MultiClass": catboost.CatBoostClassifier(**QUICK),
+    "MultiClass, bare": catboost.CatBoost(QUICK | {"loss_function": "MultiClass"}),
+    "Poisson": catboost.CatBoostRegressor(**QUICK, loss_function="Poisson"),
+    "Poisson, bare": catboost.CatBoost(QUICK | {"loss_function": "Poisson"}),
+    "RMSEWithUncertainty": catboost.CatBoostRegressor(**QUICK, loss_function="RMSEWithUncertainty"),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_a_saved_model_predicts_what_was_saved_with_it(tmp_path, name):
+    """Lost otherwise: a model that is refused, for its file answers another form than its class."""
+    folder = modelport.save(SAVED[name].fit(X, Y), tmp_path / "saved", example=X[:3])
+    found = read_saved(folder)
+    loaded = CatboostRuntime.load(folder / "model.cbm", settings(signature=found.signature))
+    assert warm_up(loaded, found) == (True, "warm-up ok")
+    assert (
+        loaded.signature.outputs == CatboostRuntime.load(folder / "model.cbm", settings()).signature.outputs
+    )
+
+
+def test_probabilities_of_a_saved_model_are_declared(tmp_path):
+    """Lost otherwise: metadata of the labels that were saved, where the server gives probabilities."""
+    model = catboost.CatBoostClassifier(**QUICK).fit(X, Y)
+    folder = modelport.save(model, tmp_path / "saved", example=X[:3])
+    found = read_saved(folder).signature
+    assert found.outputs[0].datatype == "INT64"
+    loaded = CatboostRuntime.load(folder / "model.cbm", settings(signature=found, predict_proba=True))
+    assert loaded.signature.outputs == (TensorSpec("output-0", "FP64", (-1, 3)),)
 
 
 def test_missing_numbers(serve):
