@@ -284,6 +284,19 @@ pub struct IndexEntry {
     pub reason: String,
 }
 
+/// A parameter of an order between sibling processes: when it was given. From a client it would stand for all
+/// orders to come.
+const OWN_PARAMETER: &str = "modelport_local";
+
+/// Refuses what only the server's own processes say to each other.
+pub(crate) fn check_parameters(parameters: &Params) -> Result<()> {
+    if parameters.iter().any(|(name, _)| name == OWN_PARAMETER) {
+        let what = format!("parameters.{OWN_PARAMETER}: is for the server's own processes. Leave it out.");
+        return Err(Error::invalid(what));
+    }
+    Ok(())
+}
+
 /// What loading and unloading return.
 pub type Operation = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 

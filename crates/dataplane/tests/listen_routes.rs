@@ -277,6 +277,15 @@ fn the_repository_is_reached() {
     assert!(running.post("/v2/repository/models/x/load", "[1").error(400).contains("JSON object"));
     let nested = running.post("/v2/repository/models/x/load", r#"{"parameters": {"deep": []}}"#);
     assert!(nested.error(400).contains("parameters.deep"));
+    for verb in ["models/x/load", "models/x/unload", "index"] {
+        let list = running.post(&format!("/v2/repository/{verb}"), " [{}]");
+        assert!(list.error(400).contains("must be a JSON object"), "{verb}");
+    }
+    for verb in ["load", "unload"] {
+        let own = r#"{"parameters": {"modelport_local": 9000000000000000000}}"#;
+        let told = running.post(&format!("/v2/repository/models/x/{verb}"), own).error(400);
+        assert!(told.contains("parameters.modelport_local: is for the server's own processes"), "{told}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ import numpy as np
 from modelport.protocol import json
 from modelport.protocol.datatype import datatype_of
 from modelport.protocol.errors import InvalidInput
-from modelport.protocol.frame import is_frame, pandas
+from modelport.protocol.frame import Frame, is_frame, pandas
 from modelport.protocol.infer import InferRequest, InferResponse
 from modelport.protocol.infer_tensor import InferOutput, objects
 from modelport.protocol.tensor import to_named, to_text
@@ -48,16 +48,23 @@ def _rows(rows: Any, key: str, columns: list[str] | None) -> Any:
     instances = cast("list[Any]", rows)
     first = instances[0] if instances else None
     if isinstance(first, dict) or (isinstance(first, list) and first and isinstance(first[0], dict)):
-        pd = pandas()
-        if isinstance(first, dict) and all(map(_is_record, instances)):
-            return pd.DataFrame.from_records(instances, columns=columns)
-        return pd.concat([pd.DataFrame(instance, columns=columns) for instance in instances], axis=0)
+        try:
+            return _frame(instances, isinstance(first, dict) and all(map(_is_record, instances)), columns)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"{key}: the rows are no table ({error}).") from error
     if isinstance(first, str):
         return instances
     try:
         return np.array(instances)
     except ValueError as error:
         raise InvalidInput(f"{key}: the rows differ in length ({error}).") from error
+
+
+def _frame(instances: list[Any], records: bool, columns: list[str] | None) -> Frame:
+    pd = pandas()
+    if records:
+        return pd.DataFrame.from_records(instances, columns=columns)
+    return pd.concat([pd.DataFrame(instance, columns=columns) for instance in instances], axis=0)
 
 
 def _is_record(row: Any) -> bool:

@@ -197,6 +197,21 @@ MESSAGE = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1
         (lambda: get_predict_input({"rows": []}), InvalidInput, '"instances"'),
         (lambda: get_predict_input({"instances": 3}), InvalidInput, 'Expected "instances" to be a list'),
         (lambda: get_predict_input({"instances": [[1], [1, 2]]}), InvalidInput, "differ in length"),
+        (
+            lambda: get_predict_input({"instances": [{"a": 1}, 5]}),
+            InvalidInput,
+            "instances: the rows are no table",
+        ),
+        (
+            lambda: get_predict_input({"inputs": [{"a": [1, 2], "b": [1]}]}),
+            InvalidInput,
+            "inputs: the rows are no",
+        ),
+        (
+            lambda: get_predict_input({"instances": [{"a": {"0": 1}}, "x"]}),
+            InvalidInput,
+            "instances: the rows are",
+        ),
     ],
 )
 def test_errors_say_where_and_what(make, error, text):

@@ -129,9 +129,17 @@ impl GrpcRoutes {
                 Status::unimplemented(format!("{SERVICE_NAME} has no method {method:?} on this server."))
                     .into_http()
             }
-            _ => response,
+            Some(error) => explain_garbage(&error).map_or(response, Status::into_http),
+            None => response,
         }
     }
+}
+
+/// A message that is none of its method is its sender's fault, not the server's, as tonic has it.
+fn explain_garbage(error: &Status) -> Option<Status> {
+    let what = error.message().strip_prefix("failed to decode Protobuf message: ")?;
+    (error.code() == Code::Internal)
+        .then(|| Status::invalid_argument(format!("The message is not what the method takes: {what}.")))
 }
 
 /// Whether tonic speaks of a message beyond the limit. It says OUT_OF_RANGE, and RESOURCE_EXHAUSTED when

@@ -1,9 +1,10 @@
 //! The model repository extension.
 
+use super::accept::Port;
 use super::reply::{self, Reply};
 use super::rest::Exchange;
 use crate::error::{Error, Kind, Result};
-use crate::model::Operation;
+use crate::model::{self, Operation};
 use crate::tensor::{Param, Params};
 use bytes::Bytes;
 use http::Response;
@@ -27,15 +28,15 @@ pub(super) async fn index(exchange: &mut Exchange<'_>) -> Result<Response<Reply>
 }
 
 /// `POST /v2/repository/models/{m}/load`
-pub(super) async fn load(exchange: &mut Exchange<'_>, name: &str) -> Result<Response<Reply>> {
-    let parameters = parameters(exchange).await?;
+pub(super) async fn load(exchange: &mut Exchange<'_>, port: Port, name: &str) -> Result<Response<Reply>> {
+    let parameters = parameters(exchange, port).await?;
     finish(exchange.shared.server.repository.load(name.to_owned(), parameters)).await?;
     Ok(reply::json(&json!({"name": name, "load": true})))
 }
 
 /// `POST /v2/repository/models/{m}/unload`
-pub(super) async fn unload(exchange: &mut Exchange<'_>, name: &str) -> Result<Response<Reply>> {
-    let parameters = parameters(exchange).await?;
+pub(super) async fn unload(exchange: &mut Exchange<'_>, port: Port, name: &str) -> Result<Response<Reply>> {
+    let parameters = parameters(exchange, port).await?;
     finish(exchange.shared.server.repository.unload(name.to_owned(), parameters)).await?;
     Ok(reply::json(&json!({"name": name, "unload": true})))
 }
@@ -47,7 +48,7 @@ async fn finish(operation: Operation) -> Result<()> {
         .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "The operation on the repository broke off.")))
 }
 
-async fn parameters(exchange: &mut Exchange<'_>) -> Result<Params> {
+async fn parameters(exchange: &mut Exchange<'_>, port: Port) -> Result<Params> {
     #[derive(Default, Deserialize)]
     struct Asked {
         #[serde(default)]
@@ -69,6 +70,9 @@ async fn parameters(exchange: &mut Exchange<'_>) -> Result<Params> {
         };
         params.push((name, param));
     }
+    if port != Port::Control {
+        model::check_parameters(&params)?;
+    }
     Ok(params)
 }
 
@@ -79,6 +83,10 @@ fn bad_parameter(name: &str, value: &Value) -> Error {
 fn parse<T: Default + for<'a> Deserialize<'a>>(body: &Bytes) -> Result<T> {
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
+    }
+    // Else serde takes a list for an object, its elements in the order of the fields.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Error::invalid("The body must be a JSON object or empty."));
     }
     serde_json::from_slice(body)
         .map_err(|error| Error::invalid(format!("The body must be a JSON object or empty: {error}.")))

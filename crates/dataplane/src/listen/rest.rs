@@ -128,8 +128,8 @@ async fn other(exchange: &mut Exchange<'_>, port: Port, route: Route<'_>) -> Res
         Route::V2Server => Ok(v2::server(server)),
         Route::V2Model(target, aspect) => v2::describe(server, &target, aspect),
         Route::Index => repository::index(exchange).await,
-        Route::Load(name) => repository::load(exchange, &name).await,
-        Route::Unload(name) => repository::unload(exchange, &name).await,
+        Route::Load(name) => repository::load(exchange, port, &name).await,
+        Route::Unload(name) => repository::unload(exchange, port, &name).await,
         Route::V1Call(name, verb) => v1::call(exchange, &name, verb).await,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::context::{client_request_id, Arrival};
 use super::infer::{infer, refuse_too_large, Answered, Context};
-use super::{is_too_large, EXTENSIONS};
+use super::{explain_garbage, is_too_large, EXTENSIONS};
 use crate::budget::Share;
 use crate::codec::grpc::proto::grpc_inference_service_server::GrpcInferenceService;
 use crate::codec::grpc::proto::model_metadata_response::TensorMetadata;
@@ -19,7 +19,7 @@ use crate::codec::grpc::proto::{
 };
 use crate::error::Error;
 use crate::metrics::{snapshot, Total};
-use crate::model::{Model, Server, TensorSpec};
+use crate::model::{self, Model, Server, TensorSpec};
 use crate::tensor::{Datatype, Param, Params};
 use crate::trace::{Operation, Slot};
 use futures_util::StreamExt;
@@ -239,7 +239,7 @@ fn explain_limit(error: Status, server: &Server) -> Status {
     if is_too_large(&error) {
         refuse_too_large(server)
     } else {
-        error
+        explain_garbage(&error).unwrap_or(error)
     }
 }
 
@@ -272,6 +272,7 @@ fn repository_parameters(parameters: HashMap<String, ModelRepositoryParameter>) 
         decoded.push((name, value));
     }
     decoded.sort_by(|(one, _), (other, _)| one.cmp(other));
+    model::check_parameters(&decoded)?;
     Ok(decoded)
 }
 
