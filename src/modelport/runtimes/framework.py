@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 from collections.abc import Iterable
@@ -54,4 +55,10 @@ def limit_threads(threads: int) -> None:
         pools: Any = importlib.import_module("threadpoolctl")
     except ModuleNotFoundError:
         return
-    pools.threadpool_limits(limits=threads)
+    _pools(pools, len(sys.modules)).limit(limits=threads)
+
+
+@functools.lru_cache(maxsize=1)
+def _pools(pools: Any, _: int) -> Any:
+    """The libraries that are loaded: looking for them takes milliseconds, and only an import brings more."""
+    return pools.ThreadpoolController()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from modelport.runtimes.framework import framework
@@ -24,3 +28,24 @@ def test_a_framework_that_misses_something_itself_is_not_called_missing(tmp_path
         LoadError, match="half_installed: cannot be imported: No module named 'no_such_dependency'"
     ):
         framework("half_installed", "xgboost")
+
+
+LATER = """
+import numpy, threadpoolctl
+from modelport.runtimes.framework import limit_threads
+limit_threads(1)
+before = len(threadpoolctl.threadpool_info())
+import sklearn.ensemble
+limit_threads(1)
+pools = threadpoolctl.threadpool_info()
+print(len(pools) > before, {pool["num_threads"] for pool in pools})
+limit_threads(2)
+print({pool["num_threads"] for pool in threadpoolctl.threadpool_info()})
+"""
+
+
+def test_libraries_that_come_later_are_limited_too():
+    """Lost otherwise: what is looked up once misses OpenMP, and each prediction takes all processors."""
+    many = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    said = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, env=many, check=True)
+    assert said.stdout.splitlines() == ["True {1}", "{2}"]
