@@ -152,6 +152,13 @@ def self_signed(names: Sequence[str], days: int) -> tuple[str, str, str]:
     The authority signs this one certificate and its key is forgotten. Raises ValueError.
     """
 
+def read_certificate(certificate: bytes, key: bytes, host: str) -> tuple[int, int, bool]:
+    """A server certificate's first and last second, since 1970, and whether it is good for a host, `*.name` or `*`
+    (any name is): where the key fits it; both are PEM.
+
+    Raises ValueError, whose words begin with `tls.crt` or `tls.key` and repeat nothing of either.
+    """
+
 def gateway(
     *,
     listen_fds: Sequence[int],

@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod budget;
 pub mod certificate;
+pub mod certified;
 mod clock;
 pub mod codec;
 pub mod error;

@@ -18,7 +18,7 @@ mod _dataplane {
     #[pymodule_export]
     use crate::buffer::Buffer;
     #[pymodule_export]
-    use crate::certificate::self_signed;
+    use crate::certificate::{read_certificate, self_signed};
     #[pymodule_export]
     use crate::gateway::gateway;
     #[pymodule_export]

@@ -4,10 +4,12 @@ use super::auth::Auth;
 use super::cluster::Cluster;
 use super::limit::Limiter;
 use super::metrics::{Metrics, Service};
+use super::names::{self, Names};
 use super::route::Routes;
-use super::table::{self, Table};
+use super::table::{self, Table, TlsName};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A table that can be used. Making one changes nothing yet.
@@ -17,6 +19,8 @@ pub struct Checked {
     routes: Routes,
     clusters: Vec<(String, table::Cluster, Vec<SocketAddr>)>,
     auth: Option<Auth>,
+    tls: Vec<TlsName>,
+    names: Names,
 }
 
 /// The table in force.
@@ -28,6 +32,7 @@ pub(super) struct Live {
     /// The service of each route.
     pub(super) services: Vec<Arc<Service>>,
     pub(super) auth: Option<Auth>,
+    pub(super) names: Names,
     /// There has been a table.
     pub(super) told: bool,
 }
@@ -39,6 +44,7 @@ impl Checked {
         let numbers = table.clusters.keys().enumerate().map(|(number, name)| (name.as_str(), number));
         let routes = Routes::compile(table.routes, &numbers.collect::<BTreeMap<_, _>>())?;
         let auth = table.auth.map(Auth::compile).transpose()?;
+        names::check(&table.tls)?;
         let mut clusters = Vec::with_capacity(table.clusters.len());
         for (name, cluster) in table.clusters {
             let mut seen = HashSet::new();
@@ -53,7 +59,13 @@ impl Checked {
             }
             clusters.push((name, cluster, addresses));
         }
-        Ok(Self { version: table.version, routes, clusters, auth })
+        Ok(Self { version: table.version, routes, clusters, auth, tls: table.tls, names: Names::default() })
+    }
+
+    /// Reads its certificates, but those that `before` has already. The error is a sentence.
+    pub(super) fn load(&mut self, folder: &Path, before: &Names) -> Result<(), String> {
+        self.names = Names::load(&self.tls, folder, before)?;
+        Ok(())
     }
 
     /// Its version.
@@ -123,6 +135,7 @@ impl Live {
             clusters: Vec::new(),
             services: Vec::new(),
             auth: None,
+            names: Names::default(),
             told: false,
         }
     }
@@ -147,7 +160,15 @@ impl Live {
             }
         }
         let services = routes.all.iter().map(|route| metrics.service(&route.service)).collect();
-        Self { version: checked.version, routes, clusters, services, auth: checked.auth, told: true }
+        Self {
+            version: checked.version,
+            routes,
+            clusters,
+            services,
+            auth: checked.auth,
+            names: checked.names,
+            told: true,
+        }
     }
 
     /// Ends the clusters that `next` does not have any more.
@@ -174,7 +195,9 @@ mod tests {
             {"cluster":"default/iris-predictor:80","failure":null,"weight":1}],"filters":{"request_headers":
             {"add":[],"remove":[],"set":[["KServe-Isvc-Name","iris"]]},"response_headers":{"add":[],"remove":[],
             "set":[]}},"matches":[{"headers":[],"method":null,"path":{"type":"prefix","value":"/"},"query":[]}],
-            "retry":true,"timeout_ms":60000}],"service":"default/iris"}],"version":17}"#;
+            "retry":true,"timeout_ms":60000}],"service":"default/iris"}],"tls":[{"certificates":[{"file":
+            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef","secret":"kserve/shop"}],
+            "host":"*.shop.example","listener":"kserve/g/shop"}],"version":17}"#;
         let checked = Checked::decode(content).unwrap();
         assert_eq!(checked.version(), 17);
         assert!(checked.fits("iris-default.example.com", "/v1/models/iris:predict", None));

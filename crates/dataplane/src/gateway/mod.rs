@@ -4,8 +4,8 @@
 //! A request's walk (`forward`): connection (`serve`) → host and path (`target`) → rule (`route`) → permission
 //! (`auth`) → endpoint, waiting for one if need be (`relay`, `cluster`) → connection (`attempt`, `pool`, `http1` with
 //! `plain`, `http2`) → answer (`reply`). The table of routes (`table`) is read and checked as a whole and swapped in
-//! at once (`live`), so a request sees one table, and a broken one changes nothing. `admin` is the control plane's
-//! side.
+//! at once (`live`), so a request sees one table, and a broken one changes nothing. With it come the certificates for the
+//! names that clients ask for (`names`). `admin` is the control plane's side.
 //!
 //! Everything that is passed on was parsed and is written anew: what an endpoint reads is what was checked here.
 
@@ -17,6 +17,7 @@ mod auth;
 mod bell;
 mod budget;
 mod cluster;
+mod config;
 mod exchange;
 mod filter;
 mod fit;
@@ -32,6 +33,7 @@ mod live;
 mod message;
 mod metrics;
 mod mirror;
+mod names;
 mod outgoing;
 mod outlier;
 mod plain;
@@ -46,6 +48,7 @@ mod route;
 mod rule;
 mod run;
 mod serve;
+mod signals;
 mod socket;
 mod sticky;
 mod table;
@@ -54,9 +57,10 @@ mod tunnel;
 mod watch;
 mod way;
 
+pub use config::{Config, Limits};
 pub use live::Checked;
 pub use metrics::{Family, FAMILIES};
-pub use run::{run, Config, Ended, Handle, Limits};
+pub use run::{run, Ended, Handle};
 pub use table::Verb;
 
 use crate::listen::request_id;

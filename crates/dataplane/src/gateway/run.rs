@@ -1,26 +1,26 @@
-//! The process: its runtime, its listeners and sockets, the table's file, signals, and the way it ends.
+//! The process: its runtime, its listeners and sockets, the table's file, and the way it ends.
 
 use super::access::AccessLog;
 use super::admin;
+use super::config::{Config, Limits};
 use super::handover;
 use super::live::{Checked, Live};
 use super::metrics::Metrics;
 use super::mirror::Room;
+use super::names::InForce;
 use super::route::Side;
 use super::serve::{self, Door};
+use super::signals::Signals;
 use super::socket::Socket;
 use crate::listen::log::{self, Log};
-use crate::listen::tls::Tls;
-use crate::listen::TlsFiles;
+use crate::listen::tls::{ByName, Tls};
 use std::future::pending;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::{watch, Notify, Semaphore};
 use tokio::time::Instant;
 
@@ -33,75 +33,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// So long before a drain is cut off, requests that still wait for an endpoint are told so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Beside the table: certificates with their keys, for their owner only.
+const CERTIFICATES: &str = "certificates";
+
 /// A larger table is a mistake.
 const TABLE_BYTES: u64 = 256 << 20;
-
-/// What to serve, where, and how to stop.
-#[derive(Debug)]
-pub struct Config {
-    /// Listening sockets for clients.
-    pub listeners: Vec<TcpListener>,
-    /// Listening sockets for the platform's own names, without TLS.
-    pub internal: Vec<TcpListener>,
-    /// The route table's file.
-    pub table: PathBuf,
-    /// Where the control plane speaks to us.
-    pub admin: PathBuf,
-    /// Where a restarted supervisor gets the listening sockets.
-    pub handover: Option<PathBuf>,
-    /// TLS for `listeners`.
-    pub tls: Option<TlsFiles>,
-    /// A JSON line a request goes here.
-    pub access_log: Option<PathBuf>,
-    /// One of our own proxies is in front: its X-Forwarded-Proto and -Host are kept.
-    pub trust_forwarded: bool,
-    /// Threads that serve.
-    pub threads: usize,
-    /// Bounds of requests and times.
-    pub limits: Limits,
-    /// How long HTTP/1.1 clients have for a last request once the gateway drains.
-    pub drain_delay: Duration,
-    /// Longest time that requests in flight may take once the gateway drains.
-    pub drain_timeout: Duration,
-    /// Drain on SIGTERM and SIGINT, a second one ends at once; SIGHUP opens the access log anew.
-    pub signals: bool,
-}
-
-/// Bounds of what clients and endpoints may do.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Open connections a listener; more wait to be accepted.
-    pub connections: usize,
-    /// Bytes of a request's head.
-    pub header_bytes: usize,
-    /// Bytes of a request's body.
-    pub body_bytes: u64,
-    /// Bytes of a body that are kept, so that a request can be sent again.
-    pub retry_body_bytes: usize,
-    /// How long a head may take to come.
-    pub header_timeout: Duration,
-    /// How long a connection may be without a byte either way, while no endpoint is waited for.
-    pub idle_timeout: Duration,
-    /// How long a body may take to come, where it is kept.
-    pub body_timeout: Duration,
-    /// How long an endpoint may take to take a connection.
-    pub connect_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            header_bytes: 64 << 10,
-            body_bytes: 1 << 30,
-            retry_body_bytes: 1 << 20,
-            header_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(600),
-            body_timeout: Duration::from_secs(60),
-            connect_timeout: Duration::from_secs(2),
-        }
-    }
-}
 
 /// How far the gateway has come with stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -215,6 +151,8 @@ impl Gateway {
 
     async fn take_up(&self) -> Result<u64, String> {
         let path = self.file.path.clone();
+        let old = self.live();
+        let before = Arc::clone(&old);
         // A large table takes a while to read and to compile; requests go on meanwhile.
         let checked = tokio::task::spawn_blocking(move || {
             let at = |problem: String| format!("{}: {problem}", path.display());
@@ -223,10 +161,11 @@ impl Gateway {
                 return Err(at(format!("{size} bytes are more than a route table may have.")));
             }
             let content = std::fs::read(&path).map_err(|error| at(error.to_string()))?;
-            Checked::decode(&content).map_err(at)
+            let mut checked = Checked::decode(&content).map_err(at)?;
+            checked.load(&path.with_file_name(CERTIFICATES), &before.names).map_err(at)?;
+            Ok(checked)
         });
         let checked = checked.await.map_err(|_| "reading the table failed".to_owned())??;
-        let old = self.live();
         let next = Arc::new(old.succeed(checked, &self.metrics));
         self.table.send_replace(Arc::clone(&next));
         old.bury(&next);
@@ -302,9 +241,11 @@ async fn serve(
     log: Log,
 ) -> io::Result<Ended> {
     let mut signals = Signals::listen(config.signals)?;
-    let tls = config.tls.map(|files| Tls::load(files, log.clone())).transpose()?.map(Arc::new);
+    let table = watch::Sender::new(Arc::new(Live::empty()));
+    let names: Arc<dyn ByName> = Arc::new(InForce(table.subscribe()));
+    let tls = config.tls.map(|files| Tls::load(files, log.clone(), Some(names))).transpose()?.map(Arc::new);
     let gateway = Arc::new(Gateway {
-        table: watch::Sender::new(Arc::new(Live::empty())),
+        table,
         news: watch::Sender::new(0),
         metrics,
         access,
@@ -400,45 +341,5 @@ async fn drain(
         () = empty => true,
         () = gently => false,
         () = tokio::time::sleep(most) => false,
-    }
-}
-
-/// What the process is told by signals.
-struct Signals(Option<[Signal; 3]>);
-
-enum Told {
-    End,
-    Reopen,
-}
-
-impl Signals {
-    fn listen(wanted: bool) -> io::Result<Self> {
-        if !wanted {
-            return Ok(Self(None));
-        }
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-        let [terminate, interrupt, hangup] = kinds.map(signal);
-        Ok(Self(Some([terminate?, interrupt?, hangup?])))
-    }
-
-    async fn next(&mut self) -> Told {
-        let Some([terminate, interrupt, hangup]) = &mut self.0 else { return pending().await };
-        tokio::select! {
-            biased;
-            _ = terminate.recv() => Told::End,
-            _ = interrupt.recv() => Told::End,
-            _ = hangup.recv() => Told::Reopen,
-        }
-    }
-
-    /// Waits for the signal to end; the access log is opened anew meanwhile.
-    async fn end(&mut self, gateway: &Gateway) {
-        loop {
-            match (self.next().await, &gateway.access) {
-                (Told::End, _) => return,
-                (Told::Reopen, Some(access)) => access.reopen(),
-                (Told::Reopen, None) => {}
-            }
-        }
     }
 }

@@ -160,7 +160,7 @@ async fn serve(
 ) -> io::Result<Ended> {
     let room = u32::try_from(config.max_connections.clamp(1, 1 << 20)).unwrap_or(1 << 20);
     let (stage, watcher) = watch::channel(Stage::Serving);
-    let tls = config.tls.map(|files| Tls::load(files, log.clone())).transpose()?.map(Arc::new);
+    let tls = config.tls.map(|files| Tls::load(files, log.clone(), None)).transpose()?.map(Arc::new);
     let http_port = config.http.as_ref().and_then(|listener| listener.local_addr().ok());
     let door = Door {
         shared: Arc::new(Shared {

@@ -1,12 +1,13 @@
 //! TLS from files that may be replaced while the server runs.
 //!
 //! A handshake looks at most once a second whether the files changed. A broken replacement keeps the
-//! certificate that worked, and says so once.
+//! certificate that worked, and says so once. Whoever knows certificates for more names is asked first.
 
 use super::log::Log;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,10 +31,31 @@ pub struct TlsFiles {
 /// What tells one state of a file from another.
 type Stamp = Vec<Option<(SystemTime, u64)>>;
 
+/// Knows certificates for names that clients ask for.
+pub(crate) trait ByName: std::fmt::Debug + Send + Sync {
+    /// The one for this client; None: the server's own.
+    fn pick(&self, hello: &ClientHello<'_>, own: &CertifiedKey) -> Option<Arc<CertifiedKey>>;
+}
+
+/// Which certificate is shown.
+#[derive(Debug)]
+struct Shown {
+    own: Arc<CertifiedKey>,
+    others: Option<Arc<dyn ByName>>,
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let other = self.others.as_ref().and_then(|others| others.pick(&hello, &self.own));
+        Some(other.unwrap_or_else(|| Arc::clone(&self.own)))
+    }
+}
+
 /// The TLS side of a listener.
 #[derive(Debug)]
 pub(crate) struct Tls {
     files: TlsFiles,
+    others: Option<Arc<dyn ByName>>,
     current: Mutex<Current>,
     log: Log,
 }
@@ -47,12 +69,12 @@ struct Current {
 }
 
 impl Tls {
-    /// Reads the files; they must be right at the start.
-    pub(crate) fn load(files: TlsFiles, log: Log) -> io::Result<Self> {
+    /// Reads the files; they must be right at the start. `others` has certificates beside that of the files.
+    pub(crate) fn load(files: TlsFiles, log: Log, others: Option<Arc<dyn ByName>>) -> io::Result<Self> {
         let loaded = stamp(&files);
-        let config = configure(&files)?;
+        let config = configure(&files, others.clone())?;
         let current = Current { config, loaded, refused: None, looked: Instant::now() };
-        Ok(Self { files, current: Mutex::new(current), log })
+        Ok(Self { files, others, current: Mutex::new(current), log })
     }
 
     /// What the next handshake uses.
@@ -71,7 +93,7 @@ impl Tls {
             current.refused = None;
             return;
         }
-        match configure(&self.files) {
+        match configure(&self.files, self.others.clone()) {
             Ok(config) => {
                 current.config = config;
                 current.loaded = now;
@@ -100,7 +122,7 @@ fn stamp(files: &TlsFiles) -> Stamp {
         .collect()
 }
 
-fn configure(files: &TlsFiles) -> io::Result<Arc<ServerConfig>> {
+fn configure(files: &TlsFiles, others: Option<Arc<dyn ByName>>) -> io::Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -112,16 +134,17 @@ fn configure(files: &TlsFiles) -> io::Result<Arc<ServerConfig>> {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|error| at(path, error))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|error| at(path, error))?;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                    .build()
+                    .map_err(|error| at(path, error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| at(&files.key, error))?;
-    let mut config = builder
-        .with_single_cert(certificates(&files.certificate)?, key)
+    let own = CertifiedKey::from_der(certificates(&files.certificate)?, key, &provider)
         .map_err(|error| at(&files.certificate, error))?;
+    let mut config = builder.with_cert_resolver(Arc::new(Shown { own: Arc::new(own), others }));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

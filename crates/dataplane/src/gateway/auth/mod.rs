@@ -163,7 +163,7 @@ fn hash(bytes: &[u8]) -> Hash {
     hash
 }
 
-fn parse_hash(text: &str) -> Option<Hash> {
+pub(super) fn parse_hash(text: &str) -> Option<Hash> {
     let mut hash = [0; 32];
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
