@@ -43,11 +43,11 @@ class Platform:
         )
         return done.stdout
 
-    def start(self) -> None:
+    def start(self, *flags: str) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        self.modelport("up", "--detach", "--port", str(port))
+        self.modelport("up", "--detach", "--port", str(port), *flags)
 
     def ask(self, what: Callable[[Client], Any]) -> Any:
         """One call of the API, or several."""
@@ -145,11 +145,11 @@ class Platform:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Platform]:
-    """A platform until the end of the block; nothing of it may be left then."""
+def running(folder: Path, *flags: str) -> Iterator[Platform]:
+    """A platform, with these flags of `modelport up`, until the end of the block; nothing of it may be left then."""
     found = Platform(folder)
     try:
-        found.start()
+        found.start(*flags)
         yield found
     finally:
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):

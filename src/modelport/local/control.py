@@ -62,7 +62,8 @@ async def run(folder: Folder, settings: Settings) -> None:
         log.info("API server on 127.0.0.1:%d", settings.api_port)
         client = Client.from_kubeconfig(folder.kubeconfig, socket=folder.api_socket)
         group.create_task(loops.run(client, version("modelport"), seed=True))
-        group.create_task(gateway.run(client, folder, settings.host, require_keys=settings.require_keys))
+        tls, keys = settings.tls_certificate is not None, settings.require_keys
+        group.create_task(gateway.run(client, folder, settings.host, require_keys=keys, tls=tls))
         group.create_task(workloads.run(client, [kind.resource for kind in KINDS]))
 
 

@@ -233,6 +233,27 @@ class Auth(_Strict, kw_only=True):
     """What callers without key and token may do."""
 
 
+class Certificate(_Strict, kw_only=True):
+    """A chain with its key. They lie in a file of their own: the table holds no secrets."""
+
+    secret: str
+    """`namespace/name`, for words."""
+    file: str
+    """SHA-256 of its content, in hexadecimal digits: its name in the folder `certificates` beside the table."""
+
+
+class TlsName(_Strict, kw_only=True):
+    """The certificates for a name that clients ask for (SNI)."""
+
+    listener: str
+    """`namespace/gateway/listener`, for words."""
+    host: str
+    """`a.example.com`, `*.example.com` (one label in front), or `*` for all that others have no certificate for.
+    Lower case."""
+    certificates: list[Certificate]
+    """The first that fits the name and that the client can check is shown; else the first."""
+
+
 class Table(_Strict, kw_only=True):
     """All that the gateway knows."""
 
@@ -242,6 +263,8 @@ class Table(_Strict, kw_only=True):
     clusters: dict[str, Cluster] = {}
     auth: Auth | None = None
     """None: everybody may do everything."""
+    tls: list[TlsName] = []
+    """For other names, and without any, the gateway shows its own certificate."""
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -5,13 +5,32 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from modelport.wire.table import Auth, Cluster, Match, Outlier, Route, Rule, Table, decode, encode
+from modelport.wire.table import (
+    Auth,
+    Certificate,
+    Cluster,
+    Match,
+    Outlier,
+    Route,
+    Rule,
+    Table,
+    TlsName,
+    decode,
+    encode,
+)
 
 TABLE = Table(
     version=3,
     routes=[Route(name="default/iris", service="default/iris", hosts=["*"], rules=[Rule(matches=[Match()])])],
     clusters={"b": Cluster(endpoints=["127.77.0.5:8080"]), "a": Cluster(protocol="h2c")},
     auth=Auth(),
+    tls=[
+        TlsName(
+            listener="kserve/g/shop",
+            host="*.shop.example",
+            certificates=[Certificate(secret="kserve/shop", file="0123456789abcdef" * 4)],
+        )
+    ],
 )
 
 
@@ -45,6 +64,10 @@ def test_what_the_gateway_does_not_know_by_default_is_always_written() -> None:
         (b'{"routes": []}', "missing required field `version`"),
         (b'{"version": 1, "clusters": {"a": {"protocol": "h3"}}}', "Invalid enum value 'h3'"),
         (b'{"version": "1"}', "Expected `int`, got `str` - at `$.version`"),
+        (
+            b'{"version": 1, "tls": [{"listener": "l", "host": "a", "certificates": [{"secret": "s", "key": "k"}]}]}',
+            "missing required field `file`|unknown field `key`",
+        ),
         (b"{", "truncated"),
     ],
 )

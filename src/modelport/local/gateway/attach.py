@@ -23,11 +23,40 @@ PROTOCOLS = ("HTTP", "HTTPS")
 SUPPORTED = {"group": GROUP, "kind": "HTTPRoute"}
 
 
+def unserved(listener: Listener, spec: GatewaySpec) -> tuple[str, str] | None:
+    """Why a listener is not served, as a reason and a sentence; None where it is."""
+    if listener.protocol not in PROTOCOLS:
+        words = f'protocol: must be HTTP or HTTPS for this gateway, got "{listener.protocol}".'
+        return "UnsupportedProtocol", words
+    if listener.tls and listener.tls.mode not in (None, "", "Terminate"):
+        words = (
+            f"tls.mode: must be Terminate, got {listener.tls.mode}: HTTPRoutes go by what is inside TLS, which this "
+            "gateway has to end."
+        )
+        return "UnsupportedValue", words
+    if listener.protocol == "HTTPS" and (spec.tls or {}).get("frontend"):
+        words = "spec.tls.frontend: this gateway asks no client for a certificate. Take it away to serve everybody."
+        return "UnsupportedValue", words
+    return None
+
+
 class Attached(msgspec.Struct):
     """What a route has at one parent."""
 
     hosts: list[str]
     listeners: list[str]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What is known of a Gateway."""
+
+    spec: GatewaySpec | None
+    broken: str | None
+    """What is wrong with it."""
+    attached: dict[str, set[str]]
+    """The routes of each listener."""
+    said: dict[str, list[Verdict]]
+    """What differs from what is said of every listener."""
 
 
 class Gateways:
@@ -42,11 +71,13 @@ class Gateways:
             if item["spec"].get("controllerName") == CONTROLLER
         }
         self.broken: dict[tuple[str, str], str] = {}
+        self._created: dict[tuple[str, str], str] = {}
         self.specs: dict[tuple[str, str], GatewaySpec] = {}
         for item in gateways:
             key = (item["metadata"]["namespace"], item["metadata"]["name"])
             if item["spec"].get("gatewayClassName") not in self.classes:
                 continue
+            self._created[key] = item["metadata"].get("creationTimestamp") or ""
             try:
                 self.specs[key] = msgspec.convert(item["spec"], GatewaySpec)
             except msgspec.ValidationError as error:
@@ -57,10 +88,18 @@ class Gateways:
         }
         self.attached: dict[tuple[str, str], dict[str, set[str]]] = {}
         """Names of the routes that each listener took."""
+        self.said: dict[tuple[str, str], dict[str, list[Verdict]]] = {}
+        """What is to be said of listeners beside that, by their names."""
 
-    def of(self, key: tuple[str, str]) -> tuple[GatewaySpec | None, str | None, dict[str, set[str]]]:
-        """What is known of a Gateway: its spec, what is wrong with it, and the routes of each listener."""
-        return self.specs.get(key), self.broken.get(key), self.attached.get(key, {})
+    def of(self, key: tuple[str, str]) -> Told:
+        """What is known of a Gateway."""
+        return Told(
+            self.specs.get(key), self.broken.get(key), self.attached.get(key, {}), self.said.get(key, {})
+        )
+
+    def by_age(self) -> list[tuple[str, str]]:
+        """The oldest first: where two want the same, it is theirs."""
+        return sorted(self.specs, key=lambda key: (self._created[key], key))
 
     def find(self, parent: ParentRef, namespace: str) -> tuple[str, str] | None:
         """The Gateway of ours that a route in `namespace` refers to, or None where it is none."""
@@ -75,7 +114,7 @@ class Gateways:
         listeners = [
             item
             for item in self.specs[key].listeners
-            if item.protocol in PROTOCOLS
+            if unserved(item, self.specs[key]) is None
             and parent.section_name in (None, "", item.name)
             and parent.port in (None, item.port)
         ]

@@ -8,7 +8,8 @@ import msgspec
 
 from modelport.kube.resource import Object
 from modelport.local.gateway.cluster import UNSUPPORTED, cluster_name
-from modelport.local.gateway.spec import GROUP, BackendRef, MirrorRef
+from modelport.local.gateway.grant import is_granted
+from modelport.local.gateway.spec import BackendRef, MirrorRef
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -34,7 +35,9 @@ class Backends:
             kind = f"{ref.kind}.{ref.group}" if ref.group else f"{ref.kind}"
             return Failure("InvalidKind", f"{where}: must be a Service, got {kind}.")
         target = ref.namespace or namespace
-        if target != namespace and not self._is_granted(namespace, target, ref.name):
+        if target != namespace and not is_granted(
+            self._grants, ("HTTPRoute", namespace), ("Service", target, ref.name)
+        ):
             return Failure(
                 "RefNotPermitted",
                 f"{where}: Service {target}/{ref.name} is in another namespace, and no ReferenceGrant there "
@@ -44,23 +47,6 @@ class Backends:
         if service is None:
             return Failure("BackendNotFound", f'{where}: no Service "{ref.name}" in namespace {target}.')
         return _port(service, ref, target, where)
-
-    def _is_granted(self, source: str, target: str, name: str) -> bool:
-        for grant in self._grants:
-            if grant["metadata"]["namespace"] != target:
-                continue
-            froms: list[Object] = grant["spec"].get("from") or []
-            tos: list[Object] = grant["spec"].get("to") or []
-            if any(
-                (item.get("group"), item.get("kind"), item.get("namespace")) == (GROUP, "HTTPRoute", source)
-                for item in froms
-            ) and any(
-                (item.get("group") or "", item.get("kind")) == ("", "Service")
-                and item.get("name") in (None, "", name)
-                for item in tos
-            ):
-                return True
-        return False
 
 
 def _port(service: Object, ref: BackendRef | MirrorRef, namespace: str, where: str) -> str | Failure:

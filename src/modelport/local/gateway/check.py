@@ -19,6 +19,7 @@ def check(table: Table) -> list[str]:
             for problem in _route(route, table)
         ),
         *_auth(table),
+        *_tls(table),
     ]
 
 
@@ -59,3 +60,12 @@ def _auth(table: Table) -> Iterator[str]:
     for index, issuer in enumerate(table.auth.jwks if table.auth else []):
         if not issuer.keys.get("keys"):
             yield f"auth.jwks[{index}].keys: has no key."
+
+
+def _tls(table: Table) -> Iterator[str]:
+    hosts = [name.host for name in table.tls]
+    if len(set(hosts)) != len(hosts):
+        yield "tls: a host is listed twice."
+    for name in table.tls:
+        if not name.certificates:
+            yield f"tls ({name.listener}): has no certificate."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import msgspec
 
 from modelport.local.folder import write
 from modelport.local.gateway import admin
+from modelport.local.gateway.certificate_files import CertificateFiles
 from modelport.wire import table as wire
-from modelport.wire.table import Route, Table
+from modelport.wire.table import Certificate, Route, Table
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 5.0
@@ -32,6 +33,9 @@ class Force:
 
     def __init__(self, path: Path, socket: Path) -> None:
         self._path, self._socket = path, socket
+        self._files = CertificateFiles(path)
+        self._secret: Mapping[str, bytes] = {}
+        """Contents of the certificates' files, of the last table or of the one that is about to be written."""
         self.table, self._on_disk = _read(path)
         """The last table written, with its version."""
         self.acknowledged = -1
@@ -56,12 +60,22 @@ class Force:
         """Whether any version that may be in force leads to that address."""
         return any(address in addresses for addresses in self._endpoints.values())
 
-    async def put(self, table: Table) -> bool:
-        """Writes the table with the next version, if it says anything new."""
-        async with self._writing:
-            return await self._put(table)
+    def certificates(self) -> dict[str, list[Certificate]]:
+        """What listeners have in the table that was written last, as far as it can still be read."""
+        found = {
+            name.listener: [one for one in name.certificates if self._files.is_whole(one.file)]
+            for name in self.table.tls
+        }
+        return {listener: certificates for listener, certificates in found.items() if certificates}
 
-    async def _put(self, table: Table) -> bool:
+    async def put(self, table: Table, files: Mapping[str, bytes] | None = None) -> bool:
+        """Writes the table with the next version, if it says anything new. Before it, the certificates that it names."""
+        async with self._writing:
+            return await self._put(table, files or {})
+
+    async def _put(self, table: Table, files: Mapping[str, bytes]) -> bool:
+        self._secret = files
+        await asyncio.to_thread(self._files.write, files)
         old = self.table
         new = msgspec.structs.replace(table, version=old.version)
         if new == old and self._on_disk:
@@ -129,8 +143,9 @@ class Force:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _mend(self) -> None:
-        """Writes the table again where the file no longer holds what we wrote."""
+        """Writes the table again where the file no longer holds what we wrote, and the certificates beside it."""
         async with self._writing:
+            await asyncio.to_thread(self._files.write, self._secret)
             content = wire.encode(self.table)
             if self._on_disk and await asyncio.to_thread(_bytes_of, self._path) != content:
                 log.warning("%s: it is not what was written. It is written again.", self._path)
@@ -166,6 +181,10 @@ class Force:
         self.acknowledged = max(self.acknowledged, version)
         for old in [one for one in self._endpoints if one < min(self.acknowledged, self.table.version)]:
             del self._endpoints[old]
+        if self.is_current:
+            # Nobody reads those of the tables before any more.
+            shown = {one.file for name in self.table.tls for one in name.certificates}
+            self._files.keep(shown | self._secret.keys())
 
 
 def _who(words: str) -> dict[str, str]:

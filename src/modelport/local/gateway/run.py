@@ -25,6 +25,7 @@ from modelport.kube.resource import Object, Resource
 from modelport.local.folder import Folder, write
 from modelport.local.gateway import key_file
 from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS, next_expiry, sources, where
+from modelport.local.gateway.certificate import referenced
 from modelport.local.gateway.check import check
 from modelport.local.gateway.force import Force
 from modelport.local.gateway.issuers import Issuers
@@ -39,7 +40,7 @@ SHARE = 2.0
 """So many times as long as a look took does the next one wait: at most a third of a core, however much changes."""
 AGAIN_S = 1.0
 LONGEST_SLEEP_S = 3600.0
-"""A clock may be set while a key's end is waited for."""
+"""A clock may be set while the end of a key or certificate is waited for."""
 REFERENCE_GRANT = Resource(group=GROUP, version="v1beta1", kind="ReferenceGrant", plural="referencegrants")
 
 
@@ -49,20 +50,28 @@ async def run(
     address: str,
     *,
     require_keys: bool = False,
+    tls: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
     """Keeps the table true until cancelled. `address`: where the gateway listens, for the Gateways' status.
-    `require_keys`: let nobody in while no key is known."""
-    await Translator(client, folder, address, require_keys=require_keys, now=now).run()
+    `require_keys`: let nobody in while no key is known. `tls`: it speaks TLS there."""
+    await Translator(client, folder, address, require_keys=require_keys, tls=tls, now=now).run()
 
 
 class Translator:
     """Everything that the loop knows."""
 
     def __init__(
-        self, client: Client, folder: Folder, address: str, *, require_keys: bool, now: Callable[[], datetime]
+        self,
+        client: Client,
+        folder: Folder,
+        address: str,
+        *,
+        require_keys: bool,
+        tls: bool,
+        now: Callable[[], datetime],
     ) -> None:
-        self._client, self._require_keys, self._now = client, require_keys, now
+        self._client, self._require_keys, self._tls, self._now = client, require_keys, tls, now
         self._force = Force(folder.table, folder.admin_socket)
         self._caches: dict[str, Cache] = {
             "classes": Cache(client, kinds.GATEWAY_CLASS),
@@ -76,6 +85,10 @@ class Translator:
             "issuers": Cache(client, kinds.CONFIG_MAP, labels=f"{JWKS}=true"),
             "anonymous": Cache(client, kinds.CONFIG_MAP, labels=f"{ANONYMOUS}=true"),
         }
+        self._secrets = Cache(client, kinds.SECRET)
+        """All, for any may hold a listener's certificate."""
+        self._referenced: set[tuple[str, str]] = set()
+        """Those that did when they were last looked at."""
         self._pods = Cache(client, kinds.POD, indexes={"uid": lambda pod: [pod["metadata"]["uid"]]})
         self._key_file = folder.key_file
         self._dirty = asyncio.Event()
@@ -92,6 +105,7 @@ class Translator:
         self._tell = Tell(client, self._caches, self._force, address, now)
         for cache in (*self._caches.values(), self._pods):
             cache.subscribe(self._changed)
+        self._secrets.subscribe(self._secret_changed)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -99,9 +113,9 @@ class Translator:
             self._caches["grants"] = Cache(self._client, REFERENCE_GRANT)
             self._caches["grants"].subscribe(self._changed)
         async with asyncio.TaskGroup() as group:
-            for cache in (*self._caches.values(), self._pods):
+            for cache in (*self._caches.values(), self._pods, self._secrets):
                 group.create_task(cache.run())
-            for cache in (*self._caches.values(), self._pods):
+            for cache in (*self._caches.values(), self._pods, self._secrets):
                 await cache.synced.wait()
             await self._force.meet()
             self._dirty.set()
@@ -123,6 +137,11 @@ class Translator:
 
     def _changed(self, change: Change) -> None:
         if _matters(change):
+            self._dirty.set()
+
+    def _secret_changed(self, change: Change) -> None:
+        # A Gateway that begins to refer to one has changed itself.
+        if key_of(change.object) in self._referenced:
             self._dirty.set()
 
     def _on_force(self, refused: dict[str, str], limited: dict[str, str]) -> None:
@@ -170,7 +189,7 @@ class Translator:
         seen = self._seen(living)
         self._issuers.want(sources(seen.secrets, seen.config_maps))
         found = translate(seen)
-        self._wake_at_the_next_end(seen)
+        self._wake_at_the_next_end(seen, found.next_at)
         if found.problems != self._problems:
             news = [problem for problem in found.problems if problem not in (self._problems or [])]
             content = msgspec.json.encode({"problems": found.problems})
@@ -181,19 +200,22 @@ class Translator:
         if faults:  # our own fault: the last table stays
             log.error("this table is not written, as the gateway would refuse it: %s", "; ".join(faults))
             return
-        await self._force.put(found.table)
+        await self._force.put(found.table, found.files)
         self._release.written(living)
         self._tell.decided(found, seen)
 
-    def _wake_at_the_next_end(self, seen: Seen) -> None:
-        """Looks again when a key ends."""
+    def _wake_at_the_next_end(self, seen: Seen, certificates: int | None) -> None:
+        """Looks again when a key ends, or a certificate."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
         now = self._now()
-        end = next_expiry(seen.secrets, seen.key_file, now)
-        if end is not None:
-            delay_s = min((end - now).total_seconds(), LONGEST_SLEEP_S)
+        ends = [next_expiry(seen.secrets, seen.key_file, now)]
+        if certificates is not None:
+            ends.append(datetime.fromtimestamp(certificates, UTC))
+        delays_s = [(end - now).total_seconds() for end in ends if end is not None]
+        if delays_s:
+            delay_s = min(*delays_s, LONGEST_SLEEP_S)
             self._alarm = asyncio.get_running_loop().call_later(max(delay_s, 0.0), self._dirty.set)
 
     async def _say(self, problems: list[str], seen: Seen) -> None:
@@ -215,9 +237,12 @@ class Translator:
             }
             return list(found.values())
 
+        gateways = all_of("gateways")
+        self._referenced = referenced(gateways)
+        secrets = (self._secrets.get(*name) for name in sorted(self._referenced))
         return Seen(
             classes=all_of("classes"),
-            gateways=all_of("gateways"),
+            gateways=gateways,
             routes=all_of("routes"),
             services=all_of("services"),
             slices=all_of("slices"),
@@ -232,6 +257,9 @@ class Translator:
             require_keys=self._require_keys,
             refused=self._still(self._refused),
             limited=self._still(self._limited),
+            tls=self._tls,
+            tls_secrets=[one for one in secrets if one is not None],
+            kept=self._force.certificates(),
         )
 
     def _still(self, known: dict[str, tuple[Any, str]]) -> dict[str, str]:

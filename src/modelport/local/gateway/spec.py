@@ -214,6 +214,22 @@ class AllowedRoutes(_View):
     kinds: list[RouteKind] = []
 
 
+class SecretRef(_View, kw_only=True):
+    """Where a certificate lies."""
+
+    group: str | None = None
+    kind: str | None = None
+    name: str
+    namespace: str | None = None
+
+
+class ListenerTls(_View):
+    """`mode`: Terminate or Passthrough."""
+
+    mode: str | None = None
+    certificate_refs: list[SecretRef] = []
+
+
 class Listener(_View, kw_only=True):
     """A name and a protocol that a Gateway offers."""
 
@@ -221,8 +237,7 @@ class Listener(_View, kw_only=True):
     hostname: Hostname | None = None
     port: int
     protocol: str
-    tls: dict[str, Any] | None = None
-    """Looked at for what is not carried out only: TLS is the whole gateway's."""
+    tls: ListenerTls | None = None
     allowed_routes: AllowedRoutes | None = None
 
 
@@ -231,6 +246,8 @@ class GatewaySpec(_View, kw_only=True):
 
     gateway_class_name: str
     listeners: list[Listener] = []
+    tls: dict[str, Any] | None = None
+    """Looked at for what is not carried out only: certificates of clients and for backends."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from modelport.kube.condition import set_condition
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
-from modelport.local.gateway.attach import PROTOCOLS, SUPPORTED
+from modelport.local.gateway.attach import PROTOCOLS, SUPPORTED, Told, unserved
 from modelport.local.gateway.spec import CONTROLLER, GatewaySpec, Listener, Verdict
 from modelport.local.gateway.translate import ParentVerdicts
 
@@ -46,41 +46,40 @@ def is_news(route: Object, status: Object) -> bool:
 
 def gateway_status(
     gateway: Object,
-    spec: GatewaySpec,
-    broken: str | None,
-    attached: Mapping[str, set[str]],
+    told: Told,
     programmed: Verdict,
     address: str,
     now: datetime,
 ) -> Object:
-    """`status` of a Gateway; `attached`: the routes that each listener has."""
+    """`status` of a Gateway of ours."""
     old = mapping(gateway.get("status"))
-    if broken is not None:
+    spec = told.spec or GatewaySpec(gateway_class_name="")
+    if told.broken is not None:
         invalid = [
-            Verdict(kind, good=False, reason="Invalid", message=broken) for kind in ("Accepted", "Programmed")
+            Verdict(kind, good=False, reason="Invalid", message=told.broken)
+            for kind in ("Accepted", "Programmed")
         ]
         return old | {"conditions": _conditions(gateway, objects(old.get("conditions")), invalid, now)}
     known = {one.get("name"): objects(one.get("conditions")) for one in objects(old.get("listeners"))}
     listeners: list[Object] = []
     for listener in spec.listeners:
-        supported = listener.protocol in PROTOCOLS
-        verdicts = _listener(listener, programmed)
+        verdicts = _listener(listener, spec, told.said.get(listener.name, []), programmed)
         listeners.append(
             {
                 "name": listener.name,
-                "attachedRoutes": len(attached.get(listener.name, ())),
-                "supportedKinds": [SUPPORTED] if supported else [],
+                "attachedRoutes": len(told.attached.get(listener.name, ())),
+                "supportedKinds": [SUPPORTED] if listener.protocol in PROTOCOLS else [],
                 "conditions": _conditions(gateway, known.get(listener.name, []), verdicts, now),
             }
         )
-    good = any(listener.protocol in PROTOCOLS for listener in spec.listeners)
+    good = any(unserved(listener, spec) is None for listener in spec.listeners)
     accepted = Verdict(
         "Accepted",
         good=good,
         reason="Accepted" if good else "ListenersNotValid",
         message="This platform's gateway serves it."
         if good
-        else "spec.listeners: none has protocol HTTP or HTTPS, which is all that the gateway serves.",
+        else "spec.listeners: none can be served; each one's conditions say why.",
     )
     return old | {
         "addresses": [
@@ -91,30 +90,26 @@ def gateway_status(
     }
 
 
-def _listener(listener: Listener, programmed: Verdict) -> list[Verdict]:
-    protocol = listener.protocol
-    resolved = Verdict(
-        "ResolvedRefs", good=True, reason="ResolvedRefs", message="It refers to nothing that is missing."
-    )
-    if listener.tls and listener.tls.get("certificateRefs"):
-        # The reason that Gateway API has for references which a gateway doesn't support.
-        words = (
-            "tls.certificateRefs is not carried out: the gateway has one certificate, that of "
-            "modelport up --tls-certificate."
-        )
-        resolved = Verdict("ResolvedRefs", good=False, reason="InvalidCertificateRef", message=words)
-    if protocol not in PROTOCOLS:
-        words = f'protocol: must be HTTP or HTTPS for this gateway, got "{protocol}".'
+def _listener(
+    listener: Listener, spec: GatewaySpec, said: Sequence[Verdict], programmed: Verdict
+) -> list[Verdict]:
+    refused = unserved(listener, spec)
+    if refused is not None:
+        reason, words = refused
         return [
-            Verdict("Accepted", good=False, reason="UnsupportedProtocol", message=words),
+            Verdict("Accepted", good=False, reason=reason, message=words),
             Verdict("Programmed", good=False, reason="Invalid", message=words),
         ]
-    return [
+    found = [
         Verdict("Accepted", good=True, reason="Accepted", message="The listener is served."),
         Verdict("Conflicted", good=False, reason="NoConflicts", message="No other listener wants the same."),
-        resolved,
+        Verdict(
+            "ResolvedRefs", good=True, reason="ResolvedRefs", message="It refers to nothing that is missing."
+        ),
         programmed,
     ]
+    own = {one.type: one for one in said}
+    return [own.get(one.type, one) for one in found]
 
 
 def class_status(gateway_class: Object, now: datetime) -> Object:

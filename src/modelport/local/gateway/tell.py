@@ -139,11 +139,10 @@ class Tell:
 
     def _of_gateway(self, decided: Translation, item: Object, programmed: Verdict) -> Object | None:
         key = key_of(item)
-        spec = decided.gateways.specs.get(key)
-        if spec is None:
+        told = decided.gateways.of(key)
+        if told.spec is None:
             return None
-        _, broken, attached = decided.gateways.of(key)
-        return gateway_status(item, spec, broken, attached, programmed, self._address, self._now())
+        return gateway_status(item, told, programmed, self._address, self._now())
 
     async def _write(self, kind: Resource, item: Object, status: Object | None) -> None:
         if status is None or status == (item.get("status") or {}):

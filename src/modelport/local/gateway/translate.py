@@ -13,12 +13,13 @@ from modelport.local.gateway import internal, key_file, match, policy
 from modelport.local.gateway.attach import Attached, Gateways
 from modelport.local.gateway.auth import auth
 from modelport.local.gateway.backend import Backends, Failure
+from modelport.local.gateway.certificate import certificates
 from modelport.local.gateway.cluster import clusters
 from modelport.local.gateway.issuer import Fetched
 from modelport.local.gateway.order import Entry, arrange
 from modelport.local.gateway.owner import service_of
 from modelport.local.gateway.spec import BackendRef, RouteMatch, RouteRule, RouteSpec, Verdict
-from modelport.wire.table import Backend, Match, RateLimit, Rule, Table
+from modelport.wire.table import Backend, Certificate, Match, RateLimit, Rule, Table
 
 Name = tuple[str, str]
 
@@ -41,7 +42,7 @@ class Seen(msgspec.Struct, kw_only=True):
     fetched: Mapping[str, Fetched] = {}
     """Issuers' keys that were asked for, by their source's id."""
     now: datetime | None = None
-    """For keys that end. None: none has."""
+    """For keys and certificates that end. None: none has."""
     living: Collection[str] | None = None
     """Uids of the pods that are not about to end."""
     require_keys: bool = False
@@ -49,6 +50,12 @@ class Seen(msgspec.Struct, kw_only=True):
     """Routes that the gateway itself did not take, by `namespace/name`, with its words."""
     limited: Mapping[str, str] = {}
     """Routes of which it did not take some rules, whose requests it answers 500."""
+    tls: bool = False
+    """The platform's port speaks TLS."""
+    tls_secrets: Sequence[Object] = ()
+    """Those that listeners refer to."""
+    kept: Mapping[str, list[Certificate]] = {}
+    """What listeners have in the last table, by `namespace/gateway/listener`: it stays where a Secret is broken."""
 
 
 class ParentVerdicts(msgspec.Struct):
@@ -66,6 +73,10 @@ class Translation(msgspec.Struct):
     """Its version is 0: the writer counts."""
     routes: dict[Name, list[ParentVerdicts]]
     gateways: Gateways
+    files: dict[str, bytes]
+    """Certificates with their keys, by the names under which the table has them."""
+    next_at: int | None
+    """When to look at the same again, because a certificate expires."""
     problems: list[str]
     """What nobody's conditions can tell: unreadable keys."""
 
@@ -100,9 +111,11 @@ def translate(seen: Seen) -> Translation:
         clusters=clusters(seen.services, seen.slices, seen.living),
         auth=section,
     )
+    shown = certificates(gateways, seen.tls_secrets, seen.grants, seen.kept, seen.now, tls=seen.tls)
+    table.tls, gateways.said = shown.names, shown.said
     for service in seen.services:
         problems += policy.outlier(service)[1]
-    return Translation(table, verdicts, gateways, problems)
+    return Translation(table, verdicts, gateways, shown.files, shown.next_at, problems)
 
 
 def _name(item: Object) -> Name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,8 +10,6 @@ import yaml
 from seeing import seen
 
 from modelport.local.gateway import policy
-from modelport.local.gateway.spec import GatewaySpec, Listener
-from modelport.local.gateway.status import PROGRAMMED, gateway_status
 from modelport.local.gateway.translate import Translation, translate
 from modelport.wire.table import Rule
 
@@ -248,17 +245,3 @@ def test_a_rule_that_only_the_gateway_cannot_read_leaves_the_others() -> None:
     assert len(found.table.routes[0].rules) == 2
     found = translated(rules[0], limited={"default/r": "rules[0]: too large."})
     assert said(found)["Accepted"] == (False, "UnsupportedValue", "rules[0]: too large.")
-
-
-def test_a_listener_says_that_its_certificate_is_not_used() -> None:
-    """Whoever names a certificate must not believe that clients see it."""
-    listener = Listener(name="tls", port=443, protocol="HTTPS", tls={"certificateRefs": [{"name": "c"}]})
-    gateway: dict[str, Any] = {"metadata": {"name": "g", "namespace": "n"}}
-    spec = GatewaySpec(gateway_class_name="modelport", listeners=[listener])
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    status = gateway_status(gateway, spec, None, {}, PROGRAMMED, "127.0.0.1", now)
-    said = {one["type"]: one for one in status["listeners"][0]["conditions"]}
-    refused = said["ResolvedRefs"]
-    assert (refused["status"], refused["reason"]) == ("False", "InvalidCertificateRef")
-    assert "certificateRefs is not carried out" in refused["message"]
-    assert said["Accepted"]["status"] == "True"  # its routes are served, by the platform's own certificate
