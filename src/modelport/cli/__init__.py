@@ -6,6 +6,7 @@ It composes all other rooms and may import them all; heavy ones inside the comma
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -128,6 +129,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         hush()
         return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        _complain(f"{place}{error.strerror}", "free some space on that disk, or choose another folder")
+        return 1
 
 
 def hush() -> None:

@@ -79,6 +79,9 @@ async def _apply(client: Client, items: list[Object], options: argparse.Namespac
             note(f"error: {name}: {error.message}")
             if error.code == 409 and not options.force:
                 note("\nhint: --force takes these fields over")
+            elif "field not declared in schema" in error.message:
+                files = " ".join(f"-f {file}" for file in options.filename)
+                note(f"\nhint: modelport plan {files} says which name may be meant")
             continue
         if options.output == "name":
             same = before is not None and before["metadata"].get("resourceVersion") == after["metadata"].get(

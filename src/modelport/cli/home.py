@@ -62,7 +62,7 @@ def settings(options: argparse.Namespace) -> Settings:
     except ValueError as error:
         raise Mistake(str(error)) from error
     if found is None:
-        raise Mistake(f"no platform in {home.path}", f"start one: modelport up --detach{_dir(options)}")
+        raise Mistake(f"no platform in {home.path}", f"start one: modelport up --detach{dir_flag(options)}")
     return found
 
 
@@ -91,17 +91,18 @@ def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -
             ) from error
         raise Mistake(
             f"the platform in {home.path} does not answer ({error})",
-            f"start it: modelport up --detach{_dir(options)} · what runs: modelport status{_dir(options)}",
+            f"start it: modelport up --detach{dir_flag(options)} · what runs: modelport status{dir_flag(options)}",
             code=1,
         ) from error
     except ApiError as error:
         hint = ""
         if error.code == 404 and (kind := error.details.get("kind")):
-            hint = f"those that are there: modelport get {kind} -A{_dir(options)}"
+            hint = f"those that are there: modelport get {kind} -A{dir_flag(options)}"
         raise Mistake(error.message, hint, code=1) from error
 
 
-def _dir(options: argparse.Namespace) -> str:
+def dir_flag(options: argparse.Namespace) -> str:
+    """`--dir` as the next command needs it; empty for the default folder."""
     return "" if options.dir == default() else f" --dir {options.dir}"
 
 

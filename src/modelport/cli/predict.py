@@ -38,7 +38,7 @@ def register(commands: Commands) -> None:
             "-d",
             "--data",
             metavar="FILE_OR_JSON",
-            help="the body, or - for standard input (default: the model's example)",
+            help="the body, or - for standard input (default: the model's example; without one, zeros)",
         )
         command.add_argument(
             "--protocol",
@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
         raise Mistake("--protocol: explanations are asked for by v1")
     if body is None:
         body = _example(item, settings, path, options.key)
-        note(f"the model's example: {_short(body)}")
+        # Without a saved example it is made of the signature: zeros, and "text".
+        note(f"asked with {_short(body)}")
     if protocol == "grpc":
         print(json.dumps(by_grpc.ask(item, settings, model, body, options.key)))
         return 0

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -89,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
                 f"--install-service: the platform in {folder.path} runs already (pid {pid})",
                 "stop it first, so that systemd can start it: modelport down",
             )
+        _as_it_runs(options, folder, settings, pid)
         note(f"The platform in {folder.path} runs already (pid {pid}).")
         if options.access_log is not None and settings.access_log != _access_log(options, settings):
             raise Mistake(
@@ -147,6 +149,28 @@ def _running(folder: Folder) -> int | None:
     return None
 
 
+def _as_it_runs(options: argparse.Namespace, folder: Folder, settings: Settings, pid: int) -> None:
+    """A Mistake where a flag asks for something else than what runs: it would have no effect."""
+    asked = {
+        "--host": (options.host, settings.host),
+        "--port": (options.port, settings.gateway_port),
+        "--tls-certificate": (_absolute(options.tls_certificate), settings.tls_certificate),
+        "--tls-key": (_absolute(options.tls_key), settings.tls_key),
+        "--insecure": (False if options.insecure else None, settings.require_keys),
+    }
+    for flag, (given, runs) in asked.items():
+        if given is not None and given != runs:
+            value = "" if flag == "--insecure" else f" {given}"
+            raise Mistake(
+                f"{flag}{value}: the platform in {folder.path} runs already (pid {pid}), with other settings",
+                f"stop it first, nothing that was applied is lost: modelport down{home.dir_flag(options)}",
+            )
+
+
+def _absolute(file: str | None) -> str | None:
+    return file and str(Path(file).absolute())
+
+
 def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
     from modelport.local.folder import Settings
 
@@ -175,8 +199,8 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
         api_port=known.api_port if known else _any_port(),
         pod_network=known.pod_network if known else _free_network(),
         host=host,
-        tls_certificate=certificate and str(Path(certificate).absolute()),
-        tls_key=key and str(Path(key).absolute()),
+        tls_certificate=_absolute(certificate),
+        tls_key=_absolute(key),
         require_keys=host not in LOOPBACK and not options.insecure,
         access_log=_access_log(options, known),
     )
@@ -305,11 +329,21 @@ def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str,
             if mirrors:
                 home.speak(options, lambda client: _keep_mirrors(client, mirrors))
             return
-        if time.monotonic() - began > 2.0 and _running(folder) is None:
+        if time.monotonic() - began > 2.0 and (_running(folder) is None or _is_full(folder)):
             break
         pause.wait(0.05)
+    if _is_full(folder):
+        raise Mistake(
+            f"the platform does not start: the disk that holds {folder.path} is full",
+            "free some space there, or choose another folder: modelport up --dir DIR",
+            code=1,
+        )
     lines = "\n".join(readiness.last_lines(folder))
     raise Mistake(f"the platform does not start: {missing} does not answer\n{lines}", f"logs: {folder.logs}")
+
+
+def _is_full(folder: Folder) -> bool:
+    return shutil.disk_usage(folder.path).free < home.FULL_BELOW_BYTES
 
 
 def _tell_when_ready(

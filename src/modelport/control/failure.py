@@ -80,6 +80,8 @@ def _of_container(pod: Object, container: Object, kind: str) -> Failure | None:
     died = ended is not None and ended.get("exitCode", 0) != 0
     hopeless = waiting is not None and waiting.get("reason") in HOPELESS
     running = "running" in state
+    if waiting is not None and not waiting.get("reason"):
+        return None  # the platform was down, and it is about to be started: how it once ended is no news
     if running and kind != "init container" and (container.get("ready") or container.get("started")):
         return None
     if not hopeless and not (died and (not running or kind == "init container")):

@@ -285,7 +285,8 @@ def _unknown(schema: Schema, path: str) -> Field:
         plain, _, rest = step.partition("[")
         node = node.field(plain) if node is not None else None
         node = node.items if node is not None and rest else node
-    close = difflib.get_close_matches(name, list(node.properties) if node is not None else [], 1)
+    known = list(node.properties) if node is not None else []
+    close = [one for one in known if one.lower() == name.lower()] or difflib.get_close_matches(name, known, 1)
     hint = f"Did you mean {close[0]}?" if close else ""
     return Field(path=path, answer="refused", reason=f'unknown field "{path}"', hint=hint)
 

@@ -43,6 +43,16 @@ def test_a_program_that_ends_without_a_word_is_told_by_its_exit_code():
     assert looping(exitCode=3, reason="Error").message == "container main: Error (exit code 3)"
 
 
+def test_how_it_once_ended_is_no_failure_of_a_container_that_starts_with_the_platform():
+    """Else each `modelport up` calls the models that were ever killed unable to load, until they have started."""
+    ended = {"exitCode": 137, "reason": "Error", "signal": 9}
+    container = {"name": "main", "lastState": {"terminated": ended}, "state": {"waiting": {"reason": ""}}}
+    pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}}
+    assert of_pod(pod) is None
+    container["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    assert of_pod(pod) is not None
+
+
 def test_our_own_command_line_is_told_in_one_line():
     said = "error: unrecognized arguments: --nonsense\n\nhint: modelport --help lists what it takes"
     found = looping(exitCode=2, reason="Error", message=said)

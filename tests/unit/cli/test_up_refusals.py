@@ -1,0 +1,53 @@
+"""`modelport up` where it can do nothing: it says so, and changes nothing."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+import pytest
+
+from modelport.cli import main
+from modelport.local import folder
+from modelport.local.folder import Folder, Settings
+
+
+@pytest.fixture
+def running(tmp_path):
+    """A folder whose platform runs, as far as `up` can tell."""
+    home = Folder(tmp_path / "platform")
+    home.make()
+    home.keep(Settings(gateway_port=8085, api_port=8086, pod_network="127.99"))
+    with (home.run / "supervisor.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield home
+
+
+@pytest.mark.parametrize(
+    "flags", [["--port", "9999"], ["--host", "::1"], ["--tls-key", "k", "--tls-certificate", "c"]]
+)
+def test_a_flag_that_a_running_platform_does_not_follow_is_refused(running, capsys, flags):
+    before = running.settings()
+    assert main(["up", "--detach", "--dir", str(running.path), *flags]) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert "runs already" in said.err
+    assert f"modelport down --dir {running.path}" in said.err
+    assert running.settings() == before
+
+
+def test_the_flags_that_it_runs_with_are_no_mistake(running, capsys):
+    assert main(["up", "--detach", "--dir", str(running.path), "--port", "8085", "--insecure"]) == 0
+    assert "http://127.0.0.1:8085" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_told_by_the_file_that_it_did_not_take(tmp_path, capsys, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(folder.os, "fsync", full)
+    assert main(["up", "--detach", "--dir", str(tmp_path / "platform")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'platform' / 'platform.json'}: No space left on device\n")
+    assert not (tmp_path / "platform" / "platform.json").exists()
