@@ -92,6 +92,14 @@ begin here:
 """
 
 
+WHAT_THEN = {
+    errno.ENOSPC: "free some space on that disk, or choose another folder",
+    errno.EDQUOT: "free some space there, or choose another folder",
+    errno.EACCES: "chmod or chown it, or run this as a user who may",
+}
+"""What the machine may refuse to any command, and the next step."""
+
+
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The whole command line, or as much of it as one command needs."""
     root = _Parser(
@@ -130,10 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hush()
         return 141
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        hint = WHAT_THEN.get(error.errno or 0)
+        if hint is None:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        _complain(f"{place}{error.strerror}", "free some space on that disk, or choose another folder")
+        _complain(f"{place}{error.strerror}", hint)
         return 1
 
 

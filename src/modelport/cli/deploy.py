@@ -183,6 +183,8 @@ def _format(given: str, path: Path | None) -> str:
 
         try:
             runtime, _ = catalog.locate(path)
+        except catalog.UnreadableError as error:
+            raise Mistake(str(error)) from error
         except LoadError as error:
             raise Mistake(str(error), "give the format: --format sklearn") from error
         found = next((entry.name for entry in catalog.RUNTIMES if entry.attribute == runtime.__name__), None)

@@ -132,7 +132,7 @@ def _plain(one: Assessment, notes: list[str]) -> Object:
 def _print(one: Assessment, *, every: bool) -> None:
     where = f"{one.namespace}/{one.name}" if one.namespace else one.name
     good, told, refused = one.having("carried out"), one.having("not carried out"), one.having("refused")
-    counts = [f"{len(good)} fields carried out"]
+    counts = [f"{len(good)} field{'' if len(good) == 1 else 's'} carried out"]
     counts += [f"{len(told)} not carried out"] if told else []
     counts += [f"{len(refused)} refused"] if refused else []
     print(f"{one.kind} {where}: {', '.join(counts)}")

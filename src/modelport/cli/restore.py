@@ -48,6 +48,6 @@ def run(options: argparse.Namespace) -> int:
     state = found.state if isinstance(found, Manifest) else found
     taken = f", as of {found.taken_at}" if isinstance(found, Manifest) else ""
     note(
-        f"{state.objects} objects are back in {folder.path}{taken}.\nStart it: modelport up --detach --dir {folder.path}"
+        f"{state.objects} objects are back in {folder.path}{taken}.\nStart it: modelport up --detach{home.dir_flag(options)}"
     )
     return 0

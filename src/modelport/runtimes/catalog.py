@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -36,6 +37,13 @@ class Entry(NamedTuple):
     def load(self) -> type[Runtime]:
         """The class; its framework is not imported yet."""
         return getattr(importlib.import_module(self.module), self.attribute)
+
+
+class UnreadableError(LoadError):
+    """Whoever serves has no permission: a runtime would call the file damaged."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"{path}: may not be read by this user. chmod or chown it.")
 
 
 RUNTIMES: Final = (
@@ -73,8 +81,18 @@ def locate(path: Path, wanted: str | None = None) -> tuple[type[Runtime], Path]:
     """The runtime and the file for a model file, a folder with one, or a folder that MLflow saved.
 
     `wanted` is the format that the user named: where files of several are there it chooses, and another is refused.
-    Raises LoadError: nothing there, nothing known, more than one, another format.
+    Raises LoadError: nothing there, nothing known, more than one, another format, no permission.
     """
+    try:
+        runtime, artifact = _located(path, wanted)
+    except PermissionError as error:
+        raise UnreadableError(error.filename or path) from error
+    if not os.access(artifact, os.R_OK):
+        raise UnreadableError(artifact)
+    return runtime, artifact
+
+
+def _located(path: Path, wanted: str | None) -> tuple[type[Runtime], Path]:
     if wanted is not None:
         check_name(wanted, [entry.name for entry in RUNTIMES] + _names_of_others())
     if path.is_dir():

@@ -158,7 +158,7 @@ def test_the_command_reads_files_and_lists_and_its_exit_code_tells(tmp_path: Any
     file.write_text(TEXT)
     assert main(["plan", "-f", str(file)]) == 1
     said = capsys.readouterr()
-    assert "InferenceService models/iris: 1 fields carried out, 4 not carried out" in said.out
+    assert "InferenceService models/iris: 1 field carried out, 4 not carried out" in said.out
     good = next(item for item in items() if item["metadata"]["name"] == "good")
     file.write_text(
         yaml.safe_dump(

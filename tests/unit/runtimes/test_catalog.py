@@ -429,3 +429,18 @@ def test_a_model_in_an_mlflow_folder_is_served_by_its_format(tmp_path: Path, wan
     mlmodel(tmp_path, "  sklearn:\n    pickled_model: model.pkl\n")
     served = source.load(Source(name="m", path=str(tmp_path)), ModelOptions(model_format=wanted))
     assert served.metadata.name == "m"
+
+
+def test_what_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Tests run as root, whom no mode stops: the system's answer is given here."""
+    (tmp_path / "model.joblib").write_bytes(b"\x80\x04.")
+    monkeypatch.setattr(catalog.os, "access", lambda path, mode: False)
+    with pytest.raises(catalog.UnreadableError, match=r"model\.joblib: may not be read by this user"):
+        catalog.locate(tmp_path)
+
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    with pytest.raises(catalog.UnreadableError, match="may not be read by this user"):
+        catalog.locate(tmp_path)
