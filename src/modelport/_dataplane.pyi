@@ -119,6 +119,7 @@ class Server:
         wants_headers: bool = False,
         max_batch_size: int = 256,
         batch_delay_s: float = 0.0,
+        batch_latency_s: float = 0.0,
         queue_limit: int = 1024,
         predict_timeout_s: float | None = None,
         threads: int = 1,

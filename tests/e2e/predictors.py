@@ -33,6 +33,14 @@ class Echo(modelport.Model):
         return {"x": x, "tag": tag, "batch": np.full(len(x), len(x))}
 
 
+class PerRow(modelport.Model):
+    """Takes 2 ms a row, and says how many rows it was given."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        time.sleep(0.002 * len(x))
+        return np.full(len(x), len(x))
+
+
 class Total(modelport.Model):
     """Payloads, with every step."""
 

@@ -82,3 +82,16 @@ def test_a_bad_row_fails_alone(server):
     assert [answers[i] for i in range(CLIENTS) if i != 7] == [
         [[float(i), 2.0]] for i in range(CLIENTS) if i != 7
     ]
+
+
+def test_no_batch_takes_longer_than_was_asked_for():
+    """A service level is a time: whoever states it must not have to find the number of rows by trying."""
+    with serving(f"--model=slow={PREDICTORS}:PerRow", "--batch-latency", "20") as server:
+        client = server.client("slow")
+
+        def ask(index: int) -> list[int]:
+            return [int(client.predict(np.zeros((1, 1)))[0]) for _ in range(20)]
+
+        found = np.array(together(CLIENTS, ask))
+    # 10 rows take 20 ms, and more on a machine that oversleeps.
+    assert 1 < found.max() <= 14, found.max()

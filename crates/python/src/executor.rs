@@ -147,7 +147,9 @@ fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>
         for mut batch in batches {
             let begun = Instant::now();
             let outcome = run(py, model, executor, &mut batch);
-            pace.see(begun.elapsed(), batch.rows.iter().sum());
+            let (took, rows) = (begun.elapsed(), batch.rows.iter().sum());
+            pace.see(took, rows);
+            model.queue.predicted(rows, took);
             let ticket = work.ticket;
             if let [only] = batch.members.as_slice() {
                 let answer = outcome.map(Answer::Tensors);

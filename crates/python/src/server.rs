@@ -105,7 +105,7 @@ impl Server {
     }
 
     #[pyo3(signature = (metadata, executor, *, tensors, raw_v1=false, explains=false, wants_headers=false,
-        max_batch_size=256, batch_delay_s=0.0, queue_limit=1024, predict_timeout_s=None, threads=1))]
+        max_batch_size=256, batch_delay_s=0.0, batch_latency_s=0.0, queue_limit=1024, predict_timeout_s=None, threads=1))]
     #[allow(clippy::too_many_arguments)] // keyword arguments of one method
     fn put(
         &self,
@@ -118,6 +118,7 @@ impl Server {
         wants_headers: bool,
         max_batch_size: usize,
         batch_delay_s: f64,
+        batch_latency_s: f64,
         queue_limit: usize,
         predict_timeout_s: Option<f64>,
         threads: usize,
@@ -128,6 +129,7 @@ impl Server {
             batching: Batching {
                 max_rows: if tensors { max_batch_size.max(1) } else { 1 },
                 delay: seconds("batch_delay_s", batch_delay_s)?,
+                latency: seconds("batch_latency_s", batch_latency_s)?,
                 queue_limit: queue_limit.max(1),
             },
             predict_timeout: predict_timeout_s

@@ -159,7 +159,14 @@ def _plan(options: argparse.Namespace) -> Plan:
     for name in ("workers", "max_batch_size", "queue_limit", "threads", "max_body_size", "max_bodies_size"):
         if (number := getattr(options, name)) is not None and number < 1:
             raise Mistake(f"--{name.replace('_', '-')}: must be at least 1, got {number}")
-    for name in ("batch_delay", "predict_timeout", "drain_timeout", "drain_delay", "load_timeout"):
+    for name in (
+        "batch_delay",
+        "batch_latency",
+        "predict_timeout",
+        "drain_timeout",
+        "drain_delay",
+        "load_timeout",
+    ):
         if not 0 <= getattr(options, name) < 1e9:
             raise Mistake(f"--{name.replace('_', '-')}: must be at least 0, got {getattr(options, name)}")
     for name in ("http_port", "grpc_port", "metrics_port"):
@@ -199,6 +206,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             allow_pickle=not options.no_pickle,
             max_batch_size=options.max_batch_size,
             batch_delay_s=options.batch_delay / 1000,
+            batch_latency_s=options.batch_latency / 1000,
             queue_limit=options.queue_limit,
             predict_timeout_s=options.predict_timeout or None,
         ),

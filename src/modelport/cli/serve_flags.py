@@ -133,6 +133,14 @@ def add_to(serve: argparse.ArgumentParser) -> None:
     )
     _flag(
         load,
+        "--batch-latency",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="join no more rows than are predicted in so many ms (default 0: up to --max-batch-size)",
+    )
+    _flag(
+        load,
         "--queue-limit",
         type=int,
         default=1024,

@@ -40,6 +40,8 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Most rows that are predicted together; 1 switches batching off."""
     batch_delay_s: float = 0.0
     """How long to wait for a batch to fill. 0: take what is queued, never wait."""
+    batch_latency_s: float = 0.0
+    """No more rows in a batch than are predicted in so long, as far as was seen. 0: `max_batch_size` alone counts."""
     queue_limit: int = 1024
     """Most requests that wait for the model; one more gets 429."""
     predict_timeout_s: float | None = 60.0

@@ -62,6 +62,7 @@ def put(server: _dataplane.Server, servable: Servable, options: ModelOptions) ->
         wants_headers=servable.wants_headers,
         max_batch_size=min(limit, servable.max_batch_size or limit),
         batch_delay_s=options.batch_delay_s,
+        batch_latency_s=options.batch_latency_s,
         queue_limit=options.queue_limit,
         predict_timeout_s=options.predict_timeout_s,
     )

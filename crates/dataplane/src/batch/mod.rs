@@ -3,6 +3,7 @@
 
 mod completion;
 pub mod merge;
+mod pace;
 mod park;
 mod queue;
 

@@ -1,6 +1,7 @@
 //! The bounded queue before one model: many connections push, the model's threads take what is there.
 
 use super::completion::{Completions, Outcome, Reply};
+use super::pace::Pace;
 use super::park::{Parking, PATIENCE};
 use crate::error::{Error, Kind, Result};
 use crate::message::{Answer, Call, Payload};
@@ -17,13 +18,15 @@ pub struct Batching {
     pub max_rows: usize,
     /// How long to wait for more rows once one is there. Zero: take what is queued, never wait.
     pub delay: Duration,
+    /// No more rows than are predicted in so long. Zero: `max_rows` alone counts.
+    pub latency: Duration,
     /// Most requests that wait; one more is refused with 429.
     pub queue_limit: usize,
 }
 
 impl Default for Batching {
     fn default() -> Self {
-        Self { max_rows: 256, delay: Duration::ZERO, queue_limit: 1024 }
+        Self { max_rows: 256, delay: Duration::ZERO, latency: Duration::ZERO, queue_limit: 1024 }
     }
 }
 
@@ -76,6 +79,7 @@ pub enum Refused {
 /// The queue before one model.
 pub struct Queue {
     batching: Batching,
+    pace: Pace,
     inner: Mutex<Inner>,
     filled: Condvar,
     completions: Arc<Completions>,
@@ -91,12 +95,19 @@ impl std::fmt::Debug for Queue {
 impl Queue {
     /// An empty queue whose answers go through `completions` and whose wake-ups through `parking`.
     pub fn new(batching: Batching, completions: Arc<Completions>, parking: Arc<Parking>) -> Arc<Self> {
-        Arc::new(Self { batching, inner: Mutex::default(), filled: Condvar::new(), completions, parking })
+        let pace = Pace::new(batching.max_rows, batching.latency);
+        let (inner, filled) = (Mutex::default(), Condvar::new());
+        Arc::new(Self { batching, pace, inner, filled, completions, parking })
     }
 
     /// The limits that this queue was made with.
     pub fn batching(&self) -> &Batching {
         &self.batching
+    }
+
+    /// Takes note of how long so many rows took to predict together.
+    pub fn predicted(&self, rows: usize, took: Duration) {
+        self.pace.see(rows, took);
     }
 
     /// Requests that wait now.
@@ -126,7 +137,7 @@ impl Queue {
             return Ok(answer); // a busy thread takes what is queued when it becomes free
         }
         let oldest = inner.waiting.front().map_or(now, |first| first.queued_at);
-        if inner.waiting.len() >= self.batching.max_rows || now - oldest > PATIENCE {
+        if inner.waiting.len() >= self.pace.rows() || now - oldest > PATIENCE {
             drop(inner);
             self.filled.notify_one();
         } else if !inner.wake_pending {
@@ -142,7 +153,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Waits for requests and takes those that are there, up to `max_rows` rows together (one request
+    /// Waits for requests and takes those that are there, as many rows as a batch may have (one request
     /// may hold more by itself). Requests that nobody waits for any more are dropped, those beyond
     /// their deadline answered so. `None`: the queue is closed and empty.
     pub fn take(self: &Arc<Self>) -> Option<Work> {
@@ -178,7 +189,7 @@ impl Queue {
 
     /// How much longer to wait for the I/O thread to read what is ready; `None`: take now.
     fn patience(&self, inner: &Inner, free_since: Instant) -> Option<Duration> {
-        if inner.closed || inner.waiting.len() >= self.batching.max_rows || self.parking.is_at_rest() {
+        if inner.closed || inner.waiting.len() >= self.pace.rows() || self.parking.is_at_rest() {
             return None;
         }
         PATIENCE.checked_sub(free_since.elapsed()).filter(|left| !left.is_zero())
@@ -186,8 +197,7 @@ impl Queue {
 
     /// Waits up to the configured delay, counted from the oldest request, for a full batch.
     fn linger<'a>(&self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
-        while !self.batching.delay.is_zero() && !inner.closed && inner.waiting.len() < self.batching.max_rows
-        {
+        while !self.batching.delay.is_zero() && !inner.closed && inner.waiting.len() < self.pace.rows() {
             let Some(first) = inner.waiting.front() else { break };
             let Some(left) = self.batching.delay.checked_sub(first.queued_at.elapsed()) else { break };
             if left.is_zero() {
@@ -205,10 +215,10 @@ impl Queue {
         let mut calls = Vec::new();
         let mut replies = Vec::new();
         let mut late = Vec::new();
-        let mut rows = 0;
+        let (mut rows, most) = (0, self.pace.rows());
         while let Some(next) = inner.waiting.front() {
             let more = rows_of(&next.call);
-            if !calls.is_empty() && rows + more > self.batching.max_rows {
+            if !calls.is_empty() && rows + more > most {
                 break;
             }
             let Some(next) = inner.waiting.pop_front() else { break };
