@@ -1,6 +1,6 @@
 """`webhdfs://` and `hdfs://` against a server that answers as Hadoop's documentation of WebHDFS says.
 
-No Hadoop: its smallest server is hundreds of megabytes of Java. What differs between versions is not seen here.
+It is there for the headers of a gateway, and where there is no Java: Hadoop itself is in `test_storage_hadoop`.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def test_headers_stay_with_the_namenode(fetch):
 def test_what_is_wrong_is_told(fetch):
     with pytest.raises(StorageError, match=r"HDFS has no /models/none"):
         fetch("webhdfs://models/none")
-    with pytest.raises(StorageError, match=r"HDFS lets stranger not read /models/churn"):
+    with pytest.raises(StorageError, match=r"HDFS does not let stranger read /models/churn"):
         fetch("webhdfs://models/churn", USER_PROXY="stranger")
     with pytest.raises(StorageError, match=r"asks for Kerberos, which is not spoken here"):
         fetch("hdfs://models/churn", KERBEROS_PRINCIPAL="a@B")

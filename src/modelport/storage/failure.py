@@ -49,6 +49,8 @@ class StorageError(Exception):
         self.credential = credential
         self.exhausted = False
         """Transient, and tried again for as long as the budget allows."""
+        self.at = ""
+        """Host and port that did not do its part, where it is known: a scheme may have another to ask."""
 
     def about(self, uri: str, credential: str) -> StorageError:
         """Adds what only the caller of a scheme knows, where it is missing."""
@@ -82,6 +84,8 @@ class NoRange(Exception):
     """The server sent the whole file where a part was asked for: read it from the beginning, in one go."""
 
 
-def transient(step: Step, problem: str, hint: str = "") -> StorageError:
+def transient(step: Step, problem: str, hint: str = "", *, at: str = "") -> StorageError:
     """Trouble that may pass: worth trying again inside the budget."""
-    return StorageError(step, problem, hint, reason="Unreachable", transient=True)
+    told = StorageError(step, problem, hint, reason="Unreachable", transient=True)
+    told.at = at
+    return told

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -242,9 +243,8 @@ def storage_spec(
         else "the model's parameters"
     )
     if kind != "s3":
-        return Stored(
-            f"{kind}://{bare}", credentials.of({each: config.get(each, "") for each in HDFS}, source)
-        )
+        values = {each: _pem(each, config.get(each, "")) for each in HDFS}
+        return Stored(f"{kind}://{bare}", credentials.of(values, source))
     if not config.get("bucket"):
         raise _spec(
             f"format [{kind}] requires a bucket but one wasn't found in storage data or parameters",
@@ -252,6 +252,17 @@ def storage_spec(
         )
     values = {variable: config.get(each, "") for each, variable in CONFIG_NAMES.items()}
     return Stored(f"s3://{config['bucket']}/{bare}", credentials.of(values, source))
+
+
+def _pem(name: str, value: str) -> str:
+    """KServe has certificates and keys in base64 there, so that they are one line of JSON."""
+    if name not in ("TLS_CERT", "TLS_KEY", "TLS_CA"):
+        return value
+    with contextlib.suppress(binascii.Error, ValueError):
+        text = base64.b64decode("".join(value.split()), validate=True).decode()
+        if "-----BEGIN" in text:
+            return text
+    return value
 
 
 def _spec(problem: str, hint: str) -> StorageError:

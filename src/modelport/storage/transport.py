@@ -247,17 +247,23 @@ def broken(url: str, error: Exception, step: Step = "read") -> StorageError:
         cause = cause.__cause__ or cause.__context__ or _reason(cause)
     if "NameResolution" in text or "Name or service not known" in text:
         return transient(
-            step, f"the name {host} is not known", "Check the URI, and this machine's DNS or proxy"
+            step, f"the name {host} is not known", "Check the URI, and this machine's DNS or proxy", at=host
         )
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return transient(step, f"{host} sent nothing for too long", "Check the network; a mirror may help")
+        return transient(
+            step, f"{host} sent nothing for too long", "Check the network; a mirror may help", at=host
+        )
     if "refused" in text:
-        return transient(step, f"{host} refuses connections", "Is the server running, and the port right?")
+        return transient(
+            step, f"{host} refuses connections", "Is the server running, and the port right?", at=host
+        )
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
         return transient(
-            step, f"{host} does not answer", "Check the network, its firewall and proxy settings"
+            step, f"{host} does not answer", "Check the network, its firewall and proxy settings", at=host
         )
-    return transient(step, f"the connection to {host} broke ({type(error).__name__})", "Check the network")
+    return transient(
+        step, f"the connection to {host} broke ({type(error).__name__})", "Check the network", at=host
+    )
 
 
 def _reason(error: Any) -> Any:
@@ -299,7 +305,7 @@ def bad_status(answer: Answer, step: Step, credential: str = "", name: str = "")
         )
     if status in (408, 425, 429) or status >= 500:
         return transient(
-            step, f"{host} answered {status}", "It may pass; if it does not, ask who runs the store"
+            step, f"{host} answered {status}", "It may pass; if it does not, ask who runs the store", at=host
         )
     return StorageError(step, f"{host} answered {status}", "Open it with curl -v", reason="Failed")
 

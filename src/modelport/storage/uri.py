@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 from modelport.storage.failure import StorageError
 
 _SENSITIVE = re.compile(r"(?i)(sig|signature|token|secret|password|credential|key|auth)")
+DEPTH = 100
+"""Folders in each other, at most: a store that names more goes round in a circle."""
 _PIN = re.compile(r"#sha256[=:]([0-9a-fA-F]{64})$")
 
 
@@ -55,3 +57,13 @@ def safe_path(path: str) -> str:
             reason="Refused",
         )
     return "/".join(parts)
+
+
+def too_deep(path: str) -> StorageError:
+    """A store whose folders do not end."""
+    return StorageError(
+        "list",
+        f"there are more than {DEPTH} folders in each other at {path[:200]}",
+        "Give the model's own folder",
+        reason="Refused",
+    )

@@ -183,6 +183,20 @@ def test_a_storage_key_gives_uri_and_credentials():
     assert found.credentials.source("AWS_ACCESS_KEY_ID") == "key minio of Secret team/storage-config"
 
 
+def test_certificates_of_hdfs_are_base64_there():
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    packed = base64.encodebytes(pem.encode()).decode()
+    given = {
+        "type": "hdfs",
+        "HDFS_NAMENODE": "https://nn:9871",
+        "TLS_CA": packed,
+        "TLS_CERT": "/etc/cert.pem",
+    }
+    found = storage_spec("churn", secret("storage-config", {"default": json.dumps(given)})).credentials
+    assert found.get("TLS_CA") == pem
+    assert found.get("TLS_CERT") == "/etc/cert.pem"
+
+
 @pytest.mark.parametrize(
     ("key", "parameters", "uri"),
     [
