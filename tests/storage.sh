@@ -7,6 +7,7 @@ make setup
 python=.venv/bin/python
 .venv/bin/uv pip install --quiet --python $python -r requirements-test.txt
 .venv/bin/uv pip install --quiet --python $python 'model-signing>=1.1' 'pyopenssl>=24'  # modelport[signing]
+.venv/bin/uv pip install --quiet --python $python 'azure-storage-file-share>=12' # what it signs is right
 tools=${MODELPORT_STORAGE_TOOLS:-$PWD/.cache/storage}
 mkdir -p "$tools/bin"
 export MODELPORT_STORAGE_TOOLS=$tools
