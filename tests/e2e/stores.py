@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import signal
 import socket
@@ -12,9 +13,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from modelport import storage
+from modelport.storage.credentials import of
 
 TOOLS = Path(os.environ.get("MODELPORT_STORAGE_TOOLS", ""))
 """Where tests/storage.sh has put what is not Python."""
@@ -80,3 +85,27 @@ def moto(log: Path) -> Store:
     port = free_port()
     code = "import sys; from moto.server import main; main(['-H', '127.0.0.1', '-p', sys.argv[1]])"
     return Store([sys.executable, "-c", code, port], f"http://127.0.0.1:{port}", log=log, ready="/moto-api/")
+
+
+@contextlib.contextmanager
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server of ours on loopback, for what no package has: its address, until the end of the block."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def fetch(tmp_path: Path) -> Callable[..., storage.Fetched]:
+    """Fetches a URI with the values of one Secret, into a cache of the test's own. A test imports it by name."""
+
+    def bound(uri: str, **values: str) -> storage.Fetched:
+        retry = storage.Retry(budget_s=1.0, first_s=0.01)
+        given = of(values, "Secret default/cloud")
+        return storage.fetch(uri, cache=storage.Cache(tmp_path / "cache"), credentials=given, retry=retry)
+
+    return bound

@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import http.server
 import os
-import threading
 import types
 from email.utils import formatdate
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
+import stores
 
 from modelport import storage
 from modelport.storage import StorageError
@@ -135,11 +135,8 @@ def share():
         then: dict[str, bytes] = {}  # noqa: RUF012
         ranges: list[str] = []  # noqa: RUF012
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Own)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", Own
-    server.shutdown()
-    server.server_close()
+    with stores.serving(Own) as url:
+        yield url, Own
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from __future__ import annotations
 import http.server
 import json
 import os
-import threading
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+import stores
 
 from modelport import storage
 from modelport.storage import StorageError
@@ -69,12 +69,9 @@ class Namenode(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def namenode():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Namenode)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    Namenode.seen.clear()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with stores.serving(Namenode) as url:
+        Namenode.seen.clear()
+        yield url
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,12 +14,13 @@ import pytest
 import stores
 from test_storage_tokens import BLOBS, LISTING
 
-from modelport import storage
 from modelport.storage import StorageError
-from modelport.storage.credentials import of
 from modelport.storage.scheme import gs
 
 boto3 = pytest.importorskip("boto3")
+
+
+fetch = stores.fetch
 
 
 @pytest.fixture
@@ -65,21 +65,8 @@ def machine() -> Iterator[Any]:
                 self.reply(200, "weights")
 
     Handler.asked = []
-    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{served.server_port}", Handler
-    served.shutdown()
-    served.server_close()
-
-
-@pytest.fixture
-def fetch(tmp_path):
-    def bound(uri, **values):
-        retry = storage.Retry(budget_s=1.0, first_s=0.01)
-        given = of(values, "Secret default/cloud")
-        return storage.fetch(uri, cache=storage.Cache(tmp_path / "cache"), credentials=given, retry=retry)
-
-    return bound
+    with stores.serving(Handler) as url:
+        yield url, Handler
 
 
 def test_the_role_of_an_ec2_machine(fetch, tmp_path):

@@ -6,15 +6,12 @@ import hashlib
 import http.server
 import json
 import subprocess
-import threading
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import stores
 
-from modelport import storage
 from modelport.storage import StorageError
-from modelport.storage.credentials import of
 
 REGISTER = """
 import os, sys
@@ -34,6 +31,9 @@ for number in ("one", "two"):
         client.create_model_version("churn", f"{run.info.artifact_uri}/model", run.info.run_id)
 client.set_registered_model_alias("churn", "champion", "1")
 """
+
+
+fetch = stores.fetch
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +56,6 @@ def mlflow(tmp_path_factory):
     assert made.returncode == 0, made.stderr
     yield server
     server.close()
-
-
-@pytest.fixture
-def fetch(tmp_path):
-    def bound(uri, **values):
-        retry = storage.Retry(budget_s=1.0, first_s=0.01)
-        given = of(values, "Secret default/registry")
-        return storage.fetch(uri, cache=storage.Cache(tmp_path / "cache"), credentials=given, retry=retry)
-
-    return bound
 
 
 def files(path) -> dict[str, bytes]:
@@ -130,11 +120,8 @@ def modelscope():
             self.end_headers()
             self.wfile.write(body)
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", content
-    server.shutdown()
-    server.server_close()
+    with stores.serving(Handler) as url:
+        yield url, content
 
 
 def test_a_repository_of_modelscope(modelscope, fetch):

@@ -9,14 +9,12 @@ import base64
 import http.server
 import json
 import subprocess
-import threading
 from urllib.parse import parse_qs
 
 import pytest
+import stores
 
-from modelport import storage
 from modelport.storage import StorageError
-from modelport.storage.credentials import of
 from modelport.storage.scheme import gs
 
 LISTING = (
@@ -28,6 +26,9 @@ BLOBS = (
     "<Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified><Etag>1</Etag><Content-Length>7</Content-Length><Content-Type>application/octet-stream</Content-Type>"
     "</Properties></Blob></Blobs><NextMarker/></EnumerationResults>"
 )
+
+
+fetch = stores.fetch
 
 
 @pytest.fixture
@@ -71,21 +72,8 @@ def server():
                 )
             return self.reply(200, b"weights", "application/octet-stream")
 
-    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{served.server_port}", Handler
-    served.shutdown()
-    served.server_close()
-
-
-@pytest.fixture
-def fetch(tmp_path):
-    def bound(uri, **values):
-        retry = storage.Retry(budget_s=1.0, first_s=0.01)
-        given = of(values, "Secret default/cloud")
-        return storage.fetch(uri, cache=storage.Cache(tmp_path / "cache"), credentials=given, retry=retry)
-
-    return bound
+    with stores.serving(Handler) as url:
+        yield url, Handler
 
 
 def test_a_service_account_of_google_signs_its_own_token(server, fetch, monkeypatch):
