@@ -248,6 +248,8 @@ class _Fetch:
         self.cache.remember(key, who, entry)
         if self.cache.limit_bytes is not None:
             prune.prune(self.cache, self.cache.limit_bytes)
+        else:
+            prune.abandoned(self.cache)
         return fetched
 
     def _lease(self, entry: Entry | None) -> Lock | None:

@@ -22,6 +22,8 @@ CHUNK = 64 << 10
 """Least bytes a worker is given at once. More would be gathered by copying, and come from mmap each time."""
 RETRY: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=60)}
 """None of its own: the fetch has a budget, and goes on where a read broke."""
+NOWHERE = "127.0.0.1:0"
+"""Nobody can listen there."""
 
 
 Provider = Callable[[], dict[str, Any]]
@@ -64,6 +66,10 @@ def client_options(context: Context, endpoint: str, *, verify: bool = True, ca: 
         proxy = getproxies().get(parts.scheme)
         if proxy and not proxy_bypass(parts.netloc):
             options["proxy_url"] = proxy
+    if parts.scheme == "http" and "proxy_url" not in options:
+        # obstore follows redirects, and says nothing of them. Over https they lead to https alone; here to no other
+        # host: least of all to where a cloud hands out its machines' credentials, over http.
+        options |= {"proxy_url": f"http://{NOWHERE}", "proxy_excludes": parts.hostname or ""}
     if ca:
         options["root_certificate"] = ca
     return options
@@ -199,6 +205,13 @@ def trouble(
 
 def _words(step: Step, error: Exception, *, place: str, path: str, given: bool, origin: str) -> StorageError:
     text = str(error)
+    if f"{NOWHERE}," in text:
+        return StorageError(
+            step,
+            f"{place}: {origin} redirects to another host, which is not followed over plain http",
+            "Give that host itself as the endpoint, if you trust it",
+            reason="Refused",
+        )
     head = text.partition("Debug source:")[0]
     status = int(found[1]) if (found := re.search(r"status code: (\d{3})", text)) else 0
     code = found[1] if (found := re.search(r"<Code>(\w+)</Code>", text)) else ""

@@ -107,12 +107,19 @@ def prune(cache: Cache, keep_bytes: int) -> Pruned:
 
 
 def free(cache: Cache, needed: int) -> None:
-    """Drops unused models until the disk has room for so many bytes more."""
+    """Drops unused models, then what lies there half, until the disk has room for so many bytes more."""
     _leftovers(cache)
     for one in held(cache):
         if space.free(cache.folder) >= needed:
             return
         drop(cache, one.digest)
+    if space.free(cache.folder) < needed:
+        _partials(cache, 0.0)
+
+
+def abandoned(cache: Cache) -> None:
+    """Drops what was fetched half and forgotten: cheap, for caches without a limit too."""
+    _partials(cache, ABANDONED_S)
 
 
 def drop(cache: Cache, digest: str) -> bool:

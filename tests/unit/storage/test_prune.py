@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from modelport import storage
-from modelport.storage import Cache, clone, prune
+from modelport.storage import Cache, clone, lock, prune
 
 
 @pytest.fixture
@@ -149,3 +149,14 @@ def test_what_was_abandoned_half_way_goes_in_time(web, fetch, cache, monkeypatch
             return
         threading.Event().wait(0.05)
     raise AssertionError(list(cache.partial.iterdir()))
+
+
+def test_what_lies_there_half_makes_way_where_the_disk_is_too_small(cache):
+    for name in ("forgotten", "fetched"):
+        (cache.partial / name).mkdir(parents=True)
+        (cache.partial / name / "1.parts").write_bytes(b"half")
+    held = lock.attempt(cache.locks / "fetched")
+    assert held is not None
+    with held:
+        prune.free(cache, 1 << 60)
+        assert [one.name for one in cache.partial.iterdir()] == ["fetched"]
