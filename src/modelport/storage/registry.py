@@ -71,6 +71,18 @@ def parse(text: str) -> Reference:
     return Reference(host, repository, digest or tag or "latest")
 
 
+def known(algorithm: str) -> str:
+    """An algorithm of digests that OCI registers. What cannot be verified is refused."""
+    if algorithm not in ("sha256", "sha512"):
+        raise StorageError(
+            "verify",
+            f"the digest's algorithm {algorithm[:40]!r} is none that can be verified",
+            "Push it with sha256",
+            reason="Unsupported",
+        )
+    return algorithm
+
+
 class Registry:
     """One repository of a registry, as whoever the credentials say."""
 
@@ -78,6 +90,7 @@ class Registry:
         self.reference = reference
         self._transport = transport
         self._user, self._password, self._identity, self.credential = _login(reference, given)
+        self._elsewhere = "" if self.credential else _helper(reference.host, given)
         host = "registry-1.docker.io" if reference.host == "docker.io" else reference.host
         local = re.match(r"(localhost|127\.|\[::1\])", host) is not None
         plain = local or given.flag("KSERVE_OCI_INSECURE_REGISTRY")
@@ -110,8 +123,9 @@ class Registry:
             body = answer.text(8 << 20)
         finally:
             answer.close()
-        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
-        if what.startswith("sha256:") and what != digest:
+        algorithm = what.partition(":")[0] if ":" in what else ""
+        digest = f"{algorithm}:{hashlib.new(known(algorithm), body).hexdigest()}" if algorithm else what
+        if what != digest:
             raise StorageError(
                 "verify",
                 f"the manifest {what} came with the digest {digest}",
@@ -129,14 +143,15 @@ class Registry:
                 f"{self.reference.host} does not let {used or 'anybody'} pull {self.reference.repository}",
                 "Check the pull secret's registry, user and password, and the user's rights"
                 if used
-                else "Give a pull secret: kubectl create secret docker-registry, and imagePullSecrets",
+                else "Give a pull secret: kubectl create secret docker-registry, and imagePullSecrets"
+                + (f". {self._elsewhere}" if self._elsewhere else ""),
                 reason="PermissionDenied" if answer.status == 403 or used else "Unauthenticated",
                 credential=used,
             )
         if answer.status == 404:
             return StorageError(
                 "resolve",
-                f"{self.reference.host} has no {self.reference.repository}:{self.reference.what}",
+                f"{self.reference.host} has no {str(self.reference).partition('/')[2]}",
                 "Check the repository and the tag",
                 reason="NotFound",
                 credential=used,
@@ -161,6 +176,14 @@ class Registry:
             return {"Authorization": f"Basic {basic}"} if basic else {}
         fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         realm = fields.get("realm", "")
+        if self.base.startswith("https:") and not realm.startswith("https:"):
+            raise StorageError(
+                "authenticate",
+                f"{self.reference.host} wants the password sent to {realm[:200]!r}, which is not encrypted",
+                "Correct the registry's configuration: its token service needs https",
+                reason="Refused",
+                credential=self.credential,
+            )
         query = {
             "service": fields.get("service", ""),
             "scope": fields.get("scope") or f"repository:{self.reference.repository}:pull",
@@ -193,8 +216,8 @@ class Registry:
         return {"Authorization": f"Bearer {found.get('token') or found.get('access_token', '')}"}
 
 
-def _login(reference: Reference, given: Credentials) -> tuple[str, str, str, str]:
-    """User, password, identity token and name, out of a Docker configuration: a pull secret, or the user's own."""
+def _config(given: Credentials) -> tuple[dict[str, Any], str]:
+    """A Docker configuration, and where it is from."""
     text, source = given.get(".dockerconfigjson"), given.source(".dockerconfigjson")
     if text is None and (path := given.get("KSERVE_OCI_DOCKER_CONFIG")):
         try:
@@ -206,7 +229,20 @@ def _login(reference: Reference, given: Credentials) -> tuple[str, str, str, str
                 "Correct KSERVE_OCI_DOCKER_CONFIG",
                 reason="Unauthenticated",
             ) from error
-    entries: dict[str, Any] = mapping((json_object(text or "") or {}).get("auths"))
+    return json_object(text or "") or {}, source
+
+
+def _helper(host: str, given: Credentials) -> str:
+    """The program that keeps a registry's password, where `docker login` gave it to one: it is not run."""
+    config, source = _config(given)
+    name = mapping(config.get("credHelpers")).get(host) or config.get("credsStore")
+    return f"{source} says that docker-credential-{name} keeps it, which is not run here" if name else ""
+
+
+def _login(reference: Reference, given: Credentials) -> tuple[str, str, str, str]:
+    """User, password, identity token and name, out of a Docker configuration: a pull secret, or the user's own."""
+    config, source = _config(given)
+    entries: dict[str, Any] = mapping(config.get("auths"))
     hosts = [reference.host, f"https://{reference.host}", f"http://{reference.host}"]
     if reference.host == "docker.io":
         hosts += ["https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io"]
@@ -220,7 +256,15 @@ def _login(reference: Reference, given: Credentials) -> tuple[str, str, str, str
         )
         packed = entry.get("auth")
         if packed and not user:
-            user, _, password = base64.b64decode(str(packed)).decode(errors="replace").partition(":")
+            try:
+                user, _, password = base64.b64decode(str(packed)).decode(errors="replace").partition(":")
+            except ValueError as error:
+                raise StorageError(
+                    "authenticate",
+                    f"`auth` of {host} in {source} is not base64",
+                    "Write it anew: docker login, or kubectl create secret docker-registry",
+                    reason="Unauthenticated",
+                ) from error
         if user or identity:
             return user, password, identity, f"{source}, for {host}"
     return "", "", "", ""

@@ -217,7 +217,15 @@ class _Client:
             )
         if kind in PASSING:
             return transient(step, f"{host} says: {line}", "It may pass; is the cluster well?", at=host)
-        return StorageError(step, f"{host} says: {line}", reason="Failed") if kind else None
+        if not kind:
+            return None
+        return StorageError(
+            step,
+            f"{host} says: {line}",
+            "The namenode's and datanode's logs say more",
+            reason="Failed",
+            credential=self.credential,
+        )
 
 
 def _addresses(host: str) -> set[str]:

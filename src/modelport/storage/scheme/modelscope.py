@@ -39,10 +39,16 @@ def resolve(uri: str, context: Context) -> Found:
                 credential=credential,
             )
         if answer.status != 200:
-            raise bad_status(answer, "resolve", credential, repository)
+            raise bad_status(answer, "resolve", credential, f"{repository} of revision {revision}")
         found: dict[str, Any] = json.loads(answer.text())
     if not found.get("Success", True):
-        raise StorageError("resolve", f"the hub says: {found.get('Message', 'no')}", reason="Failed")
+        raise StorageError(
+            "resolve",
+            f"the hub says: {str(found.get('Message') or 'no')[:300]}",
+            "Open the repository's page; for a private one give a token: MODELSCOPE_API_TOKEN",
+            reason="Failed",
+            credential=credential,
+        )
 
     def file(each: dict[str, Any]) -> RemoteFile:
         path = safe_path(each["Path"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -57,7 +58,13 @@ def resolve(uri: str, context: Context) -> Found:
 
 def _file(store: Registry, transport: Transport, name: str, layer: dict[str, Any]) -> RemoteFile:
     digest = str(layer["digest"])
-    algorithm, _, hexadecimal = digest.partition(":")
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise StorageError(
+            "verify",
+            f"the layer {digest[:100]!r} has no SHA-256, by which it could be verified",
+            "Push it with sha256",
+            reason="Unsupported",
+        )
     return RemoteFile(
         name,
         reader(
@@ -71,7 +78,7 @@ def _file(store: Registry, transport: Transport, name: str, layer: dict[str, Any
         ),
         size=layer.get("size"),
         version=digest,
-        sha256=hexadecimal if algorithm == "sha256" else None,
+        sha256=digest.partition(":")[2],
     )
 
 
