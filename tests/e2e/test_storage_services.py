@@ -23,9 +23,11 @@ import numpy as np
 import pytest
 import stores
 import test_storage_azure
+import test_storage_azurefile
 import test_storage_git
 import test_storage_hdfs
 import test_storage_oci
+import test_storage_registries
 from hub import Hub
 from node_platform import Platform, running
 from sklearn.dummy import DummyRegressor
@@ -275,6 +277,28 @@ def test_webhdfs(platform: Platform, namenode: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(test_storage_hdfs.TREE, "/models/svc/model.joblib", model(10.0))
     case = Case(f"webhdfs://{namenode.partition('://')[2]}/models/svc")
     assert predicted(platform, "webhdfs", case) == 10.0
+
+
+share = test_storage_azurefile.share
+
+
+def test_an_azure_file_share(platform: Platform, share: Any):
+    share[1].tree["svc/model.joblib"] = model(13.0)
+    case = Case(
+        f"https://{test_storage_azurefile.ACCOUNT}.file.core.windows.net/models/svc",
+        secret={"AZURE_STORAGE_ACCESS_KEY": test_storage_azurefile.KEY, "AZURE_SERVICE_URL": share[0]},
+    )
+    assert predicted(platform, "share", case) == 13.0
+
+
+modelscope = test_storage_registries.modelscope
+
+
+def test_modelscope(platform: Platform, modelscope: Any):
+    modelscope[1].clear()
+    modelscope[1]["model.joblib"] = model(14.0)
+    case = Case("modelscope://team/churn", environment={"MODELSCOPE_ENDPOINT": modelscope[0]})
+    assert predicted(platform, "modelscope", case) == 14.0
 
 
 def test_a_file_and_a_claim(platform: Platform, tmp_path: Path):

@@ -112,6 +112,7 @@ def fetch(options: argparse.Namespace, uri: str, **more: Any) -> Fetched:
         policy = replace(policy, unsafe=options.unsafe)
     quiet = getattr(options, "quiet", False)
     bar = None if quiet else Bar()
+    given = credentials()
     cancel = threading.Event()
     before = signal.getsignal(signal.SIGINT)
     in_main = threading.current_thread() is threading.main_thread()
@@ -121,7 +122,7 @@ def fetch(options: argparse.Namespace, uri: str, **more: Any) -> Fetched:
         fetched = storage.fetch(
             uri,
             cache=cache(options, settings),
-            credentials=credentials(),
+            credentials=given,
             mirrors=settings.table,
             policy=policy,
             progress=bar,
@@ -131,7 +132,9 @@ def fetch(options: argparse.Namespace, uri: str, **more: Any) -> Fetched:
     except storage.Cancelled as error:
         raise KeyboardInterrupt from error
     except storage.StorageError as error:
-        raise Mistake(error.message, error.hint) from error
+        # Two credentials that disagree are the likely cause, whichever was used.
+        notes = [f"note: {one}" for one in given.conflicts if error.step == "authenticate"]
+        raise Mistake(error.message, "\n".join([error.hint, *notes])) from error
     finally:
         if in_main:
             signal.signal(signal.SIGINT, before)
@@ -229,7 +232,10 @@ def _place(fetched: Fetched, target: Path, *, own: bool) -> None:
         temporary.rename(target)
     except OSError as error:
         trouble = space.disk(error, target)
-        raise Mistake(trouble.message, trouble.hint) from error
+        hint = "The model is in the cache: give another --to, or go on once there is room"
+        raise Mistake(
+            f"--to: {trouble.problem}", hint if trouble.reason == "NoSpace" else trouble.hint
+        ) from error
     finally:
         clone.remove(temporary)
     sys.stdout.flush()

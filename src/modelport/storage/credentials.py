@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelport.storage.secret import Secret
@@ -73,3 +73,19 @@ def merge(parts: Iterable[Credentials]) -> Credentials:
     for part in parts:
         merged = part.over(merged)
     return merged
+
+
+def conflicts(found: Sequence[Credentials]) -> list[str]:
+    """Sentences about values that two of these give differently; the last one of them holds."""
+    twice: dict[tuple[str, str], list[str]] = {}
+    for earlier, later in ((a, b) for place, a in enumerate(found) for b in found[place + 1 :]):
+        for name in sorted(set(earlier.settings) & set(later.settings)):
+            one, other = earlier.settings[name], later.settings[name]
+            names = twice.setdefault((one.source, other.source), [])
+            if one.value != other.value and name not in names:
+                names.append(name)
+    return [
+        f"{one} and {other} both give {' and '.join(names)}; what {other} says is used"
+        for (one, other), names in twice.items()
+        if names
+    ]

@@ -116,7 +116,7 @@ def from_objects(
     )
     found += [of_secret(secrets[name], settings) for name in names if name in secrets]
     merged = credentials.merge(found)
-    return replace(merged, conflicts=tuple(_conflicts(found)))
+    return replace(merged, conflicts=tuple(credentials.conflicts(found)))
 
 
 def unusable(
@@ -285,21 +285,6 @@ def _s3_settings(
     elif data.get("AWS_ENDPOINT_URL"):
         values["AWS_ENDPOINT_URL"] = data["AWS_ENDPOINT_URL"]
     return values
-
-
-def _conflicts(found: list[Credentials]) -> list[str]:
-    twice: dict[tuple[str, str], list[str]] = {}
-    for earlier, later in ((a, b) for place, a in enumerate(found) for b in found[place + 1 :]):
-        for name in sorted(set(earlier.settings) & set(later.settings)):
-            one, other = earlier.settings[name], later.settings[name]
-            names = twice.setdefault((one.source, other.source), [])
-            if one.value != other.value and name not in names:
-                names.append(name)
-    return [
-        f"{one} and {other} both give {' and '.join(names)}; what {other} says is used"
-        for (one, other), names in twice.items()
-        if names
-    ]
 
 
 def _decoded(secret: Object) -> dict[str, str]:

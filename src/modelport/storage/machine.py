@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -50,23 +51,24 @@ def from_environment(environment: Mapping[str, str], source: str = "the environm
 
 def of_user(environment: Mapping[str, str], home: Path) -> Credentials:
     """For commands that a person types: what the stores' own clients keep in the home folder, under the environment."""
-    return credentials.merge(
-        [
-            _aws(environment, home),
-            _file(
-                home / ".config/gcloud/application_default_credentials.json",
-                "gcloud-application-credentials.json",
-            ),
-            _file(home / ".cache/huggingface/token", "HF_TOKEN"),
-            _file(
-                Path(environment.get("DOCKER_CONFIG", home / ".docker")) / "config.json", ".dockerconfigjson"
-            ),
-            from_environment(environment),
-        ]
-    )
+    aws, own = _aws(environment, home), from_environment(environment)
+    parts = [
+        *aws,
+        _file(
+            home / ".config/gcloud/application_default_credentials.json",
+            "gcloud-application-credentials.json",
+        ),
+        _file(home / ".cache/huggingface/token", "HF_TOKEN"),
+        _file(Path(environment.get("DOCKER_CONFIG", home / ".docker")) / "config.json", ".dockerconfigjson"),
+        own,
+    ]
+    told = tuple(credentials.conflicts(parts))
+    if environment.get("AWS_ACCESS_KEY_ID") or environment.get("AWS_ROLE_ARN"):
+        parts[: len(aws)] = [_without_keys(each) for each in aws]
+    return replace(credentials.merge(parts), conflicts=told)
 
 
-def _aws(environment: Mapping[str, str], home: Path) -> Credentials:
+def _aws(environment: Mapping[str, str], home: Path) -> list[Credentials]:
     """The profile's keys and region."""
     profile = environment.get("AWS_PROFILE", "default")
     found: list[Credentials] = []
@@ -95,9 +97,7 @@ def _aws(environment: Mapping[str, str], home: Path) -> Credentials:
             }
             chosen = {names[name]: value for name, value in values.items() if name in names}
             found.append(credentials.of(chosen, f"{path}, profile {profile}"))
-    if environment.get("AWS_ACCESS_KEY_ID") or environment.get("AWS_ROLE_ARN"):
-        found = [_without_keys(each) for each in found]
-    return credentials.merge(found)
+    return found
 
 
 def _without_keys(given: Credentials) -> Credentials:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,9 +137,13 @@ NEVER_APPLIED = {
     "rollout-custom": 'unknown field "spec.transformer.custom"',  # of a version before v1beta1
     "storage-containers": "model-registry://iris/v1",
     "sample-pvc": 'no matches for kind "InferenceService" in version "serving.kserve.io/v1alpha2"',
+    "sample-azure": 'unknown field "spec.template"',
+    "sample-hf-secret": "data.HF_TOKEN",  # 51 characters are no base64
+    "sample-pvc-init": 'no matches for kind "Job" in version "batch/v1"',
+    "storage-pvc-claim": 'no matches for kind "PersistentVolume" in version "v1"',
     "kpa-qps": 'spec.predictor.scaleMetric: Unsupported value: "qps"',
 }
-"""What KServe's webhook refuses too."""
+"""What KServe's webhook or Kubernetes refuses too, and what is not served here."""
 
 NOT_READY = {
     "rollout-availability": ("", "maxUnavailable"),  # as on a cluster: "0" is neither number nor percentage
@@ -147,6 +152,13 @@ NOT_READY = {
     "sample-s3": ("NoSupportingRuntime", "convert the model to ONNX"),
     "sample-uri-tensorflow": ("NoSupportingRuntime", "convert the model to ONNX"),
     "sample-hf": ("NoSupportingRuntime", "run your own server as a custom container"),
+    "storage-gcs": ("NoSupportingRuntime", "convert the model to ONNX"),
+    "storage-s3": ("NoSupportingRuntime", "convert the model to ONNX"),
+    "storage-hf": ("NoSupportingRuntime", "run your own server as a custom container"),
+    "storage-hf-env": ("NoSupportingRuntime", "run your own server as a custom container"),
+    "storage-modelscope": ("NoSupportingRuntime", "run your own server as a custom container"),
+    "storage-multiple": ("NoSupportingRuntime", "run your own server as a custom container"),
+    "sample-hdfs-spec": ("NoSupportingRuntime", "convert the model to ONNX"),
     "pmml": ("NoSupportingRuntime", "PMML's runtime is not part of this platform yet"),
     "paddle": ("NoSupportingRuntime", "paddle"),
     "triton-torchscript": ("NoSupportingRuntime", "Triton is not part of this platform"),
@@ -253,6 +265,38 @@ def test_refused_when_applied(platform: Platform, name: str) -> None:
     assert done.returncode != 0
     assert NEVER_APPLIED[name] in done.stderr
     assert platform.status(item["metadata"]["name"], namespace) == {}
+
+
+def test_a_sample_that_is_no_yaml(platform: Platform) -> None:
+    """A tab, where kubectl stops on a cluster too."""
+    done = platform.run("kubectl", "apply", "-f", str(FOLDER / "sample-hdfs.yaml"))
+    assert done.returncode != 0
+    assert "found character that cannot start any token" in done.stderr
+
+
+def test_the_claim_of_a_sample_is_bound(platform: Platform, gone: Any) -> None:
+    file = FOLDER / "sample-pvc-init-claim.yaml"
+    gone(file)
+    platform.must("kubectl", "apply", "-f", str(file))
+    bound = ["kubectl", "get", "pvc", "llm-test-pvc-deepseek", "-o", "jsonpath={.status.phase}"]
+    platform.until("Bound", lambda: platform.must(*bound) == "Bound")
+
+
+@pytest.mark.parametrize("name", ["storage-pvc", "storage-pvc-writable"])
+def test_a_claim_under_the_names_of_its_page(platform: Platform, name: str) -> None:
+    """`${PVC_NAME}` is the page's claim, as its reader is told to write there."""
+    folder = platform.folder / "volumes" / "default" / "task-pv-claim" / "iris"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(platform.models / "models" / "sklearn" / "iris" / "model.joblib", folder)
+    text = (FOLDER / f"{name}.yaml").read_text()
+    text = text.replace("${PVC_NAME}", "task-pv-claim").replace("${MODEL_NAME}", "iris")
+    platform.must("kubectl", "apply", "-f", "-", given=text)
+    try:
+        platform.must("kubectl", "wait", "--for=condition=Ready", "isvc/sklearn-pvc", "--timeout=90s")
+        said = ask(platform, platform.status("sklearn-pvc"), "sklearn-pvc", v1())
+        assert v1().answers(said), said
+    finally:
+        platform.must("kubectl", "delete", "isvc", "sklearn-pvc", "--timeout=60s")
 
 
 @pytest.mark.parametrize("name", NOT_READY)
