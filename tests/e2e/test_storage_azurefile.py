@@ -20,8 +20,6 @@ from modelport import storage
 from modelport.storage import StorageError
 from modelport.storage.credentials import of
 
-fileshare = pytest.importorskip("azure.storage.fileshare", reason="Microsoft's client: run tests/storage.sh")
-
 ACCOUNT, KEY = "trainer", base64.b64encode(b"the key of the account").decode()
 SAS = "sv=2022-11-02&ss=f&sp=rl&sig=a%2Bb%2Fc%3D"
 BIG = os.urandom(1 << 20) * 20
@@ -130,6 +128,8 @@ class Share(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def share():
+    pytest.importorskip("azure.storage.fileshare", reason="Microsoft's client: run tests/storage.sh")
+
     class Own(Share):
         tree = dict(TREE)  # noqa: RUF012
         then: dict[str, bytes] = {}  # noqa: RUF012
@@ -161,9 +161,9 @@ CHURN = {name.removeprefix("churn/3/"): body for name, body in TREE.items() if n
 
 
 def test_microsofts_client_reads_the_server_too(share):
-    client = fileshare.ShareClient(
-        share[0], "models", credential={"account_name": ACCOUNT, "account_key": KEY}
-    )
+    from azure.storage.fileshare import ShareClient
+
+    client = ShareClient(share[0], "models", credential={"account_name": ACCOUNT, "account_key": KEY})
     listed = {one.name: one.is_directory for one in client.list_directories_and_files("churn/3/sub")}
     assert listed == {"größe + ein=s 100%.txt": False, "deep": True}
     for name in ("big.bin", "churn/3/sub/größe + ein=s 100%.txt"):
