@@ -128,17 +128,23 @@ class Hadoop:
             with urllib.request.urlopen(onward, timeout=60) as done:
                 return done.read()
 
-    def until_live(self, count: int) -> None:
-        """Waits for datanodes that can be read from and written to."""
+    def until_live(self) -> None:
+        """Waits until the namenode knows the datanodes that run now: one that was killed counts as live for minutes."""
         end = time.monotonic() + 120
-        bean = "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
+        wanted = sorted(one.url.rpartition(":")[2] for name, one in self.daemons.items() if "data" in name)
+        found: list[str] = []
         while time.monotonic() < end:
-            with urllib.request.urlopen(self.url("one") + bean, timeout=10) as answer:
-                state = json.load(answer)["beans"][0]
-            if state["FSState"] == "Operational" and state["NumInServiceLiveDataNodes"] == count:
+            live = json.loads(self._bean("NameNodeInfo")["LiveNodes"]).values()
+            found = sorted(one["infoAddr"].rpartition(":")[2] for one in live)
+            if self._bean("FSNamesystemState")["FSState"] == "Operational" and found == wanted:
                 return
             time.sleep(0.2)
-        raise AssertionError(f"there are not {count} datanodes: {state}")
+        raise AssertionError(f"the namenode knows the datanodes {found}, not {wanted}")
+
+    def _bean(self, name: str) -> dict[str, Any]:
+        url = f"{self.url('one')}/jmx?qry=Hadoop:service=NameNode,name={name}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["beans"][0]
 
     def close(self) -> None:
         for daemon in self.daemons.values():

@@ -22,7 +22,7 @@ NAMES = ("mit Leerzeichen & Prozent 100%.txt", "größe/模型 + ein=s.bin", "a;
 def hadoop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hadoop]:
     cluster = Hadoop(tmp_path_factory.mktemp("hadoop"))
     try:
-        cluster.until_live(2)
+        cluster.until_live()
         cluster.put("/models/churn/model.joblib", b"weights")
         cluster.put("/models/churn/sub/deep/a.txt", b"a")
         cluster.put("/models/churn/empty.txt", b"")
@@ -155,7 +155,7 @@ def test_a_datanode_is_killed_while_it_is_read(fetch, hadoop, midway):
         for number in (2, 3):
             if f"data-{number}" not in hadoop.daemons:
                 hadoop.datanode(number)
-        hadoop.until_live(2)
+        hadoop.until_live()
 
 
 def test_the_other_namenode_takes_over(fetch, hadoop, midway):
