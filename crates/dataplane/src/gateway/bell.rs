@@ -1,5 +1,6 @@
 //! Wakers for futures that a task drives beside others. `Driver`: what a future rings while it is being polled is heard
-//! at once, without another turn of the task. `Flag`: a future is polled only when it has rung.
+//! at once, without another turn of the task. `Flag`: a future is polled only when it has rung. `Bells`: several futures,
+//! both of that.
 
 use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
@@ -103,6 +104,85 @@ impl Driver {
     /// Nobody waits for it any more.
     pub(super) fn leave(&self) {
         drop(self.bell.task.take());
+    }
+}
+
+/// Bells of several futures that one task drives, a bit each: they wake the task, unless it is at work.
+#[derive(Debug)]
+pub(super) struct Bells {
+    up: AtomicU8,
+    task: AtomicWaker,
+}
+
+/// The task is at work and will look again.
+const AT_WORK: u8 = 0x80;
+
+/// The bell of one of them.
+#[derive(Debug)]
+struct OneOf {
+    bells: Arc<Bells>,
+    bit: u8,
+}
+
+impl Wake for OneOf {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let before = self.bells.up.fetch_or(self.bit, SeqCst);
+        if before & (AT_WORK | self.bit) == 0 {
+            self.bells.task.wake();
+        }
+    }
+}
+
+impl Bells {
+    /// Bells that have rung, all of them: the first look is free.
+    pub(super) fn rung() -> Arc<Self> {
+        Arc::new(Self { up: AtomicU8::new(!AT_WORK), task: AtomicWaker::new() })
+    }
+
+    /// The waker for the future with this bit.
+    pub(super) fn waker(self: &Arc<Self>, bit: u8) -> Waker {
+        Waker::from(Arc::new(OneOf { bells: Arc::clone(self), bit }))
+    }
+
+    /// Whether this one has rung since the last time.
+    pub(super) fn taken(&self, bit: u8) -> bool {
+        self.up.load(SeqCst) & bit != 0 && self.up.fetch_and(!bit, SeqCst) & bit != 0
+    }
+
+    /// It has to be looked at once more.
+    pub(super) fn ring(&self, bit: u8) {
+        self.up.fetch_or(bit, SeqCst);
+    }
+
+    /// Calls `work` until none of `bits` is up any more, or it is ready.
+    pub(super) fn drive<T>(
+        &self,
+        bits: u8,
+        task: &mut Context<'_>,
+        mut work: impl FnMut() -> Poll<T>,
+    ) -> Poll<T> {
+        self.task.register(task.waker());
+        self.up.fetch_or(AT_WORK, SeqCst);
+        for _ in 0..MOST_TURNS {
+            if self.up.load(SeqCst) & bits != 0 {
+                if let Poll::Ready(given) = work() {
+                    return Poll::Ready(given);
+                }
+            }
+            // What rings from here on wakes the task.
+            let before = self.up.fetch_and(!AT_WORK, SeqCst);
+            if before & bits == 0 {
+                return Poll::Pending;
+            }
+            self.up.fetch_or(AT_WORK, SeqCst);
+        }
+        self.up.fetch_and(!AT_WORK, SeqCst);
+        task.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::access::Record;
 use super::alarm::Alarm;
+use super::arriving::Arriving;
 use super::auth;
 use super::cluster::{Load, UnderWay};
 use super::exchange::Exchange;
@@ -30,9 +31,7 @@ use http::header::{HeaderValue, CONNECTION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use tokio::time::Instant;
@@ -54,12 +53,11 @@ pub(super) struct Origin {
 pub(super) async fn answer(
     gateway: Arc<Gateway>,
     origin: Arc<Origin>,
-    request: Request<Incoming>,
+    request: Request<Arriving>,
+    upgrade: Option<OnUpgrade>,
     waiting: Waiting,
-) -> Result<Response<Reply>, Infallible> {
+) -> Response<Reply> {
     let begun = Instant::now();
-    let mut request = request;
-    let upgrade = tunnel::asked(&mut request);
     let (head, body) = request.into_parts();
     let id = RequestId::of(&head.headers);
     let version = head.version;
@@ -95,7 +93,7 @@ pub(super) async fn answer(
     if version < Version::HTTP_2 && gateway.is_finishing() && !switched {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    response
 }
 
 /// A request while it is being answered.
@@ -122,7 +120,7 @@ struct Answered {
 }
 
 impl Call<'_> {
-    async fn respond(&mut self, head: Parts, body: Incoming) -> Result<Answered, Refusal> {
+    async fn respond(&mut self, head: Parts, body: Arriving) -> Result<Answered, Refusal> {
         let gateway = self.gateway;
         if self.grpc && head.version < Version::HTTP_2 {
             return Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2."));

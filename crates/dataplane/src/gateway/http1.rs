@@ -4,6 +4,7 @@
 //! whatever is not, and gives it back behind the answer. A request that was sent plainly and whose answer turns out
 //! to be another kind is not sent again: hyper asks a question of its own, which nobody hears, and reads the answer.
 
+use super::arriving::{Failure, Received};
 use super::bell::Driver;
 use super::joined::Joined;
 use super::outgoing::Outgoing;
@@ -19,9 +20,6 @@ use std::future::{poll_fn, Future};
 use std::pin::{pin, Pin};
 use std::task::{Context, Poll, Waker};
 use tokio::net::TcpStream;
-
-/// What a body may fail with.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What hyper drives.
 type Wire = Connection<TokioIo<Replay<Joined<TcpStream>>>, Outgoing>;
@@ -58,6 +56,7 @@ pub(super) enum Answer {
     /// So many bytes are still to come, out of a plain connection.
     Plain(u64),
     Hyper(Incoming),
+    Stream(Received),
 }
 
 impl Answer {
@@ -66,6 +65,7 @@ impl Answer {
         match self {
             Self::Plain(rest) => *rest == 0,
             Self::Hyper(body) => body.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
         }
     }
 
@@ -74,6 +74,7 @@ impl Answer {
         match self {
             Self::Plain(rest) => SizeHint::with_exact(*rest),
             Self::Hyper(body) => body.size_hint(),
+            Self::Stream(body) => body.size_hint(),
         }
     }
 
@@ -83,17 +84,18 @@ impl Answer {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match self {
-            Self::Plain(_) => Poll::Ready(None),
-            Self::Hyper(body) => Pin::new(body).poll_frame(task).map_err(Into::into),
+            Self::Stream(body) => body.poll_frame(task).map_err(Into::into),
+            Self::Plain(_) | Self::Hyper(_) => Poll::Ready(None),
         }
     }
 }
 
 /// Why a request got no answer.
 pub(super) struct NotSent {
-    /// The request, where nothing of it was written.
-    pub(super) unsent: Option<Box<Request<Outgoing>>>,
-    pub(super) error: Option<hyper::Error>,
+    /// Its body, where nothing of the request was written.
+    pub(super) unsent: Option<Box<Outgoing>>,
+    /// It may have been written, but the peer says that it has not begun with it.
+    pub(super) unprocessed: bool,
 }
 
 /// Why a plain request got no answer.
@@ -103,9 +105,13 @@ pub(super) struct Unanswered {
     pub(super) unsent: bool,
 }
 
+/// hyper could not take the connection over.
+struct Unusable;
+
 impl From<TrySendError<Request<Outgoing>>> for NotSent {
     fn from(mut failed: TrySendError<Request<Outgoing>>) -> Self {
-        Self { unsent: failed.take_message().map(Box::new), error: Some(failed.into_error()) }
+        let unsent = failed.take_message().map(|request| Box::new(request.into_body()));
+        Self { unsent, unprocessed: false }
     }
 }
 
@@ -132,31 +138,31 @@ impl Http1 {
             Sent::Other => {}
         }
         // The request itself is out, whatever becomes of this one.
-        let unanswered = |_| Unanswered { unsent: false };
-        let hyper = self.take_over(true).await.map_err(unanswered)?;
-        hyper.send(Request::new(Outgoing::Kept(Bytes::new()))).await.map_err(unanswered)
+        let unanswered = Unanswered { unsent: false };
+        let hyper = self.take_over(true).await.map_err(|_| unanswered)?;
+        hyper.send(Request::new(Outgoing::Kept(Bytes::new()))).await.map_err(|_| unanswered)
     }
 
     /// Sends any request and waits for the head of its answer.
     pub(super) async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Answer>, NotSent> {
         match self.take_over(false).await {
             Ok(hyper) => hyper.send(request).await,
-            Err(failed) => Err(NotSent { unsent: Some(Box::new(request)), ..failed }),
+            Err(Unusable) => {
+                Err(NotSent { unsent: Some(Box::new(request.into_body())), unprocessed: false })
+            }
         }
     }
 
     /// Gives the connection to hyper; `heard`: it only reads from then on, and first what was read already.
-    async fn take_over(&mut self, heard: bool) -> Result<&mut Hyper, NotSent> {
-        let lost = || NotSent { unsent: None, error: None };
+    async fn take_over(&mut self, heard: bool) -> Result<&mut Hyper, Unusable> {
         if let Self::Plain(plain) = std::mem::replace(self, Self::Lost) {
             let (stream, read, last) = plain.into_parts();
             let opened = Hyper::open(Replay::new(Joined(stream), read, heard), last).await;
-            let opened = opened.map_err(|error| NotSent { unsent: None, error: Some(error) })?;
-            *self = Self::Hyper(Box::new(opened));
+            *self = Self::Hyper(Box::new(opened.map_err(|_| Unusable)?));
         }
         match self {
             Self::Hyper(hyper) => Ok(hyper),
-            _ => Err(lost()),
+            _ => Err(Unusable),
         }
     }
 

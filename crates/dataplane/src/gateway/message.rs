@@ -1,9 +1,9 @@
 //! A request as it goes to endpoints, perhaps to several, one after the other.
 
+use super::arriving::{Arriving, Failure};
 use super::attempt::Failed;
 use super::cluster::Cluster;
 use super::http1::NotSent;
-use super::http2;
 use super::mirror::Copies;
 use super::outgoing::{Fate, Outgoing};
 use super::plain::Asking;
@@ -19,15 +19,14 @@ use http::header::{HeaderValue, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What the client sent, as far as it was read.
 pub(super) enum Unsent {
-    Fresh(Incoming),
+    Fresh(Arriving),
     Kept(Bytes),
-    Part(VecDeque<Bytes>, Incoming),
+    Part(VecDeque<Bytes>, Arriving),
     /// On its way to an endpoint; it cannot be sent again.
     Spent,
 }
@@ -164,8 +163,8 @@ impl Message {
 
     /// What the failure of an attempt means for the request.
     pub(super) fn failed(&mut self, gateway: &Gateway, failed: NotSent, fate: Option<&Fate>) -> Failed {
-        if let Some(request) = failed.unsent {
-            if let Outgoing::Passed(passed) = request.into_body() {
+        if let Some(body) = failed.unsent {
+            if let Outgoing::Passed(passed) = *body {
                 if let Some((read, rest)) = passed.untouched() {
                     self.body = Unsent::Part(read, rest);
                 }
@@ -180,7 +179,7 @@ impl Message {
                 return Failed::Refused(broken(None));
             }
         }
-        if failed.error.as_ref().is_some_and(http2::is_unprocessed) && matches!(self.body, Unsent::Kept(_)) {
+        if failed.unprocessed && matches!(self.body, Unsent::Kept(_)) {
             return Failed::NotSent;
         }
         Failed::Died
@@ -193,7 +192,7 @@ pub(super) fn too_large(gateway: &Gateway) -> Refusal {
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, words)
 }
 
-pub(super) fn broken(error: Option<&hyper::Error>) -> Refusal {
+pub(super) fn broken(error: Option<&Failure>) -> Refusal {
     let words = match error {
         Some(error) => format!("The request's body is broken: {error}."),
         None => "The request's body is broken.".to_owned(),

@@ -1,17 +1,14 @@
 //! The body of a request on its way to an endpoint: kept, so that it can be sent again, or passed on as it comes.
 
+use super::arriving::{Arriving, Failure};
 use super::mirror::Copies;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
-/// What a body may fail with; it ends the upstream request.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body.
 #[derive(Debug)]
@@ -27,7 +24,7 @@ pub(super) enum Outgoing {
 pub(super) struct Passed {
     /// What was read already.
     read: VecDeque<Bytes>,
-    rest: Incoming,
+    rest: Arriving,
     /// So many bytes may still come.
     room: u64,
     fate: Arc<Fate>,
@@ -70,13 +67,13 @@ pub(super) enum Taken {
     /// All of it.
     Whole(Bytes),
     /// So much, and more to come.
-    Part(VecDeque<Bytes>, Incoming),
+    Part(VecDeque<Bytes>, Arriving),
     /// It came with bad framing, or not at all.
-    Broken(hyper::Error),
+    Broken(Failure),
 }
 
 /// Reads a body, unless it turns out to be longer than `limit`.
-pub(super) async fn take(mut body: Incoming, limit: usize) -> Taken {
+pub(super) async fn take(mut body: Arriving, limit: usize) -> Taken {
     use http_body_util::BodyExt as _;
     let mut read: VecDeque<Bytes> = VecDeque::new();
     let mut length = 0;
@@ -125,7 +122,7 @@ impl Outgoing {
     /// Passes a body on, at most so many bytes of it.
     pub(super) fn passed(
         read: VecDeque<Bytes>,
-        rest: Incoming,
+        rest: Arriving,
         room: u64,
         copies: Option<Arc<Copies>>,
     ) -> (Self, Arc<Fate>) {
@@ -140,7 +137,7 @@ struct TooLarge;
 
 impl Passed {
     /// What it is made of, if none of it was taken.
-    pub(super) fn untouched(self) -> Option<(VecDeque<Bytes>, Incoming)> {
+    pub(super) fn untouched(self) -> Option<(VecDeque<Bytes>, Arriving)> {
         (!self.fate.is_touched()).then_some((self.read, self.rest))
     }
 
@@ -157,7 +154,7 @@ impl Passed {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.fate.mark(BROKEN);
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(part) => self.count(part),

@@ -2,6 +2,7 @@
 
 use super::cluster::{Load, UnderWay};
 use super::exchange::Exchange;
+use super::arriving::Failure;
 use super::http1::{Answer, Http1};
 use super::http2::Stream;
 use super::refusal;
@@ -16,14 +17,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{sleep_until, Instant, Sleep};
 
-/// What a body may fail with; it ends the client's connection or stream.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 /// A body.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// All of it.
-    Whole(Bytes),
+    /// All of it, and what comes behind.
+    Whole(Bytes, Option<Box<HeaderMap>>),
     /// As the endpoint sends it.
     Passed(Box<Passed>),
 }
@@ -78,7 +76,7 @@ struct TooSlow;
 
 impl Reply {
     pub(super) const fn whole(bytes: Bytes) -> Self {
-        Self::Whole(bytes)
+        Self::Whole(bytes, None)
     }
 
     #[allow(clippy::too_many_arguments)] // everything that lives as long as the body
@@ -208,22 +206,25 @@ impl Body for Reply {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match self.get_mut() {
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Whole(bytes, trailers) if bytes.is_empty() => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
+            }
+            Self::Whole(bytes, _) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Passed(passed) => passed.poll(task),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Whole(bytes, trailers) => bytes.is_empty() && trailers.is_none(),
             Self::Passed(passed) => passed.ended,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Whole(bytes, None) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Whole(..) => SizeHint::default(),
             Self::Passed(passed) => {
                 let first = passed.first.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
                 match passed.body.size_hint().exact() {

@@ -1,22 +1,34 @@
 //! Connections of clients: accepted, bounded in number, closed without a lost answer.
 
 use super::alarm::Alarm;
+use super::arriving::Arriving;
 use super::bell::Flag;
+use super::conversation::Conversation;
+use super::deliver::call;
 use super::forward::{self, Origin};
+use super::greeting::{greet, Greeted};
 use super::headers::From;
 use super::joined::Joined;
 use super::route::Side;
 use super::run::{Gateway, Stage};
 use super::target::LastHost;
+use super::tunnel;
 use super::watch::{Activity, Bounds, Counted, Spoken, Watch};
 use crate::listen::tls::Tls;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use h2::server::Connection;
 use http::header::HeaderValue;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
 use std::future::{pending, poll_fn, Future};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::{pin, Pin};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,34 +47,36 @@ pub(super) struct Door {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) room: Arc<Semaphore>,
     pub(super) stage: watch::Receiver<Stage>,
-    pub(super) builder: Arc<auto::Builder<TokioExecutor>>,
+    pub(super) builder: Arc<Builders>,
 }
 
 /// How HTTP is spoken with clients.
-pub(super) fn builder(gateway: &Gateway) -> auto::Builder<TokioExecutor> {
+pub(super) struct Builders {
+    http1: http1::Builder,
+    http2: h2::server::Builder,
+}
+
+/// The same for all connections.
+pub(super) fn builder(gateway: &Gateway) -> Builders {
     let limits = &gateway.limits;
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
+    let mut http1 = http1::Builder::new();
+    http1
         // hyper's own would cost each request a timer; `watch` sees to it.
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes)
         .keep_alive(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(4 << 20)
+    let mut http2 = h2::server::Builder::new();
+    http2
+        .initial_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
         .max_frame_size(64 << 10)
         .max_concurrent_streams(1024)
         .max_header_list_size(limits.header_bytes as u32)
         // Against floods of requests that are reset at once (CVE-2023-44487, CVE-2025-8671).
         .max_pending_accept_reset_streams(64)
-        .max_local_error_reset_streams(1024)
-        .max_send_buf_size(4 << 20)
-        .keep_alive_interval(Duration::from_secs(60))
-        .keep_alive_timeout(Duration::from_secs(20));
-    builder
+        .max_local_error_reset_streams(Some(1024))
+        .max_send_buffer_size(4 << 20);
+    Builders { http1, http2 }
 }
 
 impl Door {
@@ -128,7 +142,7 @@ impl Door {
         metrics.connections_open.fetch_add(1, Relaxed);
         let _closed = Closed(&self.gateway);
         let activity = Arc::new(Activity::default());
-        let stream = TokioIo::new(Counted::new(Joined(stream), &activity));
+        let stream = Counted::new(Joined(stream), &activity);
         let origin = Arc::new(Origin {
             side: self.side,
             from: self.from(peer),
@@ -136,34 +150,74 @@ impl Door {
             host: LastHost::default(),
             tunnel: Mutex::default(),
         });
-        let kept = Arc::clone(&origin);
-        let service = {
-            let (gateway, activity) = (Arc::clone(&self.gateway), Arc::clone(&activity));
-            service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                let waiting = activity.asked(request.version() >= http::Version::HTTP_2);
-                forward::answer(Arc::clone(&gateway), Arc::clone(&origin), request, waiting)
-            })
-        };
         let limits = &self.gateway.limits;
         let mut watch = Watch::new(Bounds { head: limits.header_timeout, idle: limits.idle_timeout });
-        let mut connection = pin!(self.builder.serve_connection_with_upgrades(stream, service));
-        let next = self.until_finishing(connection.as_mut(), &activity, &mut watch).await;
-        if next == Next::ShutDown {
-            connection.as_mut().graceful_shutdown();
-            // A broken connection is the client's to notice.
-            let _ = watched(connection.as_mut(), pending::<()>(), &activity, &mut watch).await;
+        let mut greeted = None;
+        let greeting = async { greeted = greet(stream, &self.builder.http2).await };
+        // Who has not said how it speaks is told nothing.
+        let _ = self.until_finishing(pin!(greeting), Spoken::Unknown, &activity, &mut watch).await;
+        match greeted {
+            Some(Greeted::Http1(stream)) => self.speak_http1(stream, &origin, &activity, &mut watch).await,
+            Some(Greeted::Http2(wire)) => self.speak_http2(*wire, &origin, &activity, &mut watch).await,
+            None => {}
         }
-        let tunnel = kept.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let tunnel = origin.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(tunnel) = tunnel {
             tunnel.run(self.stage.clone()).await;
         }
         drop(permit);
     }
 
+    async fn speak_http1(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        origin: &Arc<Origin>,
+        activity: &Arc<Activity>,
+        watch: &mut Watch,
+    ) {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let waiting = activity.asked(false);
+            let upgrade = tunnel::asked(&mut request);
+            let (gateway, origin) = (Arc::clone(&self.gateway), Arc::clone(origin));
+            let answer = forward::answer(gateway, origin, request.map(Arriving::Http1), upgrade, waiting);
+            answer.map(Ok::<_, Infallible>)
+        });
+        let stream = TokioIo::new(stream);
+        let mut connection = pin!(self.builder.http1.serve_connection(stream, service).with_upgrades());
+        let next = self.until_finishing(connection.as_mut(), Spoken::Http1, activity, watch).await;
+        if next == Next::ShutDown {
+            connection.as_mut().graceful_shutdown();
+            // A broken connection is the client's to notice.
+            let _ = watched(connection.as_mut(), pending::<()>(), activity, watch).await;
+        }
+    }
+
+    async fn speak_http2(
+        &self,
+        wire: Connection<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Bytes>,
+        origin: &Arc<Origin>,
+        activity: &Arc<Activity>,
+        watch: &mut Watch,
+    ) {
+        let answer = |request, respond| {
+            let (gateway, origin) = (Arc::clone(&self.gateway), Arc::clone(origin));
+            let called = call(gateway, origin, request, respond, activity.asked(true));
+            // What goes wrong with one call is no matter of the others.
+            AssertUnwindSafe(called).catch_unwind().map(drop)
+        };
+        let mut conversation = Conversation::new(wire, activity, answer);
+        let next = self.until_finishing(Pin::new(&mut conversation), Spoken::Http2, activity, watch).await;
+        if next == Next::ShutDown {
+            conversation.shut_down();
+            let _ = watched(Pin::new(&mut conversation), pending::<()>(), activity, watch).await;
+        }
+    }
+
     /// Runs the connection until it is over or should be shut down.
     async fn until_finishing<C: Future>(
         &self,
         mut connection: Pin<&mut C>,
+        spoken: Spoken,
         activity: &Activity,
         watch: &mut Watch,
     ) -> Next {
@@ -172,7 +226,7 @@ impl Door {
         let next = watched(connection.as_mut(), lame, activity, watch).await;
         // HTTP/2 has a word for it (GOAWAY); HTTP/1.1 can only say it in its next answer, so it gets the time for
         // one.
-        if next == Next::Over || activity.spoken() == Spoken::Http2 {
+        if next == Next::Over || spoken == Spoken::Http2 {
             return next;
         }
         let mut stage = self.stage.clone();

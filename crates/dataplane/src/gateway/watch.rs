@@ -38,6 +38,11 @@ impl Activity {
         Waiting::new(self)
     }
 
+    /// So many bytes have come.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read.load(Relaxed)
+    }
+
     pub(super) fn spoken(&self) -> Spoken {
         match self.spoken.load(Relaxed) {
             0 => Spoken::Unknown,
