@@ -1,19 +1,23 @@
-//! Deadlines of the requests of one connection, for the price of one timer: a later deadline only moves it.
+//! Deadlines of the requests of one connection, for the price of as many timers as it has requests at once: a later
+//! deadline only moves one.
 
 use std::future::{poll_fn, Future};
 use std::pin::{pin, Pin};
 use std::sync::{Mutex, PoisonError};
 use tokio::time::{sleep_until, Instant, Sleep};
 
-/// The timer of a connection, while no request has it.
+/// So many timers are kept for later requests.
+const MOST_KEPT: usize = 64;
+
+/// The timers of a connection, while no request has them.
 #[derive(Debug, Default)]
-pub(super) struct Alarm(Mutex<Option<Pin<Box<Sleep>>>>);
+pub(super) struct Alarm(Mutex<Vec<Pin<Box<Sleep>>>>);
 
 /// The deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLate;
 
-/// The timer, with one request.
+/// A timer, with one request.
 struct Lent<'a> {
     from: &'a Alarm,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -21,7 +25,10 @@ struct Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        *self.from.0.lock().unwrap_or_else(PoisonError::into_inner) = self.sleep.take();
+        let mut kept = self.from.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MOST_KEPT {
+            kept.extend(self.sleep.take());
+        }
     }
 }
 
@@ -43,13 +50,13 @@ impl Alarm {
     }
 
     fn lend(&self, until: Instant) -> Lent<'_> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let sleep = match kept {
             Some(mut kept) => {
                 kept.as_mut().reset(until);
                 kept
             }
-            // HTTP/2: another request has it.
+            // Other requests have all there are.
             None => Box::pin(sleep_until(until)),
         };
         Lent { from: self, sleep: Some(sleep) }

@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::reply::{Source, StreamGuard};
 use super::way::Way;
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -60,7 +60,12 @@ impl Call<'_> {
             let stream = connection.enter();
             let (request, fate) = message.take(way, self.gateway, true)?;
             match connection.send(request).await {
-                Ok(response) => Ok((response, Source::Http2(StreamGuard(stream)), None)),
+                Ok(mut response) => Ok(match small_call(&mut response).await {
+                    Unary::Whole(bytes, trailers) => {
+                        (response, Source::Whole(trailers.map(Box::new)), Some(bytes))
+                    }
+                    Unary::Part(first) => (response, Source::Http2(StreamGuard(stream)), first),
+                }),
                 Err(failed) => {
                     endpoint.pool.drop_shared(&connection);
                     Err(message.failed(self.gateway, failed, fate.as_deref()))
@@ -94,7 +99,7 @@ impl Call<'_> {
                         if reusable {
                             endpoint.pool.put(connection);
                         }
-                        Ok((response, Source::Http1(None), Some(bytes)))
+                        Ok((response, Source::Whole(None), Some(bytes)))
                     }
                     Small::Part(first) => Ok((response, Source::Http1(Some(connection)), first)),
                     Small::Broken => Err(Failed::Refused(died(cluster, 1))),
@@ -122,7 +127,7 @@ impl Call<'_> {
                 return Ok((kept, false));
             }
         }
-        let stream = self.connect(cluster, endpoint).await?;
+        let stream = Box::pin(self.connect(cluster, endpoint)).await?;
         Ok((Http1::open(stream), true))
     }
 
@@ -130,6 +135,11 @@ impl Call<'_> {
         if let Some(shared) = endpoint.pool.share() {
             return Ok(shared);
         }
+        // Apart: what seldom happens is no part of every request's memory.
+        Box::pin(self.open_http2(cluster, endpoint)).await
+    }
+
+    async fn open_http2(&self, cluster: &Cluster, endpoint: &Endpoint) -> Result<Http2, Failed> {
         let _opening = endpoint.pool.opening.lock().await;
         // Somebody else may have opened one meanwhile, or found out that there is nobody.
         if let Some(shared) = endpoint.pool.share() {
@@ -189,6 +199,31 @@ async fn small_answer(connection: &mut Http1, response: &mut Response<Answer>) -
                 Err(_) => Small::Broken,
             },
             Poll::Ready(None) => Small::Whole(Bytes::new(), connection.is_usable(task)),
+        })
+    })
+    .await
+}
+
+/// What is there of an HTTP/2 answer right behind its head.
+enum Unary {
+    /// All of it: one part at most, and trailers.
+    Whole(Bytes, Option<HeaderMap>),
+    /// So much, or nothing yet.
+    Part(Option<Bytes>),
+}
+
+async fn small_call(response: &mut Response<Answer>) -> Unary {
+    let Answer::Stream(body) = response.body_mut() else { return Unary::Part(None) };
+    poll_fn(|task| {
+        let first = match body.poll_data(task) {
+            Poll::Ready(Some(Ok(part))) => Some(part),
+            Poll::Ready(None) => None,
+            // It shows again.
+            Poll::Ready(Some(Err(_))) | Poll::Pending => return Poll::Ready(Unary::Part(None)),
+        };
+        Poll::Ready(match body.poll_trailers(task) {
+            Poll::Ready(Ok(trailers)) => Unary::Whole(first.unwrap_or_default(), trailers),
+            Poll::Ready(Err(_)) | Poll::Pending => Unary::Part(first),
         })
     })
     .await

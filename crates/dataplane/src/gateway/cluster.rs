@@ -3,19 +3,16 @@
 //! A cluster outlives the tables that name it, so that requests that are held see the endpoints that come.
 
 use super::budget::Budget;
-use super::outlier::{self, Record};
-use super::pool::Pool;
+pub(super) use super::counts::{Counts, Held, UnderWay};
+pub(super) use super::endpoint::{Endpoint, Load};
+use super::outlier;
 use super::table::{self, Outlier, Speech};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-/// How long an endpoint that refused is left alone, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A Service's port.
 #[derive(Debug)]
@@ -37,77 +34,6 @@ pub(super) struct Settings {
     pub(super) hold: Duration,
     pub(super) hold_limit: usize,
     outlier: Option<Outlier>,
-}
-
-/// Numbers for the autoscaler and for metrics.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) requests: AtomicU64,
-    /// Requests until the last retry, for the budget.
-    budgeted: AtomicU64,
-    pub(super) in_flight: AtomicUsize,
-    pub(super) held: AtomicUsize,
-    pub(super) held_ever: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) retries: AtomicU64,
-    pub(super) ejections: AtomicU64,
-    pub(super) connects: AtomicU64,
-    pub(super) connects_failed: AtomicU64,
-    /// Request time in nanoseconds: ends less begins, of all that have begun.
-    work: AtomicI64,
-}
-
-impl Counts {
-    /// Requests in the order of seconds that they were under way, in all: their mean concurrency between
-    /// two looks is the difference divided by the time between them.
-    pub(super) fn concurrency_seconds(&self, since: Instant) -> f64 {
-        let now = since.elapsed().as_nanos() as i64;
-        let open = self.in_flight.load(Relaxed) as i64;
-        (self.work.load(Relaxed) + open * now) as f64 / 1e9
-    }
-
-    /// Takes a retry out of the budget.
-    pub(super) fn may_retry(&self, budget: &Budget) -> bool {
-        let all = self.requests.load(Relaxed);
-        let before = self.budgeted.swap(all, Relaxed);
-        budget.withdraw(all.saturating_sub(before))
-    }
-}
-
-/// A request that is under way in a cluster, held or not.
-#[derive(Debug)]
-pub(super) struct UnderWay {
-    pub(super) cluster: Arc<Cluster>,
-    since: Instant,
-}
-
-impl UnderWay {
-    /// `since`: when the gateway started; all times are measured from there.
-    pub(super) fn begin(cluster: &Arc<Cluster>, since: Instant, now: Instant) -> Self {
-        let counts = &cluster.counts;
-        counts.requests.fetch_add(1, Relaxed);
-        counts.in_flight.fetch_add(1, Relaxed);
-        counts.work.fetch_sub((now - since).as_nanos() as i64, Relaxed);
-        Self { cluster: Arc::clone(cluster), since }
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let counts = &self.cluster.counts;
-        counts.in_flight.fetch_sub(1, Relaxed);
-        counts.work.fetch_add(self.since.elapsed().as_nanos() as i64, Relaxed);
-    }
-}
-
-/// A request that waits for an endpoint.
-#[derive(Debug)]
-pub(super) struct Held<'a>(&'a Counts);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Relaxed);
-    }
 }
 
 /// Whom to ask.
@@ -230,7 +156,7 @@ impl Cluster {
         let held = &self.counts.held;
         held.fetch_update(Relaxed, Relaxed, |held| (held < limit).then_some(held + 1)).ok()?;
         self.counts.held_ever.fetch_add(1, Relaxed);
-        Some(Held(&self.counts))
+        Some(Held::new(&self.counts))
     }
 
     /// An endpoint has answered with this status, or is to blame for it.
@@ -269,100 +195,6 @@ impl Cluster {
     /// Its endpoints now.
     pub(super) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         self.settings().endpoints.clone()
-    }
-}
-
-/// One address of a cluster.
-#[derive(Debug)]
-pub(super) struct Endpoint {
-    pub(super) address: SocketAddr,
-    pub(super) pool: Pool,
-    pub(super) record: Record,
-    in_flight: AtomicUsize,
-    refuses: AtomicBool,
-    pause: RwLock<Pause>,
-}
-
-/// When an endpoint that refuses is asked again.
-#[derive(Debug, Default)]
-struct Pause {
-    length: Duration,
-    until: Option<Instant>,
-}
-
-impl Endpoint {
-    fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            pool: Pool::default(),
-            record: Record::default(),
-            in_flight: AtomicUsize::new(0),
-            refuses: AtomicBool::new(false),
-            pause: RwLock::default(),
-        }
-    }
-
-    fn load(&self) -> usize {
-        self.in_flight.load(Relaxed)
-    }
-
-    /// It refused the last connection.
-    pub(super) fn refuses(&self) -> bool {
-        self.refuses.load(Relaxed)
-    }
-
-    /// It refused the last connection, and not long ago.
-    pub(super) fn refuses_now(&self) -> bool {
-        self.refuses() && self.again_at().is_some_and(|again| again > Instant::now())
-    }
-
-    fn again_at(&self) -> Option<Instant> {
-        self.pause.read().unwrap_or_else(PoisonError::into_inner).until
-    }
-
-    /// Whether the caller is the one who may try it again now; others wait for how that ends.
-    fn probe(&self, now: Instant) -> bool {
-        let mut pause = self.pause.write().unwrap_or_else(PoisonError::into_inner);
-        match pause.until {
-            Some(until) if until > now => false,
-            Some(_) => {
-                pause.until = Some(now + LONGEST_PAUSE);
-                true
-            }
-            None => true, // it has recovered meanwhile
-        }
-    }
-
-    fn refuse(&self) {
-        let mut pause = self.pause.write().unwrap_or_else(PoisonError::into_inner);
-        pause.length = (pause.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        pause.until = Some(Instant::now() + pause.length);
-        self.refuses.store(true, Relaxed);
-    }
-
-    /// True if it had refused before.
-    fn recover(&self) -> bool {
-        if !self.refuses() {
-            return false;
-        }
-        *self.pause.write().unwrap_or_else(PoisonError::into_inner) = Pause::default();
-        self.refuses.swap(false, Relaxed)
-    }
-
-    /// Counts a request to it.
-    pub(super) fn enter(self: &Arc<Self>) -> Load {
-        self.in_flight.fetch_add(1, Relaxed);
-        Load(Arc::clone(self))
-    }
-}
-
-/// A request that an endpoint has.
-#[derive(Debug)]
-pub(super) struct Load(pub(super) Arc<Endpoint>);
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
@@ -469,7 +301,7 @@ mod tests {
         for _ in 0..100 {
             assert_ne!(chosen(&cluster).address, dead.address);
         }
-        tokio::time::advance(FIRST_PAUSE).await;
+        tokio::time::advance(Duration::from_millis(10)).await;
         // Now it is tried once, and then left alone again.
         let tried = (0..100).filter(|_| chosen(&cluster).address == dead.address).count();
         assert_eq!(tried, 1);
@@ -533,23 +365,5 @@ mod tests {
         drop(second);
         assert_eq!(cluster.counts.held.load(Relaxed), 0);
         assert_eq!(cluster.counts.held_ever.load(Relaxed), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn mean_concurrency_can_be_told_between_two_looks() {
-        let since = Instant::now();
-        let cluster = Arc::new(cluster(&[]));
-        let begin = || UnderWay::begin(&cluster, since, Instant::now());
-        let first = begin();
-        tokio::time::advance(Duration::from_secs(2)).await;
-        let second = begin();
-        tokio::time::advance(Duration::from_secs(3)).await;
-        let seconds = || (cluster.counts.concurrency_seconds(since) * 1000.0).round() / 1000.0;
-        assert_eq!(seconds(), 8.0);
-        drop(first);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        drop(second);
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(seconds(), 9.0);
     }
 }

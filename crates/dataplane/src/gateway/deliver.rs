@@ -70,7 +70,7 @@ async fn deliver(response: Response<Reply>, respond: &mut SendResponse<Bytes>) {
             stream.send_data(bytes, false).and_then(|()| stream.send_trailers(*trailers))
         }
         Reply::Passed(_) => {
-            let _ = pour(&mut body, &mut stream).await;
+            let _ = Box::pin(pour(&mut body, &mut stream)).await;
             Ok(())
         }
     };

@@ -282,7 +282,7 @@ impl Call<'_> {
         parts.headers.insert(request_id::NAME, self.id.into_header());
         if let (StatusCode::SWITCHING_PROTOCOLS, Source::Http1(connection)) = (parts.status, &mut source) {
             if let (Some(client), Some(connection)) = (self.upgrade.take(), connection.take()) {
-                let Some((endpoint, read)) = connection.switched().await else {
+                let Some((endpoint, read)) = Box::pin(connection.switched()).await else {
                     self.exchange.fail(502);
                     return Response::from_parts(parts, Reply::whole(Bytes::new()));
                 };
@@ -293,12 +293,15 @@ impl Call<'_> {
                 return Response::from_parts(parts, Reply::whole(Bytes::new()));
             }
         }
-        if let Source::Http1(None) = source {
+        if let Source::Whole(trailers) = source {
             // All of it is here, and its connection serves somebody else.
             let bytes = first.unwrap_or_default();
             self.exchange.sent(bytes.len());
+            if let Some(status) = trailers.as_deref().and_then(reply::grpc_status) {
+                self.exchange.grpc_outcome(status);
+            }
             self.exchange.end();
-            return Response::from_parts(parts, Reply::whole(bytes));
+            return Response::from_parts(parts, Reply::Whole(bytes, trailers));
         }
         let first = first.map(http_body::Frame::data);
         Response::from_parts(

@@ -37,7 +37,8 @@ impl Patience {
         match cluster.choose(avoid) {
             Choice::Endpoint(endpoint) => Ok(endpoint),
             Choice::Gone => Err(NoEndpoint::Gone),
-            Choice::Nobody(_) => self.wait(cluster, gateway).await,
+            // Apart: what seldom happens is no part of every request's memory.
+            Choice::Nobody(_) => Box::pin(self.wait(cluster, gateway)).await,
         }
     }
 

@@ -139,17 +139,15 @@ impl Http1 {
         }
         // The request itself is out, whatever becomes of this one.
         let unanswered = Unanswered { unsent: false };
-        let hyper = self.take_over(true).await.map_err(|_| unanswered)?;
-        hyper.send(Request::new(Outgoing::Kept(Bytes::new()))).await.map_err(|_| unanswered)
+        let hyper = Box::pin(self.take_over(true)).await.map_err(|_| unanswered)?;
+        Box::pin(hyper.send(Request::new(Outgoing::Kept(Bytes::new())))).await.map_err(|_| unanswered)
     }
 
     /// Sends any request and waits for the head of its answer.
     pub(super) async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Answer>, NotSent> {
-        match self.take_over(false).await {
-            Ok(hyper) => hyper.send(request).await,
-            Err(Unusable) => {
-                Err(NotSent { unsent: Some(Box::new(request.into_body())), unprocessed: false })
-            }
+        match Box::pin(self.take_over(false)).await {
+            Ok(hyper) => Box::pin(hyper.send(request)).await,
+            Err(Unusable) => Err(NotSent { unsent: Some(Box::new(request.into_body())), unprocessed: false }),
         }
     }
 

@@ -20,7 +20,9 @@ mod budget;
 mod cluster;
 mod config;
 mod conversation;
+mod counts;
 mod deliver;
+mod endpoint;
 mod exchange;
 mod filter;
 mod fit;
@@ -66,6 +68,8 @@ mod way;
 pub use config::{Config, Limits};
 pub use live::Checked;
 pub use metrics::{Family, FAMILIES};
+#[doc(hidden)]
+pub use plain::read_plainly;
 pub use run::{run, Ended, Handle};
 pub use table::Verb;
 

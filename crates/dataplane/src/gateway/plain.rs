@@ -172,6 +172,17 @@ fn parse(read: &[u8]) -> Head {
     Head::Plain { response, bytes, last }
 }
 
+/// The lengths of the plain head that these bytes of an endpoint begin with, and of the body that it tells; and whether
+/// it takes more bytes to say so. For fuzzing.
+#[doc(hidden)]
+pub fn read_plainly(bytes: &[u8]) -> (Option<(usize, u64)>, bool) {
+    match parse(bytes) {
+        Head::Part => (None, true),
+        Head::Other => (None, false),
+        Head::Plain { response, bytes, .. } => (Some((bytes, *response.body())), false),
+    }
+}
+
 /// A number of digits alone, if it is one that can be.
 fn digits(text: &[u8]) -> Option<u64> {
     let fits = (1..=18).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);

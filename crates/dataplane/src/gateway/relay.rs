@@ -116,7 +116,7 @@ impl Call<'_> {
                         cluster.counts.retries.fetch_add(1, Relaxed);
                         self.exchange.note(|record| record.retries += 1);
                         avoid = Some(endpoint.address);
-                        tokio::time::sleep(pause).await;
+                        Box::pin(tokio::time::sleep(pause)).await;
                         continue;
                     }
                 }
@@ -140,7 +140,7 @@ impl Call<'_> {
                     avoid = Some(endpoint.address);
                     if cluster.endpoints().len() < 2 {
                         // What is left of a process that was killed may still accept: not the same death twice.
-                        tokio::time::sleep(SETTLE).await;
+                        Box::pin(tokio::time::sleep(SETTLE)).await;
                     }
                 }
                 Err(Failed::Refused(refusal)) => return Err(refusal.into()),

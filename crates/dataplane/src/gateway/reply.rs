@@ -1,8 +1,8 @@
 //! The body of an answer on its way to the client, as fast as the client takes it.
 
+use super::arriving::Failure;
 use super::cluster::{Load, UnderWay};
 use super::exchange::Exchange;
-use super::arriving::Failure;
 use super::http1::{Answer, Http1};
 use super::http2::Stream;
 use super::refusal;
@@ -42,6 +42,8 @@ pub(super) enum Limit {
 pub(super) enum Source {
     Http1(Option<Http1>),
     Http2(#[allow(dead_code)] StreamGuard),
+    /// None any more: all of it is here, and its trailers.
+    Whole(Option<Box<HeaderMap>>),
 }
 
 /// Counts the stream while it lasts.
@@ -75,6 +77,7 @@ pub(super) struct Passed {
 struct TooSlow;
 
 impl Reply {
+    /// All of an answer.
     pub(super) const fn whole(bytes: Bytes) -> Self {
         Self::Whole(bytes, None)
     }
@@ -126,7 +129,7 @@ impl Passed {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
             None => match &mut self.source {
                 Source::Http1(Some(connection)) => connection.poll_frame(&mut self.body, task),
-                Source::Http1(None) => Poll::Ready(None),
+                Source::Http1(None) | Source::Whole(_) => Poll::Ready(None),
                 Source::Http2(_) => self.body.poll_alone(task),
             },
         };

@@ -44,9 +44,12 @@ impl RequestId {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// As the answer's header.
+    /// As a header. HTTP/2 is not to keep it in its tables (RFC 7541, 7.1.3): it never comes again, and would push out
+    /// what does.
     pub(crate) fn into_header(self) -> HeaderValue {
-        self.0
+        let mut header = self.0;
+        header.set_sensitive(true);
+        header
     }
 }
 
