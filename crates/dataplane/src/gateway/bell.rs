@@ -271,4 +271,60 @@ mod tests {
             assert!(seen >= 1 && count.0.load(SeqCst) <= 1);
         }
     }
+
+    #[test]
+    fn what_rings_at_work_is_seen_to_and_what_rings_later_wakes() {
+        let (count, waker) = task();
+        let bells = Bells::rung();
+        let (one, other) = (bells.waker(1), bells.waker(2));
+        let mut seen = Vec::new();
+        let polled: Poll<()> = bells.drive(3, &mut Context::from_waker(&waker), || {
+            seen.push((bells.taken(1), bells.taken(2)));
+            if seen.len() < 3 {
+                one.wake_by_ref();
+            }
+            Poll::Pending
+        });
+        assert!(polled.is_pending());
+        assert_eq!((seen, count.0.load(SeqCst)), (vec![(true, true), (true, false), (true, false)], 0));
+        // Now each wakes, once.
+        other.wake_by_ref();
+        other.wake_by_ref();
+        assert_eq!(count.0.load(SeqCst), 1);
+        assert!(!bells.taken(1) && bells.taken(2) && !bells.taken(2));
+    }
+
+    #[test]
+    fn bells_that_ring_for_ever_give_others_their_turn() {
+        let (count, waker) = task();
+        let bells = Bells::rung();
+        let (one, mut turns) = (bells.waker(1), 0);
+        let polled: Poll<()> = bells.drive(1, &mut Context::from_waker(&waker), || {
+            turns += 1;
+            assert!(bells.taken(1));
+            one.wake_by_ref();
+            Poll::Pending
+        });
+        assert_eq!((polled, turns, count.0.load(SeqCst)), (Poll::Pending, MOST_TURNS, 1));
+    }
+
+    #[test]
+    fn no_ring_of_several_is_lost_between_threads() {
+        for _ in 0..500 {
+            let (count, waker) = task();
+            let bells = Bells::rung();
+            let one = bells.waker(1);
+            let mut seen = 0;
+            let polled: Poll<()> = std::thread::scope(|scope| {
+                scope.spawn(move || one.wake_by_ref());
+                bells.drive(1, &mut Context::from_waker(&waker), || {
+                    seen += usize::from(bells.taken(1));
+                    Poll::Pending
+                })
+            });
+            // It was seen to, or it wakes, or it came with the first look.
+            assert!(polled.is_pending());
+            assert!(bells.taken(1) == (count.0.load(SeqCst) > 0), "{seen}");
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! The gateway: takes requests for many services on one address, and brings each to an endpoint that can
 //! answer it.
 //!
-//! A request's walk (`forward`): connection (`serve`) → host and path (`target`) → rule (`route`) → permission
-//! (`auth`) → endpoint, waiting for one if need be (`relay`, `cluster`) → connection (`attempt`, `pool`, `http1` with
-//! `plain`, `http2`) → answer (`reply`). The table of routes (`table`) is read and checked as a whole and swapped in
-//! at once (`live`), so a request sees one table, and a broken one changes nothing. With it come the certificates for the
-//! names that clients ask for (`names`). `admin` is the control plane's side.
+//! A request's walk (`forward`): connection (`serve`; HTTP/2: `conversation`, `deliver`) → host and path (`target`) → rule
+//! (`route`) → permission (`auth`) → endpoint, waiting for one if need be (`relay`, `cluster`) → connection (`attempt`,
+//! `pool`, `http1` with `plain`, `http2`) → answer (`reply`). The table of routes (`table`) is read and checked as a whole
+//! and swapped in at once (`live`), so a request sees one table, and a broken one changes nothing. With it come the
+//! certificates for the names that clients ask for (`names`). `admin` is the control plane's side.
 //!
 //! Everything that is passed on was parsed and is written anew: what an endpoint reads is what was checked here.
 

@@ -51,3 +51,45 @@ impl Pulse {
         self.alarm.as_mut().reset(Instant::now() + after);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncReadExt as _;
+
+    const EVERY: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// After so many seconds the pulse is lost, if it is within an hour. `deaf`: nobody answers.
+    async fn lost_after(deaf: bool, wanted: bool) -> Option<u64> {
+        let (client, mut server) = tokio::io::duplex(1 << 16);
+        let peer = tokio::spawn(async move {
+            if deaf {
+                while server.read(&mut [0; 64]).await.unwrap_or(0) > 0 {}
+            } else {
+                let mut peer = h2::server::handshake(server).await.unwrap();
+                let _ = poll_fn(|task| peer.poll_closed(task)).await;
+            }
+        });
+        let (_sender, mut wire) = h2::client::handshake(client).await.unwrap();
+        let mut pulse = Pulse::new(wire.ping_pong().unwrap(), EVERY, PATIENCE);
+        let driver = tokio::spawn(wire);
+        let begun = Instant::now();
+        let lost = poll_fn(|task| pulse.poll_lost(0, wanted, task));
+        let lost = tokio::time::timeout(Duration::from_secs(3600), lost).await;
+        let after = (Instant::now() - begun).as_secs();
+        driver.abort();
+        peer.abort();
+        lost.is_ok().then_some(after)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answers_is_there_and_who_does_not_is_gone() {
+        assert_eq!(lost_after(true, true).await, Some(30));
+        assert_eq!(lost_after(false, true).await, None);
+        // Nobody cares.
+        assert_eq!(lost_after(true, false).await, None);
+    }
+}
