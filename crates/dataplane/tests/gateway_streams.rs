@@ -218,3 +218,30 @@ async fn a_call_that_an_endpoint_broke_off_is_sent_once_more() {
     assert_eq!(response.headers()["grpc-status"], "14");
     assert_eq!((calls.load(Ordering::SeqCst), running.metric("modelport_gateway_retries_total")), (2, 1.0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_has_asked_for_nothing_yet_gets_its_first_call_answered_in_a_drain() {
+    let upstream = echo(&Arc::default());
+    let mut setup = Setup::new();
+    setup.config.drain_delay = PATIENCE / 2;
+    let running = setup.start();
+    running.route(&[upstream.address], json!({}));
+    let (mut fresh, mut known) = (connect(running.address).await, connect(running.address).await);
+    let (answer, _held) = begin(&mut known, STREAM);
+    answer.await.unwrap();
+    running.handle.stop();
+    wait_for("the drain to begin", || running.ask("GET", "/status").json()["draining"] == true);
+    // Whoever was told to go comes here: not the same words twice.
+    tokio::time::timeout(PATIENCE, async {
+        while poll_fn(|task| known.poll_ready(task)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .unwrap();
+    poll_fn(|task| fresh.poll_ready(task)).await.unwrap();
+    let (answer, mut stream) = begin(&mut fresh, STREAM);
+    stream.send_data(Bytes::from_static(b"abc"), true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), &b"abc"[..]);
+}

@@ -127,14 +127,11 @@ impl Http2 {
     pub(super) async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Answer>, NotSent> {
         let (head, body) = request.into_parts();
         let sent = self.sender.send_request(Request::from_parts(head, ()), body.is_end_stream());
-        let (answer, mut stream) = match sent {
-            Ok(sent) => sent,
+        let Ok((answer, mut stream)) = sent else {
             // It takes no more requests; if it does, then not this one.
-            Err(_) => {
-                let usable = self.sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-                let unsent = matches!(usable, Poll::Ready(Err(_))).then(|| Box::new(body));
-                return Err(NotSent { unsent, unprocessed: false });
-            }
+            let usable = self.sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+            let unsent = matches!(usable, Poll::Ready(Err(_))).then(|| Box::new(body));
+            return Err(NotSent { unsent, unprocessed: false });
         };
         let sending = match body {
             Outgoing::Kept(bytes) => {

@@ -28,7 +28,8 @@ where
         match frame.into_data() {
             Ok(part) => {
                 let last = body.is_end_stream();
-                if !part.is_empty() && !(first && part.len() <= FIRST_PART) {
+                let is_small = part.is_empty() || first && part.len() <= FIRST_PART;
+                if !is_small {
                     // The part is here: room is not asked for what may never come.
                     stream.reserve_capacity(1);
                     poll_fn(|task| poll_room(stream, task)).await?;

@@ -155,7 +155,7 @@ impl Door {
         let mut greeted = None;
         let greeting = async { greeted = greet(stream, &self.builder.http2).await };
         // Who has not said how it speaks is told nothing.
-        let _ = self.until_finishing(pin!(greeting), Spoken::Unknown, &activity, &mut watch).await;
+        let _ = self.until_finishing(pin!(greeting), &activity, &mut watch).await;
         match greeted {
             Some(Greeted::Http1(stream)) => self.speak_http1(stream, &origin, &activity, &mut watch).await,
             Some(Greeted::Http2(wire)) => self.speak_http2(*wire, &origin, &activity, &mut watch).await,
@@ -184,7 +184,7 @@ impl Door {
         });
         let stream = TokioIo::new(stream);
         let mut connection = pin!(self.builder.http1.serve_connection(stream, service).with_upgrades());
-        let next = self.until_finishing(connection.as_mut(), Spoken::Http1, activity, watch).await;
+        let next = self.until_finishing(connection.as_mut(), activity, watch).await;
         if next == Next::ShutDown {
             connection.as_mut().graceful_shutdown();
             // A broken connection is the client's to notice.
@@ -206,7 +206,7 @@ impl Door {
             AssertUnwindSafe(called).catch_unwind().map(drop)
         };
         let mut conversation = Conversation::new(wire, activity, answer);
-        let next = self.until_finishing(Pin::new(&mut conversation), Spoken::Http2, activity, watch).await;
+        let next = self.until_finishing(Pin::new(&mut conversation), activity, watch).await;
         if next == Next::ShutDown {
             conversation.shut_down();
             let _ = watched(Pin::new(&mut conversation), pending::<()>(), activity, watch).await;
@@ -217,7 +217,6 @@ impl Door {
     async fn until_finishing<C: Future>(
         &self,
         mut connection: Pin<&mut C>,
-        spoken: Spoken,
         activity: &Activity,
         watch: &mut Watch,
     ) -> Next {
@@ -225,8 +224,8 @@ impl Door {
         let lame = stage.wait_for(|stage| *stage >= Stage::LameDuck);
         let next = watched(connection.as_mut(), lame, activity, watch).await;
         // HTTP/2 has a word for it (GOAWAY); HTTP/1.1 can only say it in its next answer, so it gets the time for
-        // one.
-        if next == Next::Over || spoken == Spoken::Http2 {
+        // one. So does who has not asked for anything yet: it may come from a connection that was just told to go.
+        if next == Next::Over || activity.spoken() == Spoken::Http2 {
             return next;
         }
         let mut stage = self.stage.clone();
