@@ -39,15 +39,16 @@ if command -v npm >/dev/null; then
 else
   lacking+=("npm (azure): https://nodejs.org")
 fi
-if command -v java >/dev/null && command -v mvn >/dev/null; then
-  if [ ! -d "$tools/hadoop/lib" ]; then # Hadoop's daemons, 65 MB, and what Maven itself needs
-    mvn --batch-mode --quiet --file tests/e2e/hadoop.xml "-Dmaven.repo.local=$tools/hadoop/repository" \
-      dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$tools/hadoop/new"
-    mv "$tools/hadoop/new" "$tools/hadoop/lib"
-    rm -rf "$tools/hadoop/repository"
-  fi
-else
+if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
   lacking+=("java and mvn (hdfs): a JDK of 11 or newer, and https://maven.apache.org")
+elif [ ! -d "$tools/hadoop/lib" ]; then # Hadoop's daemons, 65 MB, and what Maven itself needs
+  if mvn --batch-mode --quiet --file tests/e2e/hadoop.xml "-Dmaven.repo.local=$tools/hadoop/repository" \
+    dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$tools/hadoop/new"; then
+    mv "$tools/hadoop/new" "$tools/hadoop/lib"
+  else
+    lacking+=("Hadoop (hdfs): Maven could not fetch it, as it says above")
+  fi
+  rm -rf "$tools/hadoop/repository" "$tools/hadoop/new"
 fi
 if [ ! -x "$tools/mlflow/bin/python" ]; then
   free_gb=$(($(df -Pk "$tools" | awk 'NR == 2 { print $4 }') / 1024 / 1024))
