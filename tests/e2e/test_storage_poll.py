@@ -224,3 +224,24 @@ def test_the_platform_tells_its_rules(platform: Platform, address: str):
         assert "models, " in said  # the list comes all the same
     finally:
         rules(platform, "")
+
+
+def test_a_mirror_that_comes_late_helps_the_fetch_that_goes_on(platform: Platform, address: str):
+    """A store that is away is asked again for two minutes: who has mended the rules must not wait for their end."""
+    away = "http://127.0.0.1:9/models/"
+    name = "late-mirror"
+    platform.apply(INFERENCE_SERVICE, service(name, f"{away}model.joblib", ""))
+
+    def initializer() -> dict[str, object]:
+        pods = [one for one in platform.pods() if one["metadata"]["name"].startswith(name)]
+        return pods[0].get("status", {}).get("initContainerStatuses", [{}])[0] if pods else {}
+
+    platform.until("a fetch that is tried again", lambda: "again" in str(initializer().get("state")))
+    rules(platform, f"mirrors: {{'{away}': '{address.rpartition('/')[0]}/'}}")
+    try:
+        platform.modelport("wait", f"isvc/{name}", "--timeout", "120")
+        assert initializer()["restartCount"] == 0, "it was the same run of the fetch"
+        assert "rules have changed" in platform.modelport("logs", name, "-c", "storage-initializer")
+    finally:
+        rules(platform, "")
+        platform.ask(lambda client: client.delete(INFERENCE_SERVICE, "default", name))

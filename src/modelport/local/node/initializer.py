@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from modelport.kube.meta import timestamp
 from modelport.kube.part import texts
-from modelport.kube.resource import Object
+from modelport.kube.resource import CONFIG_MAP, Object
 from modelport.local.node import interpreter, logs, volumes
 from modelport.local.node.container import Ended
-from modelport.local.node.fetching import FetchFailed, found_words, initialize
+from modelport.local.node.fetching import SETTINGS, FetchFailed, found_words, initialize
 from modelport.local.node.record import Record
 from modelport.local.node.variables import Missing, environment
-from modelport.storage import Progress
+from modelport.storage import Fetched, Progress
+from modelport.storage.settings import PlatformSettings
 from modelport.storage.space import size
 
 if TYPE_CHECKING:
@@ -55,14 +57,16 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
 
     code, message, transient = 0, "", False
     conflicts: list[str] = []
-    try:
+
+    async def fetch(rules: PlatformSettings) -> dict[str, Fetched]:
         find = await node.finder(record.pod)
-        found = await initialize(
+        conflicts.clear()
+        return await initialize(
             container,
             environment(record.pod, container, find),
             record.pod,
             find,
-            await node.storage_rules(),
+            rules,
             node.cache,
             lambda claim: volumes.claim_folder(node.folder.volumes, record.kept.namespace, claim),
             record.folder,
@@ -70,6 +74,9 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
             tell,
             conflicts.append,
         )
+
+    try:
+        found = await _by_the_rules(node, record, fetch, say)
         message = "; ".join(found_words(one) for one in found.values())
         await interpreter.tell(node, record, "Normal", "ModelFetched", message)
         for words in conflicts:
@@ -90,6 +97,46 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
     state.done = state.ready = code == 0
     record.change()
     return code, message, transient
+
+
+async def _by_the_rules(
+    node: Node,
+    record: Record,
+    fetch: Callable[[PlatformSettings], Coroutine[None, None, dict[str, Fetched]]],
+    say: Callable[[str], None],
+) -> dict[str, Fetched]:
+    """Fetches, and begins anew when the platform's rules change meanwhile: a mirror that was missing helps at once, and
+    not after minutes of asking a store that is away."""
+    changed = asyncio.Event()
+    asking = f"{record.kept.uid}, its fetch"
+    node.sources.follow(asking, {(CONFIG_MAP.kind, *SETTINGS)}, changed.set)
+    try:
+        while True:
+            rules = await node.storage_rules()
+            fetching = asyncio.create_task(fetch(rules))
+            try:
+                while await _first(fetching, changed):
+                    changed.clear()
+                    if await node.storage_rules() != rules:
+                        break
+                else:
+                    return fetching.result()
+            finally:
+                fetching.cancel()
+                await asyncio.gather(fetching, return_exceptions=True)
+            say("the platform's storage rules have changed: fetching anew")
+    finally:
+        node.sources.leave(asking)
+
+
+async def _first(fetching: asyncio.Task[dict[str, Fetched]], changed: asyncio.Event) -> bool:
+    """Waits for either; whether it was the change alone."""
+    change = asyncio.create_task(changed.wait())
+    try:
+        await asyncio.wait({fetching, change}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        change.cancel()
+    return not fetching.done()
 
 
 class _Seen:
