@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from hadoop import BLOCK, Hadoop
+from node_platform import running
+from test_storage_services import Case, model, predicted
 
 from modelport import storage
 from modelport.storage import StorageError
@@ -130,6 +132,14 @@ def test_what_is_wrong_is_told(fetch, hadoop):
     with pytest.raises(StorageError, match=r"READ is not supported in state standby") as failed:
         fetch("webhdfs://models/churn", HDFS_NAMENODE=hadoop.url("two"), budget_s=0.5)
     assert failed.value.transient
+
+
+def test_an_inference_service(hadoop, tmp_path):
+    """Its namenodes come from a Secret, as with KServe."""
+    hadoop.put("/models/served/model.joblib", model(11.0))
+    with running(tmp_path / "platform") as platform:
+        secret = {"HDFS_NAMENODE": hadoop.namenodes, "USER_PROXY": hadoop.users["user.name"]}
+        assert predicted(platform, "hadoop", Case("hdfs://models/served", secret=secret)) == 11.0
 
 
 def test_a_file_that_is_replaced_while_it_is_read(fetch, hadoop, midway):
