@@ -80,13 +80,11 @@ class Translator:
             "services": Cache(client, kinds.SERVICE),
             "slices": Cache(client, kinds.ENDPOINT_SLICE),
             "namespaces": Cache(client, kinds.NAMESPACE),
-            "keys": Cache(client, kinds.SECRET, labels=f"{API_KEYS}=true"),
-            "secret issuers": Cache(client, kinds.SECRET, labels=f"{JWKS}=true"),
             "issuers": Cache(client, kinds.CONFIG_MAP, labels=f"{JWKS}=true"),
             "anonymous": Cache(client, kinds.CONFIG_MAP, labels=f"{ANONYMOUS}=true"),
         }
-        self._secrets = Cache(client, kinds.SECRET)
-        """All, for any may hold a listener's certificate."""
+        self._secrets = Cache(client, kinds.SECRET, indexes={"access": _access})
+        """All, for any may hold a listener's certificate; those with keys and issuers by their labels."""
         self._referenced: set[tuple[str, str]] = set()
         """Those that did when they were last looked at."""
         self._pods = Cache(client, kinds.POD, indexes={"uid": lambda pod: [pod["metadata"]["uid"]]})
@@ -141,8 +139,9 @@ class Translator:
 
     def _secret_changed(self, change: Change) -> None:
         # A Gateway that begins to refer to one has changed itself.
-        if key_of(change.object) in self._referenced:
-            self._dirty.set()
+        labelled = any(_access(item) for item in (change.old, change.new) if item is not None)
+        if labelled or key_of(change.object) in self._referenced:
+            self._changed(change)
 
     def _on_force(self, refused: dict[str, str], limited: dict[str, str]) -> None:
         """The gateway has taken a version over, or has not, and why."""
@@ -248,7 +247,7 @@ class Translator:
             slices=all_of("slices"),
             namespaces=all_of("namespaces"),
             grants=all_of("grants"),
-            secrets=all_of("keys", "secret issuers"),
+            secrets=self._secrets.by("access", "true"),
             config_maps=all_of("issuers", "anonymous"),
             key_file=key_file.read(self._key_file),
             fetched=self._issuers.known,
@@ -269,6 +268,12 @@ class Translator:
             if route is None or route["spec"] != spec:
                 del known[name]
         return {name: words for name, (_, words) in known.items()}
+
+
+def _access(secret: Object) -> list[str]:
+    """["true"] for a Secret that holds API keys, or names an issuer."""
+    labels = mapping(secret["metadata"].get("labels"))
+    return ["true"] if "true" in (labels.get(API_KEYS), labels.get(JWKS)) else []
 
 
 def _matters(change: Change) -> bool:
