@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import os
 import random
 import shutil
 import socket
@@ -211,13 +210,15 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
 
 def _access_log(options: argparse.Namespace, known: Settings | None) -> str | None:
     """The file as given, else as it was. A Mistake where it cannot be written."""
+    from modelport.local.folder import try_to_append
+
     if options.access_log is None:
         return known.access_log if known else None
     if not options.access_log:
         return None
     path = Path(options.access_log).expanduser().absolute()
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+        try_to_append(path)
     except OSError as error:
         raise Mistake(f"--access-log: {path} cannot be written: {error.strerror}") from error
     return str(path)

@@ -27,7 +27,7 @@ import msgspec
 
 from modelport.local import process
 from modelport.local import program as programs
-from modelport.local.folder import Folder, Settings, write
+from modelport.local.folder import Folder, Settings, try_to_append, write
 from modelport.local.process import Process
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -331,7 +331,7 @@ def bind(host: str, port: int) -> socket.socket:
 def _may_be_written(path: str) -> bool:
     """The gateway does not start with a log that it cannot write, and requests matter more than their log."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+        try_to_append(path)
     except OSError as error:
         _say(f"the access log {path} cannot be written: {error.strerror}; the gateway starts without it")
         return False
