@@ -1,5 +1,5 @@
-"""A client for any Kubernetes API server, in plain JSON objects. The only file that imports a client library:
-lightkube finds the configuration (kubeconfig, in-cluster) and signs requests; the verbs are here.
+"""A client for any Kubernetes API server, in plain JSON objects. The verbs are here; how requests get there is in
+`remote.py` and, for a server on this machine, in `own_socket.py`.
 
     async with Client.from_kubeconfig(path) as client:
         pod = await client.get(POD, "default", "web-1")
@@ -9,21 +9,17 @@ lightkube finds the configuration (kubeconfig, in-cluster) and signs requests; t
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import httpx2
 import msgspec
-from lightkube.config.client_adapter import AsyncClient, ConnectionParams
-from lightkube.config.kubeconfig import KubeConfig, SingleConfig
-from lightkube.core.exceptions import ConfigError
-from yaml import YAMLError
 
+import modelport
+from modelport.kube import own_socket
 from modelport.kube.errors import ApiError
+from modelport.kube.exchange import Answer, Broken, Transport
 from modelport.kube.resource import POD, Object, Resource
 
 PatchType = Literal["json", "merge", "strategic"]
@@ -33,7 +29,7 @@ CONTENT_TYPES = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
-AGENT = f"modelport/{version('modelport')}"
+AGENT = f"modelport/{modelport.__version__}"
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
 
@@ -60,8 +56,14 @@ class Event(msgspec.Struct):
 class Client:
     """Verbs on resources. Every method raises ApiError for the server's refusals, Unreachable for none."""
 
-    def __init__(self, http: httpx2.AsyncClient, server: str) -> None:
-        self._http = http
+    def __init__(
+        self, transport: Transport, server: str, *, token: str | None = None, timeout_s: float = 30.0
+    ) -> None:
+        """`token`: where the transport does not sign requests itself. `timeout_s`: for each part of an answer."""
+        self._transport = transport
+        self._timeout_s = timeout_s
+        # Writes that name no field manager are known by the agent.
+        self._headers = {"User-Agent": AGENT} | ({"Authorization": f"Bearer {token}"} if token else {})
         self.server = server
 
     @classmethod
@@ -77,19 +79,28 @@ class Client:
 
         `socket`: a Unix socket of the same server, asked without TLS.
         """
-        config = _configuration(path, context)
-        params = ConnectionParams(timeout=httpx2.Timeout(timeout_s, pool=None), trust_env=False)
-        if socket is not None:
-            params.transport = _over(socket)
-        http = AsyncClient(config, params)
-        if socket is not None:
-            http.base_url = httpx2.URL("http://localhost")
-        # Writes that name no field manager are known by it.
-        http.headers["User-Agent"] = AGENT
-        return cls(http, config.cluster.server)
+        known = own_socket.identity(path) if socket and path and not context else None
+        if socket and known:
+            return cls._over(socket, known, timeout_s)
+        # Late: the platform's own programs do not come here, and it is megabytes for each.
+        from modelport.kube import remote
+
+        try:
+            config = remote.configuration(path, context)
+        except remote.Misconfigured as error:
+            start = "Set KUBECONFIG, or start the platform: modelport up"
+            raise Unreachable(f"{error}. {start}") from error
+        known = remote.identity(config)
+        if socket and known:
+            return cls._over(socket, known, timeout_s)
+        return cls(remote.connect(config), config.cluster.server, timeout_s=timeout_s)
+
+    @classmethod
+    def _over(cls, socket: Path, known: tuple[str, str], timeout_s: float) -> Self:
+        token, server = known
+        return cls(own_socket.OwnSocket(socket), server, token=token, timeout_s=timeout_s)
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
         return self
 
     async def __aexit__(
@@ -99,7 +110,7 @@ class Client:
 
     async def close(self) -> None:
         """Lets go of the connections."""
-        await self._http.aclose()
+        await self._transport.close()
 
     async def request(
         self,
@@ -112,25 +123,41 @@ class Client:
         accept: str = "application/json",
     ) -> Any:
         """One exchange; the decoded JSON, or the text where the answer is none."""
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
         try:
-            answer = await self._http.request(
-                method,
-                path,
-                params=params or {},
-                content=None if body is None else _encode(body),
-                headers={"Accept": accept} | ({"Content-Type": content_type} if body is not None else {}),
-            )
-        except httpx2.TransportError as error:
-            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
-        if answer.status_code >= 400:
-            raise _refusal(answer)
-        is_json = answer.headers.get("content-type", "").startswith("application/json")
-        if not (is_json and answer.content):
-            return answer.text
+            answer = await self._ask(method, path, params or {}, headers, self._timeout_s, body)
+            content = await answer.read()
+        except Broken as error:
+            raise self._unreachable(error) from error
+        if answer.status >= 400:
+            raise _refusal(answer, content)
+        if not (answer.header("content-type").startswith("application/json") and content):
+            return content.decode(errors="replace")
         try:
-            return _decode(answer.content)
+            return _decode(content)
         except msgspec.DecodeError as error:
-            raise _no_json(answer, error) from error
+            raise _no_json(self.server + path, error) from error
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str],
+        headers: dict[str, str],
+        wait_s: float | None,
+        body: Any = None,
+    ) -> Answer:
+        return await self._transport.ask(
+            method,
+            path,
+            params=params,
+            headers=self._headers | headers,
+            body=None if body is None else _encode(body),
+            wait_s=wait_s,
+        )
+
+    def _unreachable(self, error: Broken) -> Unreachable:
+        return Unreachable(f"{self.server}: {error}")
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """One object. ApiError 404 where there is none."""
@@ -177,56 +204,38 @@ class Client:
             "labelSelector": labels,
             "fieldSelector": fields,
         }
-        request = self._http.build_request(
-            "GET",
-            resource.path(namespace),
-            params={key: value for key, value in params.items() if value},
-            timeout=httpx2.Timeout(30.0, read=timeout_s + 30.0, pool=None),
-        )
+        asked = {key: value for key, value in params.items() if value}
+        headers = {"Accept": "application/json"}
         try:
-            answer = await self._http.send(request, stream=True)
-        except httpx2.TransportError as error:
-            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
-        try:
-            if answer.status_code >= 400:
-                await answer.aread()
-                raise _refusal(answer)
-            async for line in answer.aiter_lines():
-                if not line.strip():
-                    continue
-                try:
-                    event = _decode(line, type=Event)
-                except msgspec.DecodeError as error:
-                    raise _no_json(answer, error) from error
-                if event.type == "ERROR":
-                    raise ApiError.from_status(event.object, 500)
-                yield event
-        except httpx2.TransportError as error:
-            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
-        finally:
-            await answer.aclose()
+            answer = await self._ask("GET", resource.path(namespace), asked, headers, timeout_s + 30.0)
+            try:
+                if answer.status >= 400:
+                    raise _refusal(answer, await answer.read())
+                async for line in answer.lines():
+                    if line.strip():
+                        yield _event(line, self.server + resource.path(namespace))
+            finally:
+                await answer.close()
+        except Broken as error:
+            raise self._unreachable(error) from error
 
     async def log(self, namespace: str, name: str, params: dict[str, str]) -> AsyncIterator[str]:
         """A pod's log, line by line; `params` as Kubernetes has them: container, follow, tailLines, …"""
         follow = params.get("follow") == "true"
-        request = self._http.build_request(
-            "GET",
-            POD.path(namespace, name, "log"),
-            params=params,
-            timeout=httpx2.Timeout(30.0, read=None if follow else 30.0, pool=None),
-        )
+        path = POD.path(namespace, name, "log")
         try:
-            answer = await self._http.send(request, stream=True)
+            answer = await self._ask(
+                "GET", path, params, {"Accept": "*/*"}, None if follow else self._timeout_s
+            )
             try:
-                if answer.status_code >= 400:
-                    await answer.aread()
-                    raise ApiError.from_status(_decode(answer.content), answer.status_code)
-                async for line in answer.aiter_lines():
+                if answer.status >= 400:
+                    raise _refusal(answer, await answer.read())
+                async for line in answer.lines():
                     yield line
             finally:
-                await answer.aclose()
-        except httpx2.TransportError as error:
-            raise Unreachable(f"{self.server}: {error or type(error).__name__}") from error
+                await answer.close()
+        except Broken as error:
+            raise self._unreachable(error) from error
 
     async def create(self, resource: Resource, body: Object, *, dry_run: bool = False) -> Object:
         """POST."""
@@ -307,42 +316,32 @@ class Client:
         return await self.request("DELETE", resource.path(namespace, name), body=options)
 
 
-def _over(socket: Path) -> Any:
-    # lightkube means a transport of either kind. Nothing is verified on the way, so no authorities are read.
-    return httpx2.AsyncHTTPTransport(
-        uds=str(socket), verify=False, limits=httpx2.Limits(max_connections=None)
-    )
-
-
-def _configuration(path: Path | None, context: str | None) -> SingleConfig:
-    start = "Set KUBECONFIG, or start the platform: modelport up"
+def _event(line: str, url: str) -> Event:
+    """One line of a watch. Raises ApiError for one that says so, and for nonsense."""
     try:
-        config = (KubeConfig.from_file(path) if path else KubeConfig.from_env()).get(context)
-    except ConfigError as error:
-        raise Unreachable(f"no Kubernetes configuration: {error}. {start}") from error
-    except (OSError, YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        where = path or os.environ.get("KUBECONFIG") or "~/.kube/config"
-        raise Unreachable(f"{where}: is no kubeconfig: {type(error).__name__}: {error}. {start}") from error
-    if config is None:
-        raise Unreachable(f"no Kubernetes configuration. {start}")
-    return config
+        event = _decode(line, type=Event)
+    except msgspec.DecodeError as error:
+        raise _no_json(url, error) from error
+    if event.type == "ERROR":
+        raise ApiError.from_status(event.object, 500)
+    return event
 
 
-def _refusal(answer: httpx2.Response) -> ApiError:
+def _refusal(answer: Answer, body: bytes) -> ApiError:
     """What the server says, whether it is a `Status` or a proxy's page."""
     try:
-        content: Any = _decode(answer.content)
+        content: Any = _decode(body)
     except msgspec.DecodeError:
-        content = answer.text
-    error = ApiError.from_status(content, answer.status_code)
-    wait = answer.headers.get("retry-after", "")
+        content = body.decode(errors="replace")
+    error = ApiError.from_status(content, answer.status)
+    wait = answer.header("retry-after")
     if error.retry_after_s is None and wait.isdecimal():
         error.retry_after_s = int(wait)
     return error
 
 
-def _no_json(answer: httpx2.Response, error: msgspec.DecodeError) -> ApiError:
-    return ApiError(502, "", f"{answer.request.url}: the API server's answer is no JSON: {error}")
+def _no_json(url: str, error: msgspec.DecodeError) -> ApiError:
+    return ApiError(502, "", f"{url}: the API server's answer is no JSON: {error}")
 
 
 def _dry(dry_run: bool) -> dict[str, str]:

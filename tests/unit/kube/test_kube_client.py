@@ -1,4 +1,5 @@
-"""The client against a real HTTP server: addresses, bodies and errors are what a Kubernetes API server expects."""
+"""The client against a real HTTP server: addresses, bodies and errors are what a Kubernetes API server expects, over
+the network and over the Unix socket of a server on this machine alike."""
 
 import asyncio
 import json
@@ -44,16 +45,19 @@ class Server:
         return self.asked[-1]
 
 
-@pytest.fixture
-def server(tmp_path):
+@pytest.fixture(params=["network", "socket"])
+def server(request, tmp_path):
     handler = Server()
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     app = Starlette(routes=[Route("/{path:path}", handler.answer, methods=methods)])
-    listener = socket.create_server(("127.0.0.1", 0))
+    listeners = [socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)]
+    listeners[1].bind(str(tmp_path / "api.sock"))
+    listeners[1].listen()
     running = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=asyncio.run, args=(running.serve([listener]),))
+    thread = threading.Thread(target=asyncio.run, args=(running.serve(listeners),))
     thread.start()
-    handler.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    handler.url = f"http://127.0.0.1:{listeners[0].getsockname()[1]}"
+    handler.socket = tmp_path / "api.sock" if request.param == "socket" else None
     handler.kubeconfig = tmp_path / "kubeconfig"
     handler.kubeconfig.write_text(kubeconfig(handler.url))
     yield handler
@@ -76,7 +80,7 @@ def kubeconfig(url):
 
 def ask(server, verb):
     async def run():
-        async with Client.from_kubeconfig(server.kubeconfig) as client:
+        async with Client.from_kubeconfig(server.kubeconfig, socket=server.socket) as client:
             return await verb(client)
 
     return asyncio.run(run())

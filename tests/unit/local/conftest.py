@@ -20,6 +20,7 @@ from modelport.control.cache import Cache
 from modelport.kube.client import Client, Unreachable
 from modelport.kube.errors import ApiError
 from modelport.kube.meta import timestamp
+from modelport.kube.remote import Remote
 from modelport.kube.resource import POD, Resource
 
 LIMIT_S = 20.0
@@ -39,11 +40,8 @@ class Embedded:
 
     def new_client(self) -> Client:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        headers = {"Authorization": "Bearer test"}
-        timeout = httpx2.Timeout(30.0, pool=None)
-        return Client(
-            httpx2.AsyncClient(base_url=self.url, headers=headers, limits=limits, timeout=timeout), self.url
-        )
+        http = httpx2.AsyncClient(base_url=self.url, limits=limits)
+        return Client(Remote(http), self.url, token="test")
 
     async def start(self) -> None:
         from modelport.kinds.catalog import KINDS
