@@ -12,9 +12,9 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+import modelport
 from modelport.control import run as loops
 from modelport.kinds.catalog import KINDS
 from modelport.kube.client import Client
@@ -61,7 +61,7 @@ async def run(folder: Folder, settings: Settings) -> None:
         await ready.wait()
         log.info("API server on 127.0.0.1:%d", settings.api_port)
         client = Client.from_kubeconfig(folder.kubeconfig, socket=folder.api_socket)
-        group.create_task(loops.run(client, version("modelport"), seed=True))
+        group.create_task(loops.run(client, modelport.__version__, seed=True))
         tls, keys = settings.tls_certificate is not None, settings.require_keys
         group.create_task(gateway.run(client, folder, settings.host, require_keys=keys, tls=tls))
         group.create_task(workloads.run(client, [kind.resource for kind in KINDS]))
@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, required=True)
     folder = Folder(parser.parse_args().dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # by which issuers of tokens are asked
     settings = folder.settings()
     if settings is None:
         log.error("%s: no platform here; run: modelport up", folder.path)

@@ -28,7 +28,6 @@ SHARED = (
     "modelport._dataplane",
     # What these import once they run.
     "anyio._backends._asyncio",
-    "httpcore2",
     "encodings.idna",
     "uvicorn.lifespan.on",
     "uvicorn.loops.asyncio",

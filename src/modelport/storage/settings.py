@@ -91,6 +91,9 @@ class PlatformSettings(Rules, kw_only=True, forbid_unknown_fields=True):
 
 def of_platform(text: str, mirrors: str = "") -> PlatformSettings:
     """The platform's, out of YAML; `mirrors` is a table of its own, as JSON. Raises ValueError with words."""
+    if not (text.strip() or mirrors):
+        return PlatformSettings()  # as for nearly everybody: no parser of YAML is kept in memory for it
+
     import yaml
 
     key = "storage"

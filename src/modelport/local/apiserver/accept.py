@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Iterable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
-import yaml
 
 from modelport.kube.errors import ApiError, bad_request
 from modelport.local.apiserver.protobuf import parse_protobuf
@@ -104,45 +101,10 @@ async def parse_yaml(body: bytes) -> Any:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         pass
+    from modelport.local.apiserver.yaml_text import loaded  # late: clients send JSON, and YAML is a megabyte
+
     try:
         # Parsing takes about a second a megabyte.
-        return _yaml(body) if len(body) <= _SMALL else await asyncio.to_thread(_yaml, body)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        return loaded(body) if len(body) <= _SMALL else await asyncio.to_thread(loaded, body)
+    except (RecursionError, ValueError) as error:
         raise bad_request(f"the body is no YAML: {error}") from error
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as Kubernetes reads it: times stay texts."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _yaml(body: bytes) -> Any:
-    text = body.decode()
-    # An alias can stand for itself a billion times.
-    events: Iterable[object] = cast("Any", yaml).parse(text, Loader=_Loader) if "*" in text else ()
-    if any(isinstance(event, yaml.AliasEvent) for event in events):
-        raise ValueError("aliases are not allowed. Write out what they stand for.")
-    loaded: Any = cast("Any", yaml).load(text, Loader=_Loader)
-    _check_sayable(loaded)
-    return loaded
-
-
-def _check_sayable(value: Any) -> None:
-    """ValueError for what JSON cannot say: bytes, sets, keys that are no texts, numbers without end."""
-    if isinstance(value, dict):
-        for key, child in cast("dict[Any, Any]", value).items():
-            if not isinstance(key, str):
-                raise ValueError(f"a key must be a text, got {key!r}. Put it in quotes.")
-            _check_sayable(child)
-    elif isinstance(value, list):
-        for child in cast("list[Any]", value):
-            _check_sayable(child)
-    elif not isinstance(value, str | int | float | None) or (
-        isinstance(value, float) and not math.isfinite(value)
-    ):
-        raise ValueError(f"{value!r} cannot be said in JSON. Put it in quotes.")

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import yaml
 from starlette.responses import Response
 
 from modelport.kube.errors import ApiError, bad_request
@@ -45,7 +44,9 @@ def raw(value: bytes, form: Form = PLAIN, code: int = 200, warnings: Iterable[st
     """JSON that is ready, as it is or as YAML."""
     media = JSON
     if form.media == YAML:
-        value, media = yaml.safe_dump(msgspec.json.decode(value), sort_keys=False).encode(), YAML
+        from modelport.local.apiserver.yaml_text import dumped  # late: few ask for YAML
+
+        value, media = dumped(msgspec.json.decode(value)), YAML
     answer = Response(value, code, media_type=media, headers={"Cache-Control": "no-cache, private"})
     size = 0
     for text in warnings:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple, cast
 
-import yaml
-
 LARGEST_YAML = 256 << 10
 """YAML is read slowly: larger bodies are not looked into a second time."""
 
@@ -58,11 +56,14 @@ def _look(value: Any, path: str, found: list[str], order: list[str]) -> None:
 def _in_yaml(content: bytes) -> Written:
     if len(content) > LARGEST_YAML:
         return NOTHING
+    import yaml  # late: clients mostly speak JSON
+
     found, order, lines = list[str](), list[str](), list[int]()
     try:
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         root: Any = cast("Any", yaml).compose(content.decode(), Loader=loader)
-        _nodes(root, "", set(), found, order, lines)
+        if root is not None:  # of an empty body
+            _nodes(root, "", set(), found, order, lines)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         return NOTHING  # refused elsewhere, with its words
     return Written(found, order, lines[0]) if found else NOTHING
@@ -74,7 +75,7 @@ def _nodes(
     if id(node) in visited:  # an alias can stand for itself a billion times
         return
     visited.add(id(node))
-    if isinstance(node, yaml.MappingNode):
+    if node.id == "mapping":
         seen: set[str] = set()
         for key, child in cast("list[tuple[Any, Any]]", node.value):
             name = str(key.value)
@@ -85,7 +86,7 @@ def _nodes(
                 lines.append(key.start_mark.line + 1)
             seen.add(name)
             _nodes(child, at, visited, found, order, lines)
-    elif isinstance(node, yaml.SequenceNode):
+    elif node.id == "sequence":
         for index, child in enumerate(cast("list[Any]", node.value)):
             _nodes(child, f"{path}[{index}]", visited, found, order, lines)
 

@@ -15,8 +15,6 @@ import msgspec
 
 from modelport.kube.meta import timestamp
 from modelport.local.folder import write
-from modelport.local.gateway import ask_issuer
-from modelport.local.gateway.ask_issuer import NotFetched
 from modelport.local.gateway.issuer import Fetched, Source
 
 log = logging.getLogger(__name__)
@@ -63,11 +61,14 @@ class Issuers:
                         asking[name] = (source, group.create_task(self._follow(source)))
 
     async def _follow(self, source: Source) -> None:
+        # Late: its HTTP client is megabytes, and on most platforms nobody is asked.
+        from modelport.local.gateway import ask_issuer
+
         failures = 0
         while True:
             try:
                 answer = await ask_issuer.ask(source)
-            except NotFetched as error:
+            except ask_issuer.NotFetched as error:
                 failures += 1
                 pause_s = min(RETRY_S * 2 ** min(failures - 1, 10), LONGEST_RETRY_S)
                 if source.refresh_s is not None:

@@ -8,9 +8,9 @@ import contextlib
 import logging
 import signal
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
+import modelport
 from modelport.kube.client import Client
 from modelport.local import program
 from modelport.local.folder import Folder
@@ -30,7 +30,7 @@ async def _run(folder: Folder) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with Client.from_kubeconfig(folder.kubeconfig, socket=folder.api_socket) as client:
-        node = Node(client, folder, settings, version("modelport"))
+        node = Node(client, folder, settings, modelport.__version__)
         running = asyncio.create_task(node.run())
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -49,7 +49,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="modelport.local.node")
     parser.add_argument("--dir", type=Path, required=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
     return asyncio.run(_run(Folder(parser.parse_args().dir)))
 
 
