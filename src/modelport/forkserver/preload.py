@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 SERVER = (
     "modelport.cli.serve",
-    "modelport.cli.bench",
     "modelport.server.announce",
     "modelport.server.ports",
     "modelport.server.supervisor",

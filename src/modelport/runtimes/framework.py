@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from modelport.runtimes import later
 from modelport.server.runtime import LoadError
 
 
@@ -30,7 +31,8 @@ def preload(modules: Iterable[str]) -> None:
     """Imports what processes forked from this one will share. What cannot be imported is theirs to complain of.
 
     scikit-learn imports pandas if there is one, and makes no use of it until it is given a frame. That is 24 MB,
-    which most models do without: it is kept out here, and imported once a model asks for it.
+    which most models do without: it is kept out here, and imported once a model asks for it. What it imports and never
+    looks into is put off (`later.py`).
     """
     for name in modules:
         if name in sys.modules:
@@ -39,7 +41,7 @@ def preload(modules: Iterable[str]) -> None:
         if without:
             sys.modules["pandas"] = None  # type: ignore[assignment] - so says the import system's documentation
         try:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception), later.put_off():
                 importlib.import_module(name)
         finally:
             if without:
