@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 
 SERVER = (
     "modelport.cli.serve",
+    # Which it imports once it runs.
+    "modelport.cli.colour",
+    "modelport.cli.fetch",
+    "modelport.cli.home",
     "modelport.server.announce",
     "modelport.server.ports",
     "modelport.server.supervisor",

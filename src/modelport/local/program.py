@@ -29,6 +29,7 @@ SHARED = (
     # What these import once they run.
     "anyio._backends._asyncio",
     "encodings.idna",
+    "uvicorn.lifespan.off",
     "uvicorn.lifespan.on",
     "uvicorn.loops.asyncio",
     "uvicorn.protocols.http.httptools_impl",

@@ -46,6 +46,9 @@ def preload(modules: Iterable[str]) -> None:
         finally:
             if without:
                 del sys.modules["pandas"]
+    pools = sys.modules.get("threadpoolctl")
+    if pools is not None:
+        _pools(pools, len(sys.modules))  # once for all processes: looking writes to a megabyte of their pages
 
 
 def limit_threads(threads: int) -> None:
