@@ -40,7 +40,8 @@ class OwnSocket:
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        self._idle: list[_Connection] = []
+        self.idle: list[_Connection] = []
+        """Connections that wait for an exchange."""
 
     async def ask(
         self,
@@ -65,31 +66,31 @@ class OwnSocket:
         except BaseException:
             connection.abort()
             raise
-        return _Answer(connection, wait_s, self._idle)
+        return _Answer(connection, wait_s)
 
     async def close(self) -> None:
         """See `Transport`."""
-        while self._idle:
-            self._idle.pop().abort()
+        while self.idle:
+            self.idle.pop().abort()
 
     async def _connection(self) -> _Connection:
-        while self._idle:
-            found = self._idle.pop()
+        while self.idle:
+            found = self.idle.pop()
             if found.usable and time.monotonic() - found.rests_since < IDLE_S:
                 return found
             found.abort()
         try:
             async with asyncio.timeout(CONNECT_S):
                 loop = asyncio.get_running_loop()
-                _, made = await loop.create_unix_connection(_Connection, self._path)
+                _, made = await loop.create_unix_connection(lambda: _Connection(self.idle), self._path)
         except (OSError, TimeoutError) as error:
             raise Broken(f"{self._path}: {error or 'no connection in time'}") from error
         return made
 
 
 class _Answer:
-    def __init__(self, connection: _Connection, wait_s: float | None, idle: list[_Connection]) -> None:
-        self._connection, self._wait_s, self._idle = connection, wait_s, idle
+    def __init__(self, connection: _Connection, wait_s: float | None) -> None:
+        self._connection, self._wait_s = connection, wait_s
         self._closed = False
         self.status = connection.status
         self._headers = connection.headers
@@ -108,20 +109,15 @@ class _Answer:
         async for part in self._parts():
             *whole, rest = (rest + part).split(b"\n")
             for line in whole:
-                yield line.decode()
+                yield line.decode(errors="replace")
         if rest:
-            yield rest.decode()
+            yield rest.decode(errors="replace")
 
     async def close(self) -> None:
         if self._closed:
             return  # by now it may carry another exchange
         self._closed = True
-        connection = self._connection
-        if connection.reusable:
-            connection.rest()
-            self._idle.append(connection)
-        else:
-            connection.abort()
+        self._connection.leave()
 
     async def _parts(self) -> AsyncIterator[bytes]:
         while (part := await self._connection.part(self._wait_s)) is not None:
@@ -131,7 +127,9 @@ class _Answer:
 class _Connection(asyncio.Protocol):
     """One connection, which carries one exchange at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: list[_Connection]) -> None:
+        """`idle`: where it waits for its next exchange."""
+        self._idle = idle
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._parts: deque[bytes] = deque()
@@ -148,11 +146,6 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether it is open, as far as one knows."""
         return not self._lost and self._transport is not None and not self._transport.is_closing()
-
-    @property
-    def reusable(self) -> bool:
-        """Whether the answer has come whole and the connection stays."""
-        return self.usable and self._is_whole and self._keeps
 
     def begin(self, request: bytes) -> None:
         """Sends a request. Raises Broken."""
@@ -182,10 +175,14 @@ class _Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return part
 
-    def rest(self) -> None:
-        """Nothing is under way."""
+    def leave(self) -> None:
+        """The exchange is over. Where its answer has come whole, the connection waits for the next."""
         self._parts.clear()
-        self.rests_since = time.monotonic()
+        if self.usable and self._is_whole and self._keeps:
+            self.rests_since = time.monotonic()
+            self._idle.append(self)
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Closes it at once."""
@@ -222,6 +219,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._lost or str(exc or "the server closed the connection")
         self._news.set()
+        if self in self._idle:
+            self._idle.remove(self)
 
     # What the parser calls.
 

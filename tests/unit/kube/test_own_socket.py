@@ -22,6 +22,7 @@ class Said:
         self.connections = 0
         self.heads: list[str] = []
         self.sent = 0
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> OwnSocket:
         self._server = await asyncio.start_unix_server(self._serve, self.path)
@@ -34,6 +35,7 @@ class Said:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         try:
             while self.answers:
                 self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
@@ -89,6 +91,23 @@ def test_a_connection_that_the_server_closed_is_not_used_again(tmp_path):
         async with said as transport:
             assert [await get(transport), await get(transport)] == [b"{}", b"{}"]
         assert said.connections == 2
+
+    asyncio.run(run())
+
+
+def test_connections_that_the_server_gives_up_are_forgotten(tmp_path):
+    """A burst of requests an hour must not leave its connections in memory, one burst beside the other."""
+
+    async def run() -> None:
+        said = Said(tmp_path, OK, OK, OK)
+        async with said as transport:
+            answers = await asyncio.gather(*(get(transport) for _ in range(3)))
+            assert (answers, said.connections, len(transport.idle)) == ([b"{}"] * 3, 3, 3)
+            for writer in said.writers:
+                writer.close()
+            async with asyncio.timeout(10):
+                while transport.idle:
+                    await asyncio.sleep(0.01)
 
     asyncio.run(run())
 
