@@ -2,7 +2,7 @@
 //! deadline only moves one.
 
 use std::future::{poll_fn, Future};
-use std::pin::{pin, Pin};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use tokio::time::{sleep_until, Instant, Sleep};
 
@@ -33,9 +33,13 @@ impl Drop for Lent<'_> {
 }
 
 impl Alarm {
-    /// What the future gives, if it does before `until`. Ready at once, it costs no timer at all.
-    pub(super) async fn within<F: Future>(&self, until: Instant, future: F) -> Result<F::Output, TooLate> {
-        let mut future = pin!(future);
+    /// What the future gives, if it does before `until`. Ready at once, it costs no timer at all. It stays where it is
+    /// pinned: moved in here, it would take its room twice.
+    pub(super) async fn within<F: Future>(
+        &self,
+        until: Instant,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, TooLate> {
         let mut lent: Option<Lent<'_>> = None;
         poll_fn(|task| {
             if let std::task::Poll::Ready(given) = future.as_mut().poll(task) {
@@ -66,6 +70,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
     use std::time::Duration;
     use tokio::time::sleep;
 
@@ -75,7 +80,7 @@ mod tests {
         let begun = Instant::now();
         for (limit, takes, late) in [(100, 50, false), (200, 300, true), (50, 300, true), (500, 400, false)] {
             let before = Instant::now();
-            let work = sleep(Duration::from_millis(takes));
+            let work = pin!(sleep(Duration::from_millis(takes)));
             let outcome = alarm.within(before + Duration::from_millis(limit), work).await;
             assert_eq!(outcome.is_err(), late, "{limit} {takes}");
             assert_eq!((Instant::now() - before).as_millis() as u64, takes.min(limit));
@@ -87,8 +92,9 @@ mod tests {
     async fn requests_at_once_have_deadlines_of_their_own() {
         let alarm = Alarm::default();
         let now = Instant::now();
-        let one = alarm.within(now + Duration::from_millis(10), sleep(Duration::from_millis(20)));
-        let two = alarm.within(now + Duration::from_millis(30), sleep(Duration::from_millis(20)));
+        let works = (pin!(sleep(Duration::from_millis(20))), pin!(sleep(Duration::from_millis(20))));
+        let one = alarm.within(now + Duration::from_millis(10), works.0);
+        let two = alarm.within(now + Duration::from_millis(30), works.1);
         assert_eq!(tokio::join!(one, two), (Err(TooLate), Ok(())));
     }
 }

@@ -25,11 +25,37 @@ const CALLS: u8 = 1;
 const WIRE: u8 = 2;
 const PULSE: u8 = 4;
 
+/// The room of so many calls is kept for later ones: it takes some kilobytes, and its allocation time.
+const MOST_SPARE: usize = 4;
+
+/// Room for a call; empty, for the next one.
+type Room<F> = Pin<Box<Option<F>>>;
+
+/// A call in its room, which it gives back when it has ended.
+struct Call<F>(Option<Room<F>>);
+
+impl<F: Future<Output = ()>> Future for Call<F> {
+    type Output = Option<Room<F>>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let call = self.0.as_mut().and_then(|room| room.as_mut().as_pin_mut());
+        if call.is_some_and(|call| call.poll(task).is_pending()) {
+            return Poll::Pending;
+        }
+        let mut room = self.0.take();
+        if let Some(room) = &mut room {
+            room.set(None);
+        }
+        Poll::Ready(room)
+    }
+}
+
 /// A connection with the calls that are under way on it.
 pub(super) struct Conversation<S, A, F> {
     wire: Connection<S, Bytes>,
     answer: A,
-    calls: FuturesUnordered<F>,
+    calls: FuturesUnordered<Call<F>>,
+    spare: Vec<Room<F>>,
     pulse: Option<Pulse>,
     activity: Arc<Activity>,
     bells: Arc<Bells>,
@@ -47,7 +73,7 @@ where
         let bells = Bells::rung();
         let wakers = [CALLS, WIRE, PULSE].map(|bit| bells.waker(bit));
         let (calls, activity) = (FuturesUnordered::new(), Arc::clone(activity));
-        Self { wire, answer, calls, pulse, activity, bells, wakers }
+        Self { wire, answer, calls, spare: Vec::new(), pulse, activity, bells, wakers }
     }
 
     /// Tells the client to go elsewhere with its next call.
@@ -61,14 +87,18 @@ where
         let [calls, wire, pulse] = &self.wakers;
         if self.bells.taken(CALLS) {
             let mut task = Context::from_waker(calls);
-            while Pin::new(&mut self.calls).poll_next(&mut task) == Poll::Ready(Some(())) {}
+            while let Poll::Ready(Some(room)) = Pin::new(&mut self.calls).poll_next(&mut task) {
+                self.spare.extend(room.filter(|_| self.spare.len() < MOST_SPARE));
+            }
         }
         if self.bells.taken(WIRE) {
             let mut task = Context::from_waker(wire);
             loop {
                 match self.wire.poll_accept(&mut task) {
                     Poll::Ready(Some(Ok((request, respond)))) => {
-                        self.calls.push((self.answer)(request, respond));
+                        let mut room = self.spare.pop().unwrap_or_else(|| Box::pin(None));
+                        room.set(Some((self.answer)(request, respond)));
+                        self.calls.push(Call(Some(room)));
                         self.bells.ring(CALLS);
                     }
                     // Whatever broke it is the client's to notice.

@@ -27,19 +27,41 @@ pub(super) struct From {
 
 /// Removes what was meant for this hop alone (RFC 9110, 7.6.1), and what we say anew.
 pub(super) fn strip_request(headers: &mut HeaderMap) {
-    strip(headers);
-    headers.remove(TE);
-    headers.remove(TRAILER);
-    headers.remove(EXPECT); // answered here
-    headers.remove(PROXY_AUTHORIZATION);
     headers.remove(CONTENT_LENGTH); // written anew for the body that is sent
-    headers.remove(HTTP2_SETTINGS);
+    headers.remove(TE);
+    if headers.keys().any(is_for_one_hop) {
+        strip(headers);
+        headers.remove(TRAILER);
+        headers.remove(EXPECT); // answered here
+        headers.remove(PROXY_AUTHORIZATION);
+        headers.remove(HTTP2_SETTINGS);
+    }
+}
+
+/// Whether any of what is removed here has this name, but for what every request has. To look at each name costs less
+/// than to look for each of these.
+fn is_for_one_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "trailer"
+            | "expect"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "http2-settings"
+    )
 }
 
 /// The same for an answer. Its length stays: an answer to HEAD has one without a body.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
-    strip(headers);
-    headers.remove(PROXY_AUTHENTICATE);
+    if headers.keys().any(is_for_one_hop) {
+        strip(headers);
+        headers.remove(PROXY_AUTHENTICATE);
+    }
 }
 
 fn strip(headers: &mut HeaderMap) {

@@ -14,6 +14,7 @@ use super::way::Way;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body::Body;
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,14 +92,16 @@ impl Call<'_> {
             }
             self.exchange.note(|record| record.endpoint = Some(endpoint.address));
             let load = endpoint.enter();
-            let attempt = self.attempt(message, way, cluster, &endpoint);
             let until = earliest(self.deadline(rule), rule.attempt_timeout.map(|most| Instant::now() + most));
-            let sent = match until {
-                None => attempt.await,
-                Some(until) => match self.origin.alarm.within(until, attempt).await {
-                    Ok(sent) => sent,
-                    Err(_) => Err(Failed::TooSlow),
-                },
+            let sent = {
+                let mut attempt = pin!(self.attempt(message, way, cluster, &endpoint));
+                match until {
+                    None => attempt.as_mut().await,
+                    Some(until) => match self.origin.alarm.within(until, attempt.as_mut()).await {
+                        Ok(sent) => sent,
+                        Err(_) => Err(Failed::TooSlow),
+                    },
+                }
             };
             let status = match &sent {
                 Ok((response, _, _)) => Some(response.status()),
@@ -170,10 +173,12 @@ impl Call<'_> {
             return Ok(());
         }
         let until = earliest(self.deadline(rule), Some(Instant::now() + gateway.limits.body_timeout));
-        let taking = outgoing::take(body, limit);
-        let taken = match until {
-            Some(until) => self.origin.alarm.within(until, taking).await,
-            None => Ok(taking.await),
+        let taken = {
+            let mut taking = pin!(outgoing::take(body, limit));
+            match until {
+                Some(until) => self.origin.alarm.within(until, taking.as_mut()).await,
+                None => Ok(taking.as_mut().await),
+            }
         };
         message.body = match taken {
             Ok(Taken::Whole(bytes)) => Unsent::Kept(bytes),

@@ -1,6 +1,6 @@
 //! What a request asks for: its host and its path, cleaned so that what is matched is what is forwarded.
 
-use http::header::{HeaderValue, HOST};
+use http::header::HOST;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, Version};
@@ -36,22 +36,26 @@ pub(super) enum BadTarget {
 
 /// The host that a connection asked for last, so that it is read once and not with every request.
 #[derive(Debug, Default)]
-pub(super) struct LastHost(Mutex<Option<(HeaderValue, Host)>>);
+pub(super) struct LastHost(Mutex<Option<Host>>);
 
 impl LastHost {
     /// The host of a request; see `host`.
     pub(super) fn of(&self, head: &Parts) -> Result<Host, BadTarget> {
         let mut headers = head.headers.get_all(HOST).iter();
-        let (Some(header), None, None) = (headers.next(), headers.next(), head.uri.authority()) else {
-            return host(head);
+        // HTTP/2 mostly says it as the authority alone.
+        let given = match (headers.next(), headers.next(), head.uri.authority()) {
+            (Some(header), None, None) => header.as_bytes(),
+            (None, None, Some(authority)) => authority.as_str().as_bytes(),
+            _ => return host(head),
         };
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some((known, host)) if known == header => Ok(host.clone()),
+            Some(known) if known.authority.as_str().as_bytes() == given && head.method != Method::CONNECT => {
+                Ok(known.clone())
+            }
             _ => {
                 let host = host(head)?;
-                // A copy: the original holds the connection's read buffer.
-                *last = HeaderValue::from_bytes(header.as_bytes()).ok().map(|header| (header, host.clone()));
+                *last = Some(host.clone());
                 Ok(host)
             }
         }
@@ -293,6 +297,14 @@ mod tests {
         assert_eq!(name("a").unwrap(), "a");
         assert!(last.of(&head("/", &["a", "b"], Version::HTTP_11)).is_err());
         assert_eq!(last.of(&head("http://c/", &["a"], Version::HTTP_11)).unwrap().name.as_ref(), "c");
+        let named = |uri: &str| last.of(&head(uri, &[], Version::HTTP_2)).unwrap().name;
+        assert_eq!(
+            ["http://d/", "http://d/", "http://e/", "http://d/"].map(named),
+            ["d", "d", "e", "d"].map(Arc::from)
+        );
+        let mut tunnel = head("http://d/", &[], Version::HTTP_2);
+        tunnel.method = Method::CONNECT;
+        assert_eq!(last.of(&tunnel).unwrap_err(), BadTarget::Tunnel);
     }
 
     #[test]

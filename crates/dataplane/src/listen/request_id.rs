@@ -28,15 +28,15 @@ impl RequestId {
     /// A random UUID (version 4, RFC 9562).
     fn random() -> Self {
         let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-        let mut text = Vec::with_capacity(36);
-        for digit in 0..32 {
-            if matches!(digit, 8 | 12 | 16 | 20) {
-                text.push(b'-');
+        let mut text = [b'-'; 36];
+        // Two digits each, around the four dashes.
+        let places = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        for (byte, place) in bits.to_be_bytes().into_iter().zip(places) {
+            if let Some([high, low]) = text.get_mut(place..place + 2) {
+                (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
             }
-            let value = (bits >> (124 - 4 * digit)) as usize & 0xf;
-            text.push(b"0123456789abcdef".get(value).copied().unwrap_or(b'0'));
         }
-        Self(HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("")))
+        Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("")))
     }
 
     /// As text.
@@ -51,6 +51,11 @@ impl RequestId {
         header.set_sensitive(true);
         header
     }
+}
+
+/// A hexadecimal digit.
+const fn digit(value: u8) -> u8 {
+    value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
 #[cfg(test)]
