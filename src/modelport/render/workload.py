@@ -6,10 +6,16 @@ from typing import Any, cast
 
 import msgspec
 
+from modelport.kinds.builtin import IMAGE
 from modelport.kinds.config import Config
 from modelport.kinds.inferenceservice.spec import Component, InferenceService
+from modelport.kube.part import texts
 from modelport.kube.resource import Object
 from modelport.render.pod import MODEL, PORT, TRANSFORMER, container, first_port, ports
+
+H2C_TOO = "serving.modelport.io/h2c"
+"""Annotation of a Service, or of the InferenceService that it is made for: `"true"` where its ports take HTTP/1.1 and h2c
+alike. (`appProtocol` can only say that a port takes h2c and nothing else.)"""
 
 
 def deployment(
@@ -62,6 +68,13 @@ def _amount(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
+def _takes_h2c_too(target: Object) -> bool:
+    """Whether requests that share a connection are as well off as others: with our own server, where it is one process.
+    Of several, a connection has only one."""
+    ours = str(target.get("image", "")).startswith(f"{IMAGE}:") and target.get("command") is None
+    return ours and not any(word.startswith("--workers") for word in texts(target.get("args")))
+
+
 def service_object(
     service: InferenceService,
     name: str,
@@ -91,6 +104,8 @@ def service_object(
         found.append(entry)
     if not found:
         found = [{"name": name[:63], "port": 80, "targetPort": first_port(target) or PORT, "protocol": "TCP"}]
+    if H2C_TOO not in annotations and _takes_h2c_too(target):
+        annotations = annotations | {H2C_TOO: "true"}
     spec: dict[str, Any] = {"selector": {"app": f"isvc.{name}"}, "ports": found, "type": "ClusterIP"}
     if config.service.service_cluster_ip_none:
         spec["clusterIP"] = "None"

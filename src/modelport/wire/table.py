@@ -186,8 +186,9 @@ class Cluster(_Strict, kw_only=True):
 
     endpoints: list[str] = []
     """`address:port`, `[address]:port`; those that are ready."""
-    protocol: Literal["auto", "http1", "h2c"] = "auto"
-    """`auto`: gRPC goes as h2c, all else as HTTP/1.1."""
+    protocol: Literal["auto", "http1", "h2c", "both"] = "auto"
+    """`auto`: gRPC goes as h2c, all else as HTTP/1.1. `both`: the endpoints take either for all that they serve, and
+    small inference requests go as h2c where there are many at once."""
     hold_ms: int = HOLD_MS
     """So long does a request wait for an endpoint."""
     hold_limit: int = HOLD_LIMIT

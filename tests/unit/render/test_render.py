@@ -436,3 +436,20 @@ def test_every_key_of_the_configuration_is_carried_out_or_named():
             return json.dumps([[one.objects, one.url] for one in plans])
 
         assert rendered(merged) != rendered(base), f"{name} changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("predictor", "meta", "said"),
+    [
+        (None, {}, "true"),
+        ({"sklearn": {"storageUri": "s3://b/m", "args": ["--workers=4"]}}, {}, None),
+        (None, {"annotations": {"serving.modelport.io/h2c": "false"}}, "false"),
+        (CUSTOM, {}, None),
+        (CUSTOM, {"annotations": {"serving.modelport.io/h2c": "true"}}, "true"),
+    ],
+    ids=["ours", "several processes", "refused", "somebody else's", "told"],
+)
+def test_a_service_says_whether_requests_may_share_connections(predictor, meta, said) -> None:
+    """Sharing one with a server that is several processes, all would go to one of them; others may not understand it."""
+    found = [item for item in plan(predictor, metadata=meta).objects if item["kind"] == "Service"]
+    assert {item["metadata"]["annotations"].get("serving.modelport.io/h2c") for item in found} == {said}

@@ -51,7 +51,7 @@ impl Call<'_> {
         cluster: &Cluster,
         endpoint: &Arc<Endpoint>,
     ) -> Result<(Response<Answer>, Source, Option<Bytes>), Failed> {
-        if message.by_http2(cluster) {
+        if message.by_http2(cluster, Some(endpoint)) {
             let mut connection = self.http2(cluster, endpoint).await?;
             // It may have left the table while the connection was opened.
             if endpoint.pool.is_retired() {

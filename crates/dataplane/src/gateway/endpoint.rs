@@ -1,9 +1,9 @@
 //! One endpoint of a cluster: its connections, how busy it is, and whether it refuses.
 
 use super::outlier::Record;
-use super::pool::Pool;
+use super::pool::{self, Pool};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -12,6 +12,12 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
+/// With so many requests at once, an endpoint is crowded: sharing a connection, they share reads and writes.
+const CROWD: usize = 6;
+
+/// So many requests more are taken for part of a crowd: it seldom comes and goes between two of them.
+const AFTER_CROWD: u32 = 64;
+
 /// One address of a cluster.
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -19,6 +25,8 @@ pub(super) struct Endpoint {
     pub(super) pool: Pool,
     pub(super) record: Record,
     in_flight: AtomicUsize,
+    /// So many of the next requests are still taken for part of a crowd.
+    crowded: AtomicU32,
     refuses: AtomicBool,
     pause: RwLock<Pause>,
 }
@@ -37,6 +45,7 @@ impl Endpoint {
             pool: Pool::default(),
             record: Record::default(),
             in_flight: AtomicUsize::new(0),
+            crowded: AtomicU32::new(0),
             refuses: AtomicBool::new(false),
             pause: RwLock::default(),
         }
@@ -45,6 +54,22 @@ impl Endpoint {
     /// Requests that it has.
     pub(super) fn load(&self) -> usize {
         self.in_flight.load(Relaxed)
+    }
+
+    /// Whether a request to it is one of many at once, though not of more than have room, or comes soon after them. To be
+    /// asked once a request.
+    pub(super) fn is_crowded(&self) -> bool {
+        let load = self.load();
+        if load >= CROWD {
+            self.crowded.store(AFTER_CROWD, Relaxed);
+            return load <= pool::ROOM;
+        }
+        let left = self.crowded.load(Relaxed);
+        if left > 0 {
+            // Two at once may count as one: it is a guess anyway.
+            self.crowded.store(left - 1, Relaxed);
+        }
+        left > 0
     }
 
     /// It refused the last connection.

@@ -250,7 +250,7 @@ impl Call<'_> {
         let mirrors = way.filters().flat_map(|filters| &filters.mirrors).filter(|mirror| mirror.draw());
         let goals: Vec<_> = mirrors
             .filter_map(|mirror| live.clusters.get(mirror.cluster))
-            .map(|cluster| (Arc::clone(cluster), message.by_http2(cluster)))
+            .map(|cluster| (Arc::clone(cluster), message.by_http2(cluster, None)))
             .collect();
         message.copies = if goals.is_empty() {
             None

@@ -8,6 +8,7 @@ use super::bell::Flag;
 use super::http1::{Answer, NotSent};
 use super::joined::Joined;
 use super::outgoing::Outgoing;
+use super::pool::STREAMS;
 use super::pour::pour;
 use super::pulse::Pulse;
 use super::watch::{Activity, Counted};
@@ -35,6 +36,10 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// So many requests at once, until the peer says how many.
 const FIRST_STREAMS: usize = 100;
+
+/// So many bytes of an answer wait here for a client that does not read. All that share a connection have room for as many,
+/// so that a slow reader is its own trouble alone.
+const WINDOW: u32 = 512 << 10;
 
 type Wire = Connection<Counted<Joined<TcpStream>>, Bytes>;
 
@@ -75,8 +80,8 @@ impl Http2 {
         let stream = Counted::new(Joined(stream), &activity);
         let mut builder = Builder::new();
         builder
-            .initial_window_size(4 << 20)
-            .initial_connection_window_size(16 << 20)
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW * STREAMS as u32)
             .max_frame_size(64 << 10)
             .max_send_buffer_size(4 << 20)
             .max_header_list_size(64 << 10)

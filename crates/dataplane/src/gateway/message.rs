@@ -2,7 +2,7 @@
 
 use super::arriving::{Arriving, Failure};
 use super::attempt::Failed;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Endpoint};
 use super::http1::NotSent;
 use super::mirror::Copies;
 use super::outgoing::{Fate, Outgoing};
@@ -56,14 +56,20 @@ impl Message {
         }
     }
 
-    /// Whether the cluster's endpoints get it over HTTP/2.
-    pub(super) fn by_http2(&self, cluster: &Cluster) -> bool {
+    /// Whether the cluster's endpoint gets it over HTTP/2. `endpoint`: none where it is not one of many.
+    pub(super) fn by_http2(&self, cluster: &Cluster, endpoint: Option<&Endpoint>) -> bool {
         match cluster.speech() {
             _ if self.upgrades => false,
             Speech::Auto => self.grpc,
             Speech::Http1 => false,
             Speech::H2c => true,
+            Speech::Both => self.grpc || self.may_share() && endpoint.is_some_and(Endpoint::is_crowded),
         }
+    }
+
+    /// It is small, and may be sent again where a connection ends under it: it loses nothing by company.
+    fn may_share(&self) -> bool {
+        self.repeatable && matches!(&self.body, Unsent::Kept(body) if body.len() <= SMALL)
     }
 
     /// The request as the endpoint is to see it, but for its body.

@@ -20,10 +20,13 @@ pub(super) const IDLE: Duration = Duration::from_secs(4);
 
 /// One HTTP/2 connection is used for so many requests at once before another is opened: servers with several
 /// processes give a connection to one of them.
-const STREAMS: usize = 32;
+pub(super) const STREAMS: usize = 32;
 
 /// At most so many HTTP/2 connections; beyond, they take more requests each.
 const SHARED: usize = 8;
+
+/// So many requests have room on shared connections before these take more than they should.
+pub(super) const ROOM: usize = STREAMS * SHARED;
 
 /// Idle connections, and those that are shared.
 #[derive(Debug, Default)]

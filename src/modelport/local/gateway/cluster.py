@@ -7,6 +7,7 @@ from typing import Any
 
 from modelport.kube.resource import Object
 from modelport.local.gateway import policy
+from modelport.render.workload import H2C_TOO
 from modelport.wire.table import Cluster
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -53,13 +54,17 @@ def clusters(
         for port in ports(service):
             endpoints = {end for item in its for end in _endpoints(item, port.get("name") or "", living)}
             found[cluster_name(namespace, name, port["port"])] = Cluster(
-                endpoints=sorted(endpoints), protocol=_protocol(port), outlier=outlier
+                endpoints=sorted(endpoints), protocol=_protocol(port, service), outlier=outlier
             )
     return found
 
 
-def _protocol(port: Object) -> Any:
+def _protocol(port: Object, service: Object) -> Any:
+    """What the port's `appProtocol` says; without one, what the Service does."""
     kind = port.get("appProtocol")
+    annotations: Object = service["metadata"].get("annotations") or {}
+    if kind is None and annotations.get(H2C_TOO) == "true":
+        return "both"
     return "h2c" if kind in H2C else "http1" if kind in HTTP1 else "auto"
 
 

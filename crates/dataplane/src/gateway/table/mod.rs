@@ -89,6 +89,8 @@ pub(super) enum Speech {
     Http1,
     /// HTTP/2 whatever comes.
     H2c,
+    /// Both on one port: gRPC as h2c, all else as whichever costs less.
+    Both,
 }
 
 /// Endpoints, and how long requests wait for one.
