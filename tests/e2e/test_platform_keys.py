@@ -252,7 +252,7 @@ class Login:
     """An issuer with an authority of its own, over TLS; it can rotate its key, and go away."""
 
     def __init__(self, folder: Path) -> None:
-        self.kid = 0
+        self.kid = self.asked = 0
         self.authority, certificate, key = _dataplane.self_signed(["localhost"], 10)
         self._pem = folder / "login.pem"
         self._pem.write_text(certificate + key)
@@ -270,6 +270,7 @@ class Login:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                login.asked += 1
                 raw = login._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
                 key = {"kty": "OKP", "crv": "Ed25519", "kid": str(login.kid), "x": text(raw)}
                 found: dict[str, Any] = {"issuer": login.address, "jwks_uri": f"{login.address}/keys"}
@@ -339,6 +340,15 @@ def test_an_issuers_keys_are_asked_for_and_stay_in_force_when_it_is_away(platfor
     # Back with another key.
     login.rotate()
     login.start()
+    platform.until(200, login.token())
+    # Asked but once a day, it still may rotate at any time.
+    told["data"]["refresh"] = "86400"
+    platform.good("apply", "-f", "-", given=json.dumps(told))
+    asked = -1
+    while login.asked != asked:
+        asked = login.asked
+        time.sleep(3)
+    login.rotate()
     platform.until(200, login.token())
     login.stop()
     platform.good("delete", "configmap", "login")

@@ -4,6 +4,7 @@
 //! POST /reload                                read the table now; what of it is left out; 422 with words where it is broken
 //! GET  /status[?at_least=N][&timeout_ms=M]    the version in force, once it is N or later; 408 where it is not in time
 //! GET  /demand[?after=C][&timeout_ms=M]       what each cluster has to do, once a request has begun to wait since C
+//! GET  /unknown-keys[?after=C][&timeout_ms=M]  issuers whose tokens came with unknown keys since C, once there are some
 //! GET  /metrics                               Prometheus text
 //! ```
 
@@ -66,12 +67,17 @@ async fn answer(gateway: &Arc<Gateway>, request: &Request<Incoming>) -> Answer {
             Ok([after, timeout]) => Ok(demand(gateway, after, timeout).await),
             Err(words) => Err((StatusCode::BAD_REQUEST, words)),
         },
+        (&Method::GET, "/unknown-keys") => match query.numbers(["after", "timeout_ms"]) {
+            Ok([after, timeout]) => Ok(unknown_keys(gateway, after, timeout).await),
+            Err(words) => Err((StatusCode::BAD_REQUEST, words)),
+        },
         (&Method::GET, "/metrics") => Ok(metrics(gateway)),
-        (_, "/reload" | "/status" | "/demand" | "/metrics") => {
+        (_, "/reload" | "/status" | "/demand" | "/unknown-keys" | "/metrics") => {
             Err((StatusCode::METHOD_NOT_ALLOWED, "POST /reload, GET all else.".to_owned()))
         }
         (_, path) => {
-            let words = format!("There is no {path}: only /reload, /status, /demand and /metrics.");
+            let words =
+                format!("There is no {path}: only /reload, /status, /demand, /unknown-keys and /metrics.");
             Err((StatusCode::NOT_FOUND, words))
         }
     };
@@ -164,6 +170,17 @@ async fn demand(gateway: &Arc<Gateway>, after: Option<u64>, timeout_ms: Option<u
         })
         .collect();
     json_answer(StatusCode::OK, &json!({"version": live.version, "cursor": cursor, "clusters": clusters}))
+}
+
+async fn unknown_keys(gateway: &Arc<Gateway>, after: Option<u64>, timeout_ms: Option<u64>) -> Answer {
+    let mut count = gateway.strangers.count();
+    if let Some(after) = after {
+        let newer = count.wait_for(|count| *count > after);
+        let _ = tokio::time::timeout(patience(timeout_ms), newer).await;
+    }
+    let cursor = *count.borrow();
+    let issuers = gateway.strangers.since(after.unwrap_or(cursor));
+    json_answer(StatusCode::OK, &json!({ "cursor": cursor, "issuers": issuers }))
 }
 
 fn metrics(gateway: &Gateway) -> Answer {

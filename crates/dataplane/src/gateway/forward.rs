@@ -180,7 +180,8 @@ impl Call<'_> {
             if let Some(auth) = live.auth.as_ref().filter(|_| !route.is_some_and(|route| route.internal)) {
                 let shown = credentials.get_or_insert_with(|| auth::take(&mut message.headers)).as_deref();
                 let verb = auth::verb_of(&message.method, path);
-                known = auth.admit(shown, &service.name, verb, SystemTime::now())?;
+                let stranger = |issuer: &str| gateway.strangers.came(issuer);
+                known = auth.admit(shown, &service.name, verb, SystemTime::now(), &stranger)?;
                 self.exchange.note(|record| record.caller = known.as_ref().map(|caller| caller.id.clone()));
             }
             if let Some(limiter) = route.and_then(|route| route.limiter.as_ref()).filter(|_| !prepared) {

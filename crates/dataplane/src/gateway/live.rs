@@ -119,7 +119,7 @@ impl Checked {
         let shown = super::auth::take(&mut headers);
         let Some(auth) = &self.auth else { return Ok(None) };
         let now = std::time::SystemTime::now();
-        match auth.admit(shown.as_deref(), service, table::Verb::Predict, now) {
+        match auth.admit(shown.as_deref(), service, table::Verb::Predict, now, &|_| {}) {
             Ok(caller) => Ok(caller.map(|caller| caller.id.clone())),
             Err(refusal) => Err(refusal.message),
         }

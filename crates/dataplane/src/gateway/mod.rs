@@ -59,6 +59,7 @@ mod serve;
 mod signals;
 mod socket;
 mod sticky;
+mod strangers;
 mod table;
 mod target;
 mod tunnel;

@@ -12,6 +12,7 @@ use super::route::Side;
 use super::serve::{self, Door};
 use super::signals::Signals;
 use super::socket::Socket;
+use super::strangers::Strangers;
 use crate::listen::log::{self, Log};
 use crate::listen::tls::{ByName, Tls};
 use std::future::pending;
@@ -88,6 +89,7 @@ pub(super) struct Gateway {
     pub(super) table: watch::Sender<Arc<Live>>,
     /// Rises when a cluster begins to hold requests.
     pub(super) news: watch::Sender<u64>,
+    pub(super) strangers: Strangers,
     pub(super) metrics: Arc<Metrics>,
     pub(super) access: Option<AccessLog>,
     pub(super) mirrors: Room,
@@ -247,6 +249,7 @@ async fn serve(
     let gateway = Arc::new(Gateway {
         table,
         news: watch::Sender::new(0),
+        strangers: Strangers::new(),
         metrics,
         access,
         mirrors: Room::default(),

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelport.kube.part import mapping, objects
+from modelport.kube.part import mapping, objects, texts
 
 ANSWER_S = 5.0
 
@@ -39,6 +39,18 @@ async def acknowledged(socket: Path, version: int, timeout_s: float) -> int:
     path = f"/status?at_least={version}&timeout_ms={wait_ms}"
     _, answer = await _ask(socket, "GET", path, timeout_s + ANSWER_S)
     return _version(answer)
+
+
+async def unknown_keys(socket: Path, after: int | None, timeout_s: float) -> tuple[int, list[str]]:
+    """Issuers whose tokens came with keys that the gateway does not know, since the cursor `after`: as soon as there are
+    any, or when the time is up. With the next cursor. Raises NoGateway."""
+    since = "" if after is None else f"?after={after}&timeout_ms={int(timeout_s * 1000)}"
+    _, answer = await _ask(socket, "GET", f"/unknown-keys{since}", timeout_s + ANSWER_S)
+    found = mapping(answer)
+    cursor = found.get("cursor")
+    if not isinstance(cursor, int):
+        raise NoGateway(f"it says nothing of unknown keys: {answer}")
+    return cursor, texts(found.get("issuers"))
 
 
 def _version(answer: Any) -> int:

@@ -1,4 +1,5 @@
-"""Keeps the keys of issuers that are asked for over the network: asked again and again, the last good ones on disk.
+"""Keeps the keys of issuers that are asked for over the network: asked again and again, the last good ones on disk. One
+whose tokens come with keys that are not known is asked at once, for it may have begun to sign with a new one.
 
 An issuer that is away takes nothing back: what it said last stays in force, also after a restart, and a problem tells.
 """
@@ -6,6 +7,7 @@ An issuer that is away takes nothing back: what it said last stays in force, als
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 RETRY_S = 2.0
 """After the first failure; twice as long after each further one."""
 LONGEST_RETRY_S = 60.0
+UNASKED_S = 30.0
+"""Unknown keys have an issuer asked again so long after the last time at the earliest: anybody can make a token."""
 
 
 class Issuers:
@@ -32,6 +36,10 @@ class Issuers:
         self._known = _read(kept)
         self._wanted: dict[str, Source] = {}
         self._new = asyncio.Event()
+        self._strange: dict[str, asyncio.Event] = {}
+        """By the issuer's name: set when a key of it came that is not known."""
+        self.some = asyncio.Event()
+        """Set while any are asked."""
 
     @property
     def known(self) -> Mapping[str, Fetched]:
@@ -44,6 +52,15 @@ class Issuers:
         if wanted != self._wanted:
             self._wanted = wanted
             self._new.set()
+            if wanted:
+                self.some.set()
+            else:
+                self.some.clear()
+
+    def ask_again(self, issuer: str) -> None:
+        """A token of this issuer came with a key that is not known."""
+        if event := self._strange.get(issuer):
+            event.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -65,7 +82,9 @@ class Issuers:
         from modelport.local.gateway import ask_issuer
 
         failures = 0
+        strange = self._strange.setdefault(source.issuer, asyncio.Event())
         while True:
+            strange.clear()
             try:
                 answer = await ask_issuer.ask(source)
             except ask_issuer.NotFetched as error:
@@ -82,7 +101,7 @@ class Issuers:
                     log.info("issuer %s has new keys: %s", source.issuer, names)
                 self._put(source, Fetched(keys=answer.keys, at=timestamp(self._now())))
                 self._keep()
-            await asyncio.sleep(pause_s)
+            await _pause(pause_s, strange)
 
     def _of(self, source: Source) -> Fetched:
         return self._known.get(source.id, Fetched())
@@ -104,6 +123,14 @@ class Issuers:
             write(self._kept, msgspec.json.encode(good))
         except OSError as error:
             log.error("the issuers' keys cannot be kept: %s", error)
+
+
+async def _pause(longest_s: float, strange: asyncio.Event) -> None:
+    """Until the time is up, or the issuer should be asked before that."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(longest_s):
+            await asyncio.sleep(UNASKED_S)
+            await strange.wait()
 
 
 def _read(path: Path) -> dict[str, Fetched]:

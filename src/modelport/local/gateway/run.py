@@ -23,7 +23,7 @@ from modelport.kube.errors import ApiError
 from modelport.kube.part import mapping
 from modelport.kube.resource import Object, Resource
 from modelport.local.folder import Folder, write
-from modelport.local.gateway import key_file
+from modelport.local.gateway import admin, key_file
 from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS, next_expiry, sources, where
 from modelport.local.gateway.certificate import referenced
 from modelport.local.gateway.check import check
@@ -39,6 +39,8 @@ DEBOUNCE_S = 0.005
 SHARE = 2.0
 """So many times as long as a look took does the next one wait: at most a third of a core, however much changes."""
 AGAIN_S = 1.0
+LISTEN_S = 50.0
+"""So long does one question for unknown keys last; the gateway answers within a minute."""
 LONGEST_SLEEP_S = 3600.0
 """A clock may be set while the end of a key or certificate is waited for."""
 REFERENCE_GRANT = Resource(group=GROUP, version="v1beta1", kind="ReferenceGrant", plural="referencegrants")
@@ -72,6 +74,7 @@ class Translator:
         now: Callable[[], datetime],
     ) -> None:
         self._client, self._require_keys, self._tls, self._now = client, require_keys, tls, now
+        self._socket = folder.admin_socket
         self._force = Force(folder.table, folder.admin_socket)
         self._caches: dict[str, Cache] = {
             "classes": Cache(client, kinds.GATEWAY_CLASS),
@@ -120,6 +123,7 @@ class Translator:
             group.create_task(self._write_forever())
             group.create_task(self._watch_keys())
             group.create_task(self._issuers.run())
+            group.create_task(self._hear_of_unknown_keys())
             group.create_task(self._force.follow(self._on_force))
             group.create_task(self._release.run())
             group.create_task(self._tell.run())
@@ -179,6 +183,20 @@ class Translator:
             if now != known:
                 known = now
                 self._dirty.set()
+
+    async def _hear_of_unknown_keys(self) -> None:
+        """Has an issuer asked for its keys when the gateway gets tokens with others than it knows."""
+        after: int | None = None
+        while True:
+            await self._issuers.some.wait()
+            try:
+                after, strange = await admin.unknown_keys(self._socket, after, LISTEN_S)
+            except admin.NoGateway:
+                after = None  # the next one counts from the beginning
+                await asyncio.sleep(AGAIN_S)
+                continue
+            for issuer in strange:
+                self._issuers.ask_again(issuer)
 
     async def _look(self) -> None:
         """Looks at everything once, and writes the table if it says anything new."""

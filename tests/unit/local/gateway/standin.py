@@ -27,6 +27,8 @@ class Standin:
         self.leaves_out = False
         """Goes by the rest of a table with such an expression, and says so."""
         self.seen: list[int] = []
+        self.strangers: list[str] = []
+        """Issuers whose tokens came with unknown keys."""
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -62,6 +64,8 @@ class Standin:
         if (method, target) == ("POST", "/reload"):
             return self._reload()
         asked = parse_qs(urlsplit(target).query)
+        if target.startswith("/unknown-keys"):
+            return await self._unknown_keys(int(asked["after"][0]) if "after" in asked else None)
         wanted, wait_s = int(asked["at_least"][0]), int(asked["timeout_ms"][0]) / 1000
         end = asyncio.get_running_loop().time() + wait_s
         alive = self._server
@@ -72,6 +76,17 @@ class Standin:
         if self._server is not alive:
             raise ConnectionError  # as of a process that is gone
         return (200 if self.table.version >= wanted else 408), {"version": self.table.version}
+
+    async def _unknown_keys(self, after: int | None) -> tuple[int, object]:
+        alive = self._server
+        while self._server is alive and after is not None and len(self.strangers) <= after:
+            await asyncio.sleep(0.005)
+        if self._server is not alive:
+            raise ConnectionError
+        return 200, {
+            "cursor": len(self.strangers),
+            "issuers": self.strangers[after:] if after is not None else [],
+        }
 
     def _reload(self) -> tuple[int, object]:
         if self.hangs:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from login import login
 from standin import Standin
 
 from modelport.control import observed
 from modelport.kube.errors import ApiError
 from modelport.kube.resource import (
+    CONFIG_MAP,
     ENDPOINT_SLICE,
     GATEWAY,
     GATEWAY_CLASS,
@@ -24,7 +26,7 @@ from modelport.kube.resource import (
     SERVICE,
 )
 from modelport.local.folder import Folder
-from modelport.local.gateway import release, tell
+from modelport.local.gateway import auth, issuers, release, tell
 from modelport.local.gateway import run as gateway
 from modelport.wire import table as wire
 from modelport.wire.table import Table
@@ -400,5 +402,46 @@ def test_others_who_look_after_a_route_keep_their_words(embedded: Any, tmp_path:
             return [one["controllerName"] for one in route["status"]["parents"]] == ["example.com/other"]
 
         await scene.api.until(only_theirs)
+
+    play(embedded, tmp_path, body)
+
+
+def test_an_issuer_is_asked_when_the_gateway_gets_tokens_with_unknown_keys(
+    embedded: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another gateway than at first, too."""
+    monkeypatch.setattr(issuers, "UNASKED_S", 0.0)
+    monkeypatch.setattr(gateway, "AGAIN_S", 0.01)
+
+    async def body(scene: Scene) -> None:
+        with login(tls=False) as at:
+
+            def serve(kid: str) -> None:
+                at.serves({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": "A" * 43}]})
+
+            def known() -> list[str]:
+                section = scene.gateway.table.auth
+                return [key["kid"] for one in section.jwks for key in one.keys["keys"]] if section else []
+
+            def strange() -> list[str]:
+                scene.gateway.strangers.append(at.address)
+                return known()
+
+            serve("one")
+            await scene.make(
+                CONFIG_MAP,
+                {
+                    "metadata": {"name": "login", "namespace": "default", "labels": {auth.JWKS: "true"}},
+                    "data": {"issuer": at.address, "refresh": "86400"},
+                },
+            )
+            await scene.api.until(lambda: known() == ["one"])
+            serve("two")
+            await scene.api.until(lambda: strange() == ["two"])
+            scene.gateway.kill()
+            scene.gateway.strangers.clear()
+            await scene.gateway.start()
+            serve("three")
+            await scene.api.until(lambda: strange() == ["three"])
 
     play(embedded, tmp_path, body)

@@ -171,6 +171,53 @@ def test_the_last_good_keys_stay_when_the_issuer_is_away_and_over_a_restart(tmp_
     asyncio.run(play())
 
 
+def test_an_issuer_that_signs_by_an_unknown_key_is_asked_before_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a rotation without notice would cost every caller up to an hour."""
+
+    async def play() -> None:
+        with login() as at:
+            at.serves(keys("one"))
+            asked = source(at, jwks_uri=f"{at.address}/keys", refresh="86400")
+            known = issuers.Issuers(tmp_path / "issuers.json", lambda: None, lambda: NOW)
+            known.want([asked])
+            task = asyncio.create_task(known.run())
+            await until(lambda: asked.id in known.known)
+            at.serves(keys("two"))
+            known.ask_again("https://else.example.com")
+            known.ask_again(asked.issuer)
+            await until(lambda: known.known[asked.id].keys[0]["kid"] == "two")
+            task.cancel()
+
+    monkeypatch.setattr(issuers, "UNASKED_S", 0.0)
+    asyncio.run(play())
+
+
+def test_a_flood_of_unknown_keys_does_not_become_a_flood_of_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can make a token with an unknown key could use us against the login service."""
+
+    async def play() -> None:
+        with login() as at:
+            at.serves(keys("one"))
+            asked = source(at, jwks_uri=f"{at.address}/keys", refresh="1")
+            known = issuers.Issuers(tmp_path / "issuers.json", lambda: None, lambda: NOW)
+            known.want([asked])
+            task = asyncio.create_task(known.run())
+            await until(lambda: asked.id in known.known)
+            questions = len(at.asked)
+            while len(at.asked) == questions:  # until it is time anyway
+                known.ask_again(asked.issuer)
+                await asyncio.sleep(0)
+            assert len(at.asked) == questions + 1
+            task.cancel()
+
+    monkeypatch.setattr(issuers, "UNASKED_S", 3600.0)
+    asyncio.run(play())
+
+
 def test_what_is_known_of_an_issuer_is_what_its_tokens_are_held_to() -> None:
     item = {
         "kind": "ConfigMap",

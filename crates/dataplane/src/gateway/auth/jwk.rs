@@ -82,6 +82,11 @@ impl Key {
         )
     }
 
+    /// Whether there are keys for this algorithm.
+    pub(super) fn may_be_for(algorithm: &str) -> bool {
+        matches!(algorithm, "RS256" | "ES256" | "EdDSA")
+    }
+
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
             Material::Rsa { n, e } => RsaPublicKeyComponents { n, e }

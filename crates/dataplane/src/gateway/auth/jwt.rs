@@ -36,6 +36,8 @@ pub(super) enum Rejected {
     Audience,
     #[error("the token is signed by an algorithm other than RS256, ES256 and EdDSA, or by a key that is not known")]
     Key,
+    #[error("the token is signed by a key that is not known; where the keys of its issuer are fetched, they are now asked for again")]
+    NewKey,
     #[error("the token's signature is wrong")]
     Signature,
     #[error("the token has no expiry (exp)")]
@@ -70,8 +72,14 @@ pub(super) fn is_one(shown: &[u8]) -> bool {
     shown.starts_with(b"ey") && memchr::memchr_iter(b'.', shown).count() == 2
 }
 
-/// Whom a token speaks for, and until when (seconds since 1970).
-pub(super) fn verify(token: &[u8], issuers: &[Issuer], now: u64) -> Result<(Caller, u64), Rejected> {
+/// Whom a token speaks for, and until when (seconds since 1970). `stranger` is told of an issuer that signed it by a key
+/// that is not known.
+pub(super) fn verify(
+    token: &[u8],
+    issuers: &[Issuer],
+    now: u64,
+    stranger: &dyn Fn(&str),
+) -> Result<(Caller, u64), Rejected> {
     if token.len() > LONGEST {
         return Err(Rejected::Malformed);
     }
@@ -94,6 +102,9 @@ pub(super) fn verify(token: &[u8], issuers: &[Issuer], now: u64) -> Result<(Call
             break;
         }
     }
+    if matches!(outcome, Err(Rejected::NewKey)) {
+        stranger(name);
+    }
     outcome
 }
 
@@ -110,7 +121,10 @@ fn check(
         .iter()
         .filter(|key| key.is_for(&header.alg))
         .filter(|key| header.kid.is_none() || key.id.is_none() || key.id == header.kid);
-    let first = candidates.next().ok_or(Rejected::Key)?;
+    let is_new = header.kid.is_some()
+        && Key::may_be_for(&header.alg)
+        && issuer.keys.iter().all(|key| key.id != header.kid);
+    let first = candidates.next().ok_or(if is_new { Rejected::NewKey } else { Rejected::Key })?;
     if !std::iter::once(first).chain(candidates).any(|key| key.verifies(signed, signature)) {
         return Err(Rejected::Signature);
     }

@@ -79,13 +79,15 @@ impl Auth {
         })
     }
 
-    /// Lets a request in, as whom its credentials show.
+    /// Lets a request in, as whom its credentials show. `stranger` is told of an issuer whose token is signed by a key
+    /// that is not known.
     pub(super) fn admit(
         &self,
         shown: Option<&[u8]>,
         service: &str,
         verb: Verb,
         now: SystemTime,
+        stranger: &dyn Fn(&str),
     ) -> Result<Option<Arc<Caller>>, Refusal> {
         let needs = format_args!("{} on {service}", verb.name()).to_string();
         let Some(shown) = shown else {
@@ -99,7 +101,7 @@ impl Auth {
                 ))
             };
         };
-        let caller = self.identify(shown, now).map_err(|why| {
+        let caller = self.identify(shown, now, stranger).map_err(|why| {
             refuse(StatusCode::UNAUTHORIZED, INVALID, format!("The credentials are not valid: {why}."))
         })?;
         if caller.scopes.allow(service, verb) || self.anonymous.allow(service, verb) {
@@ -109,7 +111,12 @@ impl Auth {
         Err(refuse(StatusCode::FORBIDDEN, INSUFFICIENT, words))
     }
 
-    fn identify(&self, shown: &[u8], now: SystemTime) -> Result<Arc<Caller>, Rejected> {
+    fn identify(
+        &self,
+        shown: &[u8],
+        now: SystemTime,
+        stranger: &dyn Fn(&str),
+    ) -> Result<Arc<Caller>, Rejected> {
         let hash = hash(shown);
         if let Some((known, caller)) = self.keys.get_key_value(&hash) {
             // The map has found it by a hash of the hash already; this is for those who time it.
@@ -129,7 +136,7 @@ impl Auth {
             verified.remove(&hash);
         }
         drop(verified);
-        let (caller, expires) = jwt::verify(shown, &self.issuers, seconds)?;
+        let (caller, expires) = jwt::verify(shown, &self.issuers, seconds, stranger)?;
         let caller = Arc::new(caller);
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if verified.len() >= REMEMBERED {

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use ring::rand::SystemRandom;
 use ring::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair, ECDSA_P256_SHA256_FIXED_SIGNING};
 use serde_json::{json, Value};
+use std::cell::RefCell;
 use std::time::Duration;
 
 const NOW: u64 = 1_000_000;
@@ -45,7 +46,7 @@ fn bearer(
     let mut headers = headers("authorization", &format!("Bearer {credentials}"));
     let shown = take(&mut headers);
     assert!(headers.is_empty(), "credentials are passed on");
-    let admitted = auth.admit(shown.as_deref(), service, verb, at(now));
+    let admitted = auth.admit(shown.as_deref(), service, verb, at(now), &|_| {});
     admitted.map(|caller| caller.unwrap().id.clone()).map_err(|no| (no.status.as_u16(), no.message))
 }
 
@@ -88,7 +89,7 @@ fn what_is_not_valid_is_not_repeated() {
 #[test]
 fn who_shows_nothing_gets_what_is_open_to_all() {
     let auth = with_key();
-    let nothing = |service| auth.admit(None, service, Verb::Predict, at(NOW));
+    let nothing = |service| auth.admit(None, service, Verb::Predict, at(NOW), &|_| {});
     assert!(nothing("open/m").unwrap().is_none());
     let refused = nothing("a/m").unwrap_err();
     assert_eq!(refused.status, 401);
@@ -97,7 +98,10 @@ fn who_shows_nothing_gets_what_is_open_to_all() {
     let mut basic = headers("authorization", "Basic czNjcmV0");
     assert!(take(&mut basic).is_none() && basic.is_empty());
     let key = take(&mut headers("x-api-key", "s3cret"));
-    assert_eq!(auth.admit(key.as_deref(), "a/m", Verb::Predict, at(NOW)).unwrap().unwrap().id, "team-a");
+    assert_eq!(
+        auth.admit(key.as_deref(), "a/m", Verb::Predict, at(NOW), &|_| {}).unwrap().unwrap().id,
+        "team-a"
+    );
 }
 
 type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
@@ -182,7 +186,9 @@ fn tokens_are_good_for_their_scopes() {
 fn a_token_must_be_right_in_all_its_parts() {
     let signer = ed25519();
     let auth = signer.auth();
-    let why = |token: &str| match auth.identify(token.as_bytes(), at(NOW)) {
+    let strangers = RefCell::new(Vec::new());
+    let stranger = |issuer: &str| strangers.borrow_mut().push(issuer.to_owned());
+    let why = |token: &str| match auth.identify(token.as_bytes(), at(NOW), &stranger) {
         Ok(caller) => Err(caller.id.clone()),
         Err(why) => Ok(why),
     };
@@ -210,8 +216,11 @@ fn a_token_must_be_right_in_all_its_parts() {
         let token = signer.token_with(&json!({"alg": alg, "kid": "k1"}), &claims());
         assert_eq!(why(&token), Ok(Rejected::Key), "{alg}");
     }
+    // Only what its issuer may have signed by a new key is worth asking the issuer for its keys.
+    assert!(strangers.borrow().is_empty());
     let token = signer.token_with(&json!({"alg": "EdDSA", "kid": "other"}), &claims());
-    assert_eq!(why(&token), Ok(Rejected::Key));
+    assert_eq!(why(&token), Ok(Rejected::NewKey));
+    assert_eq!(strangers.take(), ["https://i"]);
     let token = signer.token_with(&json!({"alg": "EdDSA", "crit": ["b64"]}), &claims());
     assert_eq!(why(&token), Ok(Rejected::Malformed));
     for broken in ["ey.ey.", "eyJ9.x.y", "ey!.ey!.!"] {
@@ -234,9 +243,9 @@ fn rsa_tokens_are_verified() {
         "9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLI",
         "hWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw");
     let auth = compile(&json!({"jwks": [{"issuer": "joe", "keys": {"keys": [jwk]}}]})).unwrap();
-    let verified = auth.identify(token.as_bytes(), at(1_300_819_000)).unwrap();
+    let verified = auth.identify(token.as_bytes(), at(1_300_819_000), &|_| {}).unwrap();
     assert_eq!(verified.id, "the token's holder");
-    assert_eq!(auth.identify(token.as_bytes(), at(1_400_000_000)).unwrap_err(), Rejected::Expired);
+    assert_eq!(auth.identify(token.as_bytes(), at(1_400_000_000), &|_| {}).unwrap_err(), Rejected::Expired);
 }
 
 #[test]
