@@ -8,6 +8,7 @@ use super::message::{Message, Unsent};
 use super::pool::IDLE;
 use super::refusal::Refusal;
 use super::reply::{Source, StreamGuard};
+use super::table::Speech;
 use super::way::Way;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -132,7 +133,7 @@ impl Call<'_> {
     }
 
     async fn http2(&self, cluster: &Cluster, endpoint: &Endpoint) -> Result<Http2, Failed> {
-        if let Some(shared) = endpoint.pool.share() {
+        if let Some(shared) = endpoint.pool.share(cluster.speech() == Speech::Both) {
             return Ok(shared);
         }
         // Apart: what seldom happens is no part of every request's memory.
@@ -142,7 +143,7 @@ impl Call<'_> {
     async fn open_http2(&self, cluster: &Cluster, endpoint: &Endpoint) -> Result<Http2, Failed> {
         let _opening = endpoint.pool.opening.lock().await;
         // Somebody else may have opened one meanwhile, or found out that there is nobody.
-        if let Some(shared) = endpoint.pool.share() {
+        if let Some(shared) = endpoint.pool.share(cluster.speech() == Speech::Both) {
             return Ok(shared);
         }
         if endpoint.refuses_now() {

@@ -182,7 +182,7 @@ impl Copy {
             Some(stream)
         };
         if self.http2 {
-            let mut connection = if let Some(shared) = endpoint.pool.share() {
+            let mut connection = if let Some(shared) = endpoint.pool.share(false) {
                 shared
             } else {
                 let opened = Http2::open(connect.await?).await.ok()?;

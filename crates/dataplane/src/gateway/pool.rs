@@ -80,10 +80,16 @@ impl Pool {
         }
     }
 
-    /// The HTTP/2 connection with the fewest requests, unless another should be opened.
-    pub(super) fn share(&self) -> Option<Http2> {
+    /// The HTTP/2 connection with the fewest requests, unless another should be opened; `together`: the first that has
+    /// room, so that those at once are written at once, however many connections a rush has left.
+    pub(super) fn share(&self, together: bool) -> Option<Http2> {
         let mut state = self.state();
         state.shared.retain(Http2::is_open);
+        if together {
+            if let Some(first) = state.shared.iter().find(|connection| connection.streams() < STREAMS) {
+                return Some(first.clone());
+            }
+        }
         let best = state.shared.iter().min_by_key(|connection| connection.streams())?;
         (best.streams() < STREAMS || state.shared.len() >= SHARED).then(|| best.clone())
     }
@@ -138,5 +144,31 @@ impl Pool {
     pub(super) fn sizes(&self) -> (usize, usize) {
         let state = self.state();
         (state.idle.len(), state.shared.len())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpStream};
+
+    #[tokio::test]
+    async fn requests_are_spread_over_connections_or_kept_together_up_to_their_room() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = Pool::default();
+        for _ in 0..2 {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            pool.put_shared(&Http2::open(stream).await.unwrap());
+        }
+        let first = pool.share(true).unwrap();
+        let mut entered = vec![first.enter()];
+        assert!(!pool.share(false).unwrap().is(&first));
+        while entered.len() < STREAMS {
+            let next = pool.share(true).unwrap();
+            assert!(next.is(&first));
+            entered.push(next.enter());
+        }
+        assert!(!pool.share(true).unwrap().is(&first));
     }
 }
