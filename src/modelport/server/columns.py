@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from modelport.protocol.datatype import Array
+from modelport.protocol.datatype import Array, numpy_dtype
 from modelport.protocol.errors import InvalidInput
 from modelport.server import cells
 from modelport.server.cells import AS_TRAINED, quoted, shown
@@ -46,6 +46,13 @@ def arrange(inputs: Sequence[Given], signature: Signature, accepts_missing: bool
     if isinstance(columns, dict):
         return columns
     return {"": columns}
+
+
+def plain(signature: Signature) -> tuple[dict[str, np.dtype[np.generic]], int]:
+    """The datatypes of a matrix that `arrange` passes on as it is, and the width that it must have; none where the
+    table has text or categories."""
+    table = _Table(signature)
+    return ({name: numpy_dtype(name) for name in _PLAIN} if table.plain else {}), table.width
 
 
 def first_unusable(inputs: Mapping[str, Array], signature: Signature) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from modelport.protocol.datatype import Array
 from modelport.protocol.errors import InvalidInput, Unimplemented
@@ -64,7 +66,14 @@ def fitting(signature: Signature, accepts_missing: bool) -> Fit:
     def given(inputs: list[Input]) -> list[Given]:
         return [Given(one[0], one[1], to_bits(one), one[4]) for one in inputs]
 
+    dtypes, width = columns.plain(signature)
+
     def arranged(inputs: list[Input]) -> Mapping[str, Array]:
+        if len(inputs) == 1:  # the hot path: a matrix of numbers, as `columns.arrange` would pass it on
+            _, datatype, shape, data, nulls = inputs[0]
+            dtype = dtypes.get(datatype)
+            if dtype is not None and not nulls and len(shape) == 2 and shape[1] == width and shape[0]:
+                return {"": np.ndarray(shape, dtype, cast("Any", data))}
         if inputs and inputs[0][2][:1] == (0,):
             raise InvalidInput(f"inputs[0].shape: has no rows, got {list(inputs[0][2])}. Send at least one.")
         return columns.arrange(given(inputs), signature, accepts_missing)
