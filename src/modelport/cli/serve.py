@@ -204,6 +204,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             device=options.device,
             model_format=options.model_format or None,
             allow_pickle=not options.no_pickle,
+            shortcuts=not options.no_shortcuts,
             max_batch_size=options.max_batch_size,
             batch_delay_s=options.batch_delay / 1000,
             batch_latency_s=options.batch_latency / 1000,

@@ -73,6 +73,13 @@ def add_to(serve: argparse.ArgumentParser) -> None:
         action="store_true",
         help="refuse formats that can run code: pickle, joblib, TorchScript",
     )
+    _flag(
+        models,
+        "--no-shortcuts",
+        action="store_true",
+        default=env_flag("MODELPORT_NO_SHORTCUTS"),
+        help="call scikit-learn's own methods always, and no shortcut to the same answer (also: MODELPORT_NO_SHORTCUTS=true)",
+    )
     _flag(models, "--watch", action="store_true", help="load an artifact anew when it changes")
 
     ports = serve.add_argument_group("ports")

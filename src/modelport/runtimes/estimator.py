@@ -154,7 +154,7 @@ def _split(transformer: Any, width: int) -> list[Column]:
     for _, part, chosen in transformer.transformers_:
         if isinstance(part, str) and part == "drop":
             continue
-        indices = _indices(chosen, names, width)
+        indices = indices_of(chosen, names, width)
         known = [_NUMBER] * len(indices) if isinstance(part, str) else _columns(part, len(indices))
         if len(known) != len(indices):
             known = [_UNKNOWN] * len(indices)
@@ -163,7 +163,8 @@ def _split(transformer: Any, width: int) -> list[Column]:
     return columns
 
 
-def _indices(chosen: Any, names: list[str] | None, width: int) -> list[int]:
+def indices_of(chosen: Any, names: list[str] | None, width: int) -> list[int]:
+    """The positions of the columns that a part of a fitted ColumnTransformer takes."""
     if isinstance(chosen, slice):
         if isinstance(chosen.start, str) or isinstance(chosen.stop, str):
             order = names or []

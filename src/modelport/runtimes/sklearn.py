@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import get_ident
 from typing import Any, ClassVar, Final
@@ -18,6 +18,7 @@ from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.runtimes import estimator as fitted
 from modelport.runtimes.framework import framework, limit_threads
 from modelport.runtimes.outputs import outputs_of
+from modelport.runtimes.shortcut.entry import Quick, Taken, shortcuts_of
 from modelport.runtimes.structure import final, is_native, walk
 from modelport.runtimes.table import frame, matrix
 from modelport.runtimes.unpickle import load_joblib, modules_named, saved_versions
@@ -140,19 +141,34 @@ class SklearnModel(LoadedModel):
         self._threads = settings.threads
         self._limited: set[int] = set()
         """Threads that have been told how many they may use."""
-        self._labels: Callable[[Any], Any] = model.predict if hasattr(model, "predict") else model.transform
+        self._labels = "predict" if hasattr(model, "predict") else "transform"
+        self._shortcuts = self._proven_shortcuts() if settings.shortcuts else {}
+        if self._shortcuts:
+            self.remarks = ("predicts by shortcut",)
 
     def predict(self, inputs: Mapping[str, Array], parameters: Mapping[str, object]) -> Mapping[str, Array]:
         """Labels, values or probabilities of all rows."""
         method = self._method(parameters) if parameters else None
         if method is None:
-            method = self._model.predict_proba if self._proba else self._labels
-        table = self._table(inputs)
+            method = "predict_proba" if self._proba else self._labels
         if (thread := get_ident()) not in self._limited:
             limit_threads(self._threads)
             self._limited.add(thread)
+        arranged = inputs if self._inner is None else self._arranged(inputs)
+        quick = self._shortcuts.get(method)
+        if quick is None:
+            return self._outputs(self._asked(method, arranged, inputs))
         try:
-            result = method(table)
+            result = quick(arranged)
+        except Exception:  # noqa: BLE001 - the estimator's own method answers, or says what is wrong
+            result = self._asked(method, arranged, inputs)
+        return self._outputs(result)
+
+    def _asked(self, method: str, arranged: Mapping[str, Array], inputs: Mapping[str, Array]) -> Any:
+        """What the estimator's own method answers; its errors name the place in `inputs`, as they were sent."""
+        table = self._table(arranged)
+        try:
+            return getattr(self._model, method)(table)
         except (ValueError, TypeError) as error:
             raise self._blamed(error, inputs) from error
         except Exception as error:
@@ -161,9 +177,17 @@ class SklearnModel(LoadedModel):
             if self.notes:
                 raise InferenceError(self._with_version(error)) from error
             raise
-        return self._outputs(result)
 
-    def _method(self, parameters: Mapping[str, object]) -> Callable[[Any], Any] | None:
+    def _proven_shortcuts(self) -> Mapping[str, Quick]:
+        if self._documents or self._categories or not is_native(self._model):
+            return {}
+        names = [spec.name for spec in (self._inner or self.signature).inputs]
+        if not self._framed and self._names is None and (width := fitted.width_of(self._model)) is not None:
+            names = [str(index) for index in range(width)]
+        taken = Taken(names, self._order is None, self._framed, self.accepts_missing, self._table)
+        return shortcuts_of(self._model, taken)
+
+    def _method(self, parameters: Mapping[str, object]) -> str | None:
         wanted = parameters.get("predict_proba")
         if wanted is None:
             return None
@@ -176,14 +200,16 @@ class SklearnModel(LoadedModel):
                 f"parameters.predict_proba: {_name(final(self._model))} has no predict_proba. "
                 "Leave the parameter out, or train the model to give probabilities."
             )
-        method: Callable[[Any], Any] = self._model.predict_proba
-        return method
+        return "predict_proba"
+
+    def _arranged(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Inputs by the names and order that are known, where the signature says nothing of them."""
+        given = [Given(name, _datatype(array), array) for name, array in inputs.items() if name]
+        if given and self._inner is not None:
+            return arrange(given, self._inner, accepts_missing=True)
+        return inputs
 
     def _table(self, inputs: Mapping[str, Array]) -> Any:
-        if self._inner is not None:
-            given = [Given(name, _datatype(array), array) for name, array in inputs.items() if name]
-            if given:
-                inputs = arrange(given, self._inner, accepts_missing=True)
         if self._documents:
             (texts,) = inputs.values()
             return texts.reshape(-1).tolist()
@@ -202,6 +228,8 @@ class SklearnModel(LoadedModel):
         return [names.index(name) for name in self._names]
 
     def _outputs(self, result: Any) -> dict[str, Array]:
+        if type(result) is np.ndarray and (result.dtype == np.float64 or result.dtype.kind != "f"):
+            return {"output-0": result}  # the hot path
         results: list[Any] = [result]
         if isinstance(result, list) and result and _ndim(result[0]) == 2:
             results = result  # probabilities of several outputs

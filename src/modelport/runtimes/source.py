@@ -50,6 +50,7 @@ def load(source: Source, options: ModelOptions, on_unusable: Callable[[], None] 
         device=options.device,
         signature=kept.signature if kept else None,
         allow_pickle=options.allow_pickle,
+        shortcuts=options.shortcuts,
     )
     loaded = runtime.load(artifact, settings)
     took = time.perf_counter() - began
@@ -65,7 +66,7 @@ def _servable(
 ) -> Servable:
     bodies = saved.example_bodies(kept) if kept else None
     v1, v2 = bodies or example.from_signature(loaded.signature) or (None, None)
-    facts = ", ".join([loaded.description, how, *loaded.notes])
+    facts = ", ".join([loaded.description, how, *loaded.remarks, *loaded.notes])
     version = f" version {source.version}" if source.version else ""
     report = f"{source.name}{version}: {facts}"
     if v1 is not None:

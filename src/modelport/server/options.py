@@ -36,6 +36,8 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The format that the user says the model has, such as `onnx`; another one is refused. None: what is there."""
     allow_pickle: bool = True
     """Load formats that can run code: pickle, joblib, TorchScript."""
+    shortcuts: bool = True
+    """Answer for scikit-learn's estimators without their own methods, where that is proven equal."""
     max_batch_size: int = 256
     """Most rows that are predicted together; 1 switches batching off."""
     batch_delay_s: float = 0.0

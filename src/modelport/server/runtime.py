@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The signature saved beside the model, if there is one; it wins over what the artifact says."""
     allow_pickle: bool = True
     """Whether formats that can execute code on load (pickle, joblib, torch) may be loaded."""
+    shortcuts: bool = True
+    """Whether scikit-learn's estimators may be answered for without their own methods, where that is proven equal."""
 
 
 class LoadedModel(abc.ABC):
@@ -57,6 +59,8 @@ class LoadedModel(abc.ABC):
     """What was found, such as `Pipeline, 7 columns (age FP64, city BYTES, …), 2 classes`."""
     notes: tuple[str, ...] = ()
     """Warnings for the user, such as a version that differs from the one that saved the model."""
+    remarks: tuple[str, ...] = ()
+    """What else the user is told when it is loaded."""
     accepts_missing: bool = False
     """Whether a null (NaN, None) is a missing value to it; otherwise nulls are refused."""
     batchable: bool = True
