@@ -157,6 +157,34 @@ def test_a_container_that_hangs_is_started_anew(platform):
     platform.delete("hanging", grace_s=0)
 
 
+def test_a_strangers_answer_does_not_make_a_pod_ready(platform):
+    """Something else that listens at a pod's address would get its requests while all is said to be well."""
+    probe = {"tcpSocket": {"port": 9999}, "timeoutSeconds": 20, "periodSeconds": 1}
+    platform.create(POD, pod("robbed", {"command": ["sleep", "1000"], "readinessProbe": probe}))
+    platform.until("an address", lambda: container(platform.pod("robbed")).get("containerID"))
+    address = platform.pod("robbed")["status"]["podIP"]
+    listen = f"import socket, time; s = socket.create_server(('{address}', 9999)); time.sleep(1000)"
+    stranger = subprocess.Popen([sys.executable, "-c", listen])
+    try:
+        said = platform.until(
+            "words on the stranger",
+            lambda: "held" in (ready_words(platform, "robbed")) and ready_words(platform, "robbed"),
+        )
+        assert f"port 9999 at {address} is held by process {stranger.pid}" in said
+        assert f"kill {stranger.pid}" in platform.events("robbed")["Unhealthy"]
+        assert not is_ready(platform.pod("robbed"))
+    finally:
+        stranger.kill()
+        stranger.wait()
+    platform.delete("robbed", grace_s=0)
+
+
+def ready_words(platform, name: str) -> str:
+    """The message of a pod's condition Ready."""
+    conditions = platform.pod(name)["status"]["conditions"]
+    return next((one.get("message", "") for one in conditions if one["type"] == "Ready"), "")
+
+
 def test_a_model_with_packages_of_its_own_says_so_and_serves(platform, tmp_path):
     """From YAML with nothing but a requirements.txt, and the words when that cannot be."""
     lines = wheels.shelf(tmp_path / "shelf")

@@ -159,7 +159,9 @@ def _unanswered(pod: Object, name: str) -> str:
         asked = f"{'TCP' if tcp else 'gRPC'} port {(tcp or grpc).get('port')}"
     else:
         asked = "its command"
-    return f"container {name} {UNANSWERED} ({asked})"
+    condition = find_condition(pod["status"].get("conditions"), "Ready") or {}
+    words = str(condition.get("message") or "").partition(f"; {name}: ")[2]  # this platform's node knows more
+    return f"container {name} {UNANSWERED} ({asked}){f': {words}' if words else ''}"
 
 
 def route(item: Object | None) -> str | None:

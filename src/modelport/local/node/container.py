@@ -14,6 +14,8 @@ from modelport.wire.fork import Exit
 
 NAMESPACES = "serving.modelport.io/Namespaces"
 """Condition of a pod whose commands share the machine's network and files, because there is no other way."""
+UNREADY = "containers with unready status:"
+"""Kubernetes' words, before the names; ours for a container follow them: `; NAME: WORDS`."""
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S, STEADY_S = 0.5, 60.0, 300.0
 
 
@@ -46,6 +48,8 @@ class State(msgspec.Struct, kw_only=True):
     waiting: str = "ContainerCreating"
     message: str = ""
     """Why it waits."""
+    unready: str = ""
+    """What its readiness probe gets, where it has failed for long."""
     ended: Ended | None = None
     """The last end."""
     done: bool = False
@@ -159,7 +163,8 @@ def pod_status(
     if inits:
         found["initContainerStatuses"] = [status(c, s) for c, s in inits]
     not_ready = [c["name"] for c, s in mains if s is None or not s.ready]
-    words = f"containers with unready status: [{' '.join(not_ready)}]" if not_ready else ""
+    words = f"{UNREADY} [{' '.join(not_ready)}]" if not_ready else ""
+    words += "".join(f"; {c['name']}: {s.unready}" for c, s in mains if s is not None and s.unready)
     conditions: list[Object] = []
     for kind, holds, reason, message in (
         ("PodScheduled", not problem, "" if not problem else "Unfit", problem),

@@ -54,6 +54,15 @@ def port_of(given: object, container: Object) -> int:
     raise ValueError(f"container {container['name']} has no port {given!r}")
 
 
+def port_asked(probe: Object, container: Object) -> int | None:
+    """The port of the pod's own address that a probe asks; None for one that asks elsewhere, or nobody."""
+    for kind in ("httpGet", "tcpSocket", "grpc"):
+        given = probe.get(kind)
+        if given is not None and not given.get("host"):
+            return port_of(given.get("port", 80), container)
+    return None
+
+
 async def http(get: Object, container: Object, address: str) -> str | None:
     """GET; a status from 200 to 399 is success."""
     port = port_of(get.get("port", 80), container)

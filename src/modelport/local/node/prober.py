@@ -13,6 +13,10 @@ EAGER_S, EAGER_FOR_S = 0.02, 10.0
 SLOW_S = 0.25
 PATIENT_S = 3.0
 """A server that starts may refuse its readiness probe for so long before it is told."""
+REFUSED = "readiness probe failed: "
+"""Before what the probe gets."""
+STRANGE_S = 1.0
+"""The same for a stranger's answer, which no waiting makes the server's."""
 UNREADY_S = 1.0
 """So often at least one is asked that was ready and is no longer."""
 
@@ -66,8 +70,10 @@ class Prober:
         is_ready: Callable[[bool], None],
         is_started: Callable[[], None],
         is_unready: Callable[[str], Awaitable[None]],
+        stranger: Callable[[int], str | None] = lambda port: None,
     ) -> None:
-        """`is_unready` is told once what a readiness probe gets that fails for long."""
+        """`is_unready` is told once what a readiness probe gets that fails for long. `stranger` says who else than the
+        pod answers at one of its ports; it may block."""
         self._container = container
         self._address = address
         self._environment = environment
@@ -75,6 +81,7 @@ class Prober:
         self._is_ready = is_ready
         self._is_started = is_started
         self._is_unready = is_unready
+        self._stranger = stranger
         self.failure = ""
         """Which probe failed, and what it said last."""
 
@@ -118,18 +125,26 @@ class Prober:
         await asyncio.sleep(float(given.get("initialDelaySeconds") or 0))
         began = asyncio.get_running_loop().time()
         tally = Tally(given, holds=False)
-        ever = told = False
+        ever, told = False, ""
         while True:
-            failure = await self._ask(given)
+            failure, about = await self._ask(given), REFUSED
+            if failure is None and not tally.holds:
+                failure, about = await self._strange(given), ""
             if tally.count(good=failure is None):
                 ever = True
                 self._is_ready(tally.holds)
-                told = False
+                told = ""
             spent_s = asyncio.get_running_loop().time() - began
-            if failure is not None and not tally.holds and not told and spent_s > PATIENT_S:
-                told = True
-                await self._is_unready(f"readiness probe failed: {failure}")
+            untold = failure is not None and not tally.holds and told != (about or failure)
+            if untold and spent_s > (PATIENT_S if about else STRANGE_S):
+                told = about or str(failure)
+                await self._is_unready(f"{about}{failure}")
             await asyncio.sleep(pause_s(given, ever=ever, holds=tally.holds, spent_s=spent_s))
+
+    async def _strange(self, given: Object) -> str | None:
+        """Who else than the pod has given a probe's good answer."""
+        port = probe.port_asked(given, self._container)
+        return None if port is None else await asyncio.to_thread(self._stranger, port)
 
     async def _liveness(self, given: Object) -> None:
         await asyncio.sleep(float(given.get("initialDelaySeconds") or 0))

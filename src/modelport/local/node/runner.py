@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,13 @@ import msgspec
 
 from modelport.kube.meta import timestamp
 from modelport.kube.resource import Object
-from modelport.local.node import image, initializer, interpreter, leftover, logs
+from modelport.local.node import image, initializer, interpreter, leftover, listener, logs
 from modelport.local.node.container import Ended, back_off_s, reason_of, restarts_again
 from modelport.local.node.ending import end_of, exit_of, kill_group, terminate
 from modelport.local.node.forks import ForkFailed
 from modelport.local.node.launch import Launch, NotPossible, plan
 from modelport.local.node.memory import watch as watch_memory
-from modelport.local.node.prober import Prober
+from modelport.local.node.prober import REFUSED, Prober
 from modelport.local.node.record import Record
 from modelport.local.node.stopping import termination_grace_s
 from modelport.local.node.variables import Missing, environment
@@ -184,7 +185,7 @@ class Runner:
         state.pid, state.start = started.pid, started.start
         state.started_at = timestamp(datetime.now(UTC))
         state.waiting, state.message = "", ""
-        state.ready = False
+        state.ready, state.unready = False, ""
         state.started = "startupProbe" not in container
         self._record.change()
         return True
@@ -202,9 +203,8 @@ class Runner:
             process.pid,
             is_ready=lambda ready: self._set_ready(name, ready),
             is_started=lambda: self._set_started(name),
-            is_unready=lambda words: interpreter.tell(
-                self._node, self._record, "Warning", "Unhealthy", f"container {name}: {words}"
-            ),
+            is_unready=lambda words: self._set_unready(name, words),
+            stranger=await self._stranger(container, process),
         )
         ended = asyncio.create_task(end_of(process))
         probing = asyncio.create_task(prober.run())
@@ -239,6 +239,7 @@ class Runner:
         code, reason = reason_of(how, killed_for_memory=out_of_memory)
         state.pid = state.start = 0
         state.ready = state.started = False
+        state.unready = ""
         state.ended = Ended(
             code=code,
             signal=how.signal if how else None,
@@ -259,7 +260,26 @@ class Runner:
             state.ready = ready
             if ready:
                 state.failures = 0 if state.restarts == 0 else state.failures
+                state.unready = ""
             self._record.change()
+
+    async def _set_unready(self, name: str, words: str) -> None:
+        self._record.state(name).unready = words.removeprefix(REFUSED)
+        self._record.dirty.set()
+        await interpreter.tell(self._node, self._record, "Warning", "Unhealthy", f"container {name}: {words}")
+
+    async def _stranger(self, container: Object, process: Process) -> Callable[[int], str | None]:
+        """Tells who else than the pod answers at one of its ports."""
+        relay = None if image.is_own(container) else await self._node.relay_of(self._record.pod)
+        kept = self._record.kept
+
+        def look(port: int) -> str | None:
+            leaders = {process.pid, *(state.pid for state in kept.containers.values() if state.pid)}
+            return listener.stranger(
+                kept.ip, port, leaders | ({relay.pid} if relay else set()), self._record.folder
+            )
+
+        return look
 
     def _set_started(self, name: str) -> None:
         self._record.state(name).started = True

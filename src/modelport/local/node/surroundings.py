@@ -15,7 +15,7 @@ import msgspec
 from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.local.folder import Folder, Settings
-from modelport.local.node import image, leftover, namespaces, volumes
+from modelport.local.node import image, leftover, listener, namespaces, volumes
 from modelport.local.node.ending import exit_of
 from modelport.local.node.forks import ForkFailed, Forks
 from modelport.local.node.launch import Launch, NotPossible
@@ -95,8 +95,11 @@ class Surroundings:
         while (found := _identity(path)) is None:
             if not process.alive or asyncio.get_running_loop().time() > until:
                 said = (home / "relay.log").read_text(errors="replace").strip()
+                held = (listener.holder(ip, port) for port in ports_of(pod))
+                who = ", ".join(one for one in held if one)
                 raise NotPossible(
-                    "CreateContainerError", f"the pod's network cannot be made: {said or 'no answer'}"
+                    "CreateContainerError",
+                    f"the pod's network cannot be made: {said or 'no answer'}{who and f' (held by {who})'}",
                 )
             await asyncio.sleep(0.01)
         return found

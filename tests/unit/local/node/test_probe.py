@@ -276,3 +276,39 @@ async def until(condition, limit_s: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came true"
         await asyncio.sleep(0.02)
+
+
+def test_a_strangers_answer_is_not_the_pods(web, monkeypatch):
+    """A leftover of yesterday would get today's requests, and `Ready` would say that all is well."""
+    monkeypatch.setattr(prober_module, "STRANGE_S", 0.0)
+    container = {
+        "name": "c",
+        "readinessProbe": {"httpGet": {"port": web, "path": "/200"}, "timeoutSeconds": 20},
+    }
+
+    async def run() -> list[str]:
+        told: list[str] = []
+        held = [f"port {web} is held by process 1"]
+
+        async def unready(words: str) -> None:
+            told.append(words)
+
+        prober = Prober(
+            container,
+            "127.0.0.1",
+            ENVIRONMENT,
+            os.getpid(),
+            is_ready=lambda ready: told.append(f"ready {ready}"),
+            is_started=lambda: None,
+            is_unready=unready,
+            stranger=lambda port: held[0] if held and port == web else None,
+        )
+        running = asyncio.create_task(prober.run())
+        await until(lambda: bool(told))
+        held.clear()
+        await until(lambda: len(told) > 1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return told
+
+    assert asyncio.run(run()) == [f"port {web} is held by process 1", "ready True"]
