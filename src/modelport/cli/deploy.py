@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -77,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
     sys.stdout.flush()
 
     async def deploy(client: Client) -> int:
+        import asyncio
+
         from modelport.kinds.inferenceservice import INFERENCE_SERVICE
 
         began = time.monotonic()
@@ -103,6 +106,14 @@ def run(options: argparse.Namespace) -> int:
             if not done:
                 note(f"error: {name} is not Ready after {options.timeout:.0f} s")
             note(f"\nhint: modelport describe {name}")
+            return 1
+        # The state may be of a time before the platform was killed: Ready is what answers.
+        until = began + options.timeout
+        said = await asyncio.to_thread(
+            route.silence, state or {}, settings, os.environ.get("MODELPORT_KEY"), until
+        )
+        if said is not None:
+            note(f"error: {name} is Ready, but {said}\n\nhint: modelport status · modelport describe {name}")
             return 1
         note(f"{colour.paint('Ready', 'good', sys.stderr)} in {time.monotonic() - began:.1f} s")
         print(route.address(state or {}, settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,12 @@ from modelport.cli.waiting import condition
 if TYPE_CHECKING:
     from modelport.kube.resource import Object
     from modelport.local.folder import Settings
+
+
+ANSWERS = (200, 401, 403)
+"""Of a service that is asked whether its model is there; the last two where whoever asks shows no key."""
+AGAIN_S, UNKNOWN_S = 0.2, 10.0
+"""Between two tries; and so long a service may know no such model, or the gateway no such service."""
 
 
 class Answer(msgspec.Struct):
@@ -91,3 +98,26 @@ def ask(
         ) from error
     finally:
         connection.close()
+
+
+def silence(item: Object, settings: Settings, key: str | None, until: float) -> str | None:
+    """None once the service's model answers by the gateway, or what comes instead when `until` (monotonic) is over."""
+    name = item["metadata"]["name"]
+    unknown_until = time.monotonic() + UNKNOWN_S
+    while True:
+        for path in (f"/v1/models/{name}", f"/v2/models/{name}/ready"):
+            try:
+                answer = ask(
+                    item, settings, "GET", path, key=key, timeout_s=max(1.0, until - time.monotonic())
+                )
+            except Mistake as mistake:
+                status, said = 0, str(mistake)
+                break
+            if answer.status in ANSWERS:
+                return None
+            status, said = answer.status, f"{answer.status}: {answer.body.decode(errors='replace')[:300]}"
+            if status != 404:
+                break
+        if time.monotonic() + AGAIN_S > (min(until, unknown_until) if status == 404 else until):
+            return said
+        time.sleep(AGAIN_S)

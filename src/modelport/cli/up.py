@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FIRST_PORT, LAST_PORT = 8080, 8179
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_LIMIT_S = 120.0
+CORRECTED_S = 5.0
+"""So long at most may services be called Ready that were so before the platform was killed."""
 
 DESCRIPTION = """\
 Starts the platform: KServe's API on this machine, models as processes, one address for their requests. It keeps its
@@ -327,6 +329,9 @@ def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str,
     while time.monotonic() < until:
         missing = readiness.missing_part(folder)
         if missing is None:
+            corrected_by = time.monotonic() + CORRECTED_S
+            while readiness.is_of_before(folder) and time.monotonic() < corrected_by:
+                pause.wait(0.05)
             if mirrors:
                 home.speak(options, lambda client: _keep_mirrors(client, mirrors))
             return

@@ -12,6 +12,7 @@ from modelport.kube.resource import Object
 from modelport.render.storage import INITIALIZER
 
 LOOPING = "CrashLoopBackOff"
+UNSEEN = "ContainerStatusUnknown"
 HOPELESS = (
     LOOPING,
     "CreateContainerConfigError",
@@ -77,7 +78,9 @@ def of_pod(pod: Object) -> Failure | None:
 def _of_container(pod: Object, container: Object, kind: str) -> Failure | None:
     state, last = container.get("state", {}), container.get("lastState", {})
     waiting, ended = state.get("waiting"), state.get("terminated") or last.get("terminated")
-    died = ended is not None and ended.get("exitCode", 0) != 0
+    # Nobody saw how it ended: the machine has, or the node was away. That says nothing of the model.
+    unseen = ended is not None and ended.get("reason") == UNSEEN
+    died = ended is not None and ended.get("exitCode", 0) != 0 and not unseen
     hopeless = waiting is not None and waiting.get("reason") in HOPELESS
     running = "running" in state
     if waiting is not None and not waiting.get("reason"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -38,10 +39,12 @@ from modelport.local.workloads import run as workloads
 log = logging.getLogger("modelport.control")
 
 
-async def run(folder: Folder, settings: Settings) -> None:
-    """Everything, until cancelled."""
-    store = Store(folder.database)
+QUIET_S, QUIET_LIMIT_S = 0.15, 2.0
+"""So long nothing is written once everybody has drawn their conclusions, and so long at most that is waited for."""
 
+
+async def run(folder: Folder, settings: Settings, store: Store) -> None:
+    """Everything, until cancelled."""
     registry = Registry([*standard(settings.pod_network), *declared(KINDS)])
 
     def log_file(pod: Object, container: str, previous: bool) -> Path | None:
@@ -67,6 +70,16 @@ async def run(folder: Folder, settings: Settings) -> None:
         group.create_task(workloads.run(client, [kind.resource for kind in KINDS]))
 
 
+async def _quiet(store: Store) -> None:
+    """Returns once nothing is written any more: what the node has said of its pods' end has reached the services, so
+    that the next start finds none that calls itself ready."""
+    async with asyncio.timeout(QUIET_LIMIT_S):
+        known = -1
+        while store.version != known:
+            known = store.version
+            await asyncio.sleep(QUIET_S)
+
+
 def main() -> int:
     """`python -m modelport.local.control --dir DIR`."""
     parser = argparse.ArgumentParser(prog="modelport.local.control")
@@ -84,9 +97,18 @@ def main() -> int:
         assert task is not None  # noqa: S101
         loop = asyncio.get_running_loop()
         loop.call_later(program.SETTLED_S, program.give_back)
+        store = Store(folder.database)
+        leaving: list[asyncio.Task[None]] = []
+
+        async def leave() -> None:
+            if folder.stopping.exists():
+                with contextlib.suppress(TimeoutError):
+                    await _quiet(store)
+            task.cancel()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        await run(folder, settings)
+            loop.add_signal_handler(number, lambda: leaving.append(asyncio.create_task(leave())))
+        await run(folder, settings, store)
 
     try:
         asyncio.run(until_told())

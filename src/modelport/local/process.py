@@ -51,6 +51,11 @@ class Process(msgspec.Struct, frozen=True):
         return _pss(self.pid)
 
 
+def mark(found: Process | None) -> str:
+    """A process in one word: what a Node says of the program that it is, as Kubernetes' do of their boot."""
+    return "" if found is None else f"{found.pid}.{found.start}"
+
+
 def read(path: Path) -> Process | None:
     """A process that was written down; None where nothing was, or the file is no such thing."""
     with contextlib.suppress(OSError, msgspec.DecodeError):

@@ -72,3 +72,10 @@ def test_an_init_container_that_runs_again_has_failed_until_it_ends_well():
     assert found.message == "init container prep: cannot prepare"
     container["state"] = {"terminated": {"exitCode": 0}}
     assert of_pod({"metadata": {"name": "p"}, "status": {"initContainerStatuses": [container]}}) is None
+
+
+def test_an_end_that_nobody_saw_is_no_failure_of_the_model():
+    """After a power cut every container has ended somehow: `deploy` would give up on services that start right now."""
+    ended = {"terminated": {"exitCode": 255, "reason": "ContainerStatusUnknown"}}
+    container = {"name": "main", "state": {"waiting": {"reason": "ContainerCreating"}}, "lastState": ended}
+    assert of_pod({"metadata": {"name": "p"}, "status": {"containerStatuses": [container]}}) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import logging
 import os
@@ -30,13 +31,15 @@ from modelport.local.node.record import Record
 from modelport.local.node.refreshing import Sources
 from modelport.local.node.surroundings import Surroundings
 from modelport.local.node.worker import Worker
-from modelport.local.process import Process
+from modelport.local.process import Process, mark
 from modelport.storage import Cache as StorageCache
 from modelport.storage.settings import PlatformSettings
 
 log = logging.getLogger(__name__)
 NAME = "local"
 PRUNE_EVERY_S = 24 * 3600.0
+CORRECTED_S = 10.0
+"""So long may the pods of a time before take to be told as they are now."""
 AWAY_S = 1.0
 """Between tries to reach the API server."""
 
@@ -126,6 +129,11 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await asyncio.gather(*(worker.shut() for worker in self._workers.values()), return_exceptions=True)
+        ready = _ready("False", "KubeletNotReady", "the platform is stopped")
+        with contextlib.suppress(ApiError, Unreachable):
+            await self.client.patch(
+                NODE, None, NAME, {"status": {"conditions": [ready]}}, subresource="status"
+            )
 
     def _changed(self, change: Change) -> None:
         uid = change.object["metadata"]["uid"]
@@ -217,7 +225,12 @@ class Node:
         await self._surroundings.vacate(pod)
 
     async def _register(self) -> None:
-        """Keeps the Node object true."""
+        """Keeps the Node object true. It is Ready once all that is said of its pods is of this node's time."""
+        await self._pods.synced.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CORRECTED_S):
+                for worker in list(self._workers.values()):
+                    await worker.corrected()
         while True:
             try:
                 await self._tell()
@@ -227,8 +240,6 @@ class Node:
                 await asyncio.sleep(0.2)
 
     async def _tell(self) -> None:
-        await self._pods.synced.wait()
-        now = timestamp(datetime.now(UTC))
         labels = {
             "kubernetes.io/hostname": NAME,
             "kubernetes.io/os": "linux",
@@ -259,21 +270,24 @@ class Node:
                 "containerRuntimeVersion": "process://1",
                 "machineID": "",
                 "systemUUID": "",
-                "bootID": "",
+                "bootID": mark(Process.of(os.getpid())),
                 "kubeProxyVersion": "",
             },
-            "conditions": [
-                {
-                    "type": "Ready",
-                    "status": "True",
-                    "reason": "NodeReady",
-                    "message": "the node starts pods",
-                    "lastHeartbeatTime": now,
-                    "lastTransitionTime": now,
-                }
-            ],
+            "conditions": [_ready("True", "NodeReady", "the node starts pods")],
         }
         await self.client.patch(NODE, None, NAME, {"status": status}, subresource="status")
+
+
+def _ready(status: str, reason: str, message: str) -> Object:
+    now = timestamp(datetime.now(UTC))
+    return {
+        "type": "Ready",
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastHeartbeatTime": now,
+        "lastTransitionTime": now,
+    }
 
 
 def _named(pod: Object) -> set[tuple[Resource, str]]:

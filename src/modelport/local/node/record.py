@@ -14,8 +14,10 @@ from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.local.folder import write
 from modelport.local.node.container import State
+from modelport.local.process import Process
 
 FILE = "state.json"
+STOPPED = "stopped with the platform; the next `modelport up` starts it again"
 
 
 class Kept(msgspec.Struct, kw_only=True):
@@ -48,6 +50,8 @@ class Record:
         """The pod's object has changed."""
         self.dirty = asyncio.Event()
         """The status is to be told."""
+        self.told = asyncio.Event()
+        """The API server knows how the pod is: what it has kept of the time before may be wrong."""
         self.problem = ""
         """Why the node cannot carry the pod out at all."""
         known = load(folder)
@@ -92,6 +96,20 @@ class Record:
         """States have changed: they are written down and told."""
         self.save()
         self.dirty.set()
+
+    def correct(self) -> None:
+        """Looks whether what is kept is still true: a machine may have ended meanwhile, with all processes."""
+        for one in self.kept.containers.values():
+            if one.running and not Process(one.pid, one.start).alive:
+                one.ready = one.started = False
+        self.dirty.set()
+
+    def leave(self) -> None:
+        """The platform goes down, and the pod's processes have ended with it."""
+        for one in self.kept.containers.values():
+            if not one.done:
+                one.ready, one.unready, one.waiting, one.message = False, "", "", STOPPED
+        self.save()
 
     def save(self) -> None:
         """Writes down what is known, where the pod has a folder."""

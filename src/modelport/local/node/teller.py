@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from datetime import UTC, datetime
 
-from modelport.kube.client import Client
+from modelport.kube.client import Client, Unreachable
 from modelport.kube.errors import ApiError
 from modelport.kube.resource import POD, Object
 from modelport.local.node.container import pod_status
 from modelport.local.node.record import Record
 
 log = logging.getLogger(__name__)
+LAST_S = 2.0
+"""So long the API server has to hear of a pod's end with the platform."""
 
 
 async def run(client: Client, record: Record) -> None:
     """Writes the status whenever it is dirty, until cancelled or the pod's object is gone."""
-    told: Object = {}
+    told: Object = record.pod.get("status", {})
     while True:
         await record.dirty.wait()
         record.dirty.clear()
         try:
             told = await _tell(client, record, told)
+            if not record.dirty.is_set():
+                record.told.set()
         except ApiError as error:
             if error.code == 404:
+                record.told.set()
                 return
             await asyncio.sleep(0.05)
             record.dirty.set()
@@ -32,6 +38,12 @@ async def run(client: Client, record: Record) -> None:
             log.debug("pod %s: %s", record.name, error)
             await asyncio.sleep(0.5)
             record.dirty.set()
+
+
+async def last(client: Client, record: Record) -> None:
+    """One try, when the platform goes down: what is kept must not say that the pod serves."""
+    with contextlib.suppress(ApiError, Unreachable, TimeoutError):
+        await asyncio.wait_for(_tell(client, record, {}), LAST_S)
 
 
 async def _tell(client: Client, record: Record, told: Object) -> Object:

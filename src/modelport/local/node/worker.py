@@ -54,6 +54,10 @@ class Worker:
         self._gone = True
         self._record.updated.set()
 
+    async def corrected(self) -> None:
+        """Returns once the API server knows how the pod is now, whatever it had kept."""
+        await self._record.told.wait()
+
     # The life
 
     async def run(self) -> None:
@@ -61,6 +65,9 @@ class Worker:
         if self._record.restored:
             await self._node.settled()
             leftover.adopt(self._record)
+            self._record.correct()
+        else:
+            self._record.told.set()
         telling = asyncio.create_task(teller.run(self._node.client, self._record))
         refreshing = asyncio.create_task(self._refresh())
         life = asyncio.create_task(self._live())
@@ -81,7 +88,8 @@ class Worker:
     async def shut(self) -> None:
         """Stops the processes, and leaves the API's object alone: the platform is going down."""
         await self._stop(hurry=False, shutdown=True)
-        self._record.save()
+        self._record.leave()
+        await teller.last(self._node.client, self._record)
         await self._node.vacate(self._record.pod)
 
     async def _live(self) -> None:

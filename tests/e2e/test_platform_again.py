@@ -1,0 +1,62 @@
+"""A platform that was stopped, or killed, and is started again: what it says of before must not pass for now."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import joblib
+import pytest
+from node_platform import PATIENCE_S, running
+from sklearn.linear_model import LogisticRegression
+
+from modelport.kinds.inferenceservice import INFERENCE_SERVICE
+
+
+@pytest.fixture
+def platform(tmp_path):
+    model = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
+    joblib.dump(model, tmp_path / "again.joblib")
+    with running(tmp_path / "platform") as found:
+        found.modelport("deploy", str(tmp_path / "again.joblib"))
+        yield found
+
+
+def says_ready(platform) -> bool:
+    item = platform.ask(lambda client: client.get(INFERENCE_SERVICE, "default", "again"))
+    conditions = {one["type"]: one["status"] for one in item["status"]["conditions"]}
+    return conditions["Ready"] == "True"
+
+
+def serves(platform) -> bool:
+    return any("default_again-predictor" in words for words in platform.containers().values())
+
+
+def kill(platform) -> None:
+    """As a power cut does."""
+    for pid in platform.processes():
+        os.kill(pid, 9)
+    platform.until("nothing left", lambda: not platform.processes())
+
+
+@pytest.mark.parametrize("end", [lambda platform: platform.modelport("down"), kill], ids=["down", "kill"])
+def test_who_waits_after_a_start_waits_for_this_start(platform, tmp_path, end):
+    """`kubectl wait`, an SDK's wait and `deploy` in the line after `up` are followed by requests: Ready as it was kept
+    from before would send them to nobody."""
+    end(platform)
+    platform.modelport("up", "--detach")
+    assert not says_ready(platform) or serves(platform)
+    model = str(tmp_path / "again.joblib")
+    words = [sys.executable, "-m", "modelport", "deploy", model, "--dir", str(platform.folder)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert serves(platform)
+    assert "predictions" in platform.modelport("predict", "again", "-d", '{"instances": [[3.0]]}')
+
+
+def test_who_stops_a_platform_finds_in_its_words_that_it_was(platform):
+    """The event stays: whoever wonders in a week why a service was away reads it."""
+    platform.modelport("down")
+    platform.modelport("up", "--detach")
+    assert "stopped with the platform" in platform.events("again")["InferenceServiceNotReady"]
