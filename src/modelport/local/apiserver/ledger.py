@@ -24,7 +24,6 @@ from modelport.local.apiserver.state_file import (
     connect,
     damaged,
     lock,
-    lost,
     open_file,
 )
 
@@ -132,11 +131,7 @@ class Ledger:
             raise
 
     def _surveyed(self) -> HighWater:
-        """Raises StoreError where the file ends before what was acknowledged."""
-        acknowledged = high_water.read(self.path)
-        if self.version < acknowledged:
-            self._connection.close()
-            raise lost(self.path, self.version, acknowledged)
+        """The number that tells the next start how far this one has come. Raises StoreError."""
         try:
             opened = HighWater(self.path)
         except OSError as error:

@@ -73,18 +73,14 @@ def open_file(path: Path) -> sqlite3.Connection:
 
     Before a file of an older format is changed, it is copied to `PATH.format-N`: the way back to the older modelport.
     """
+    examine(path)
     # Only its owner may read it: Secrets lie in it.
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be opened: {error.strerror}. Check that it may be read and written."
-        ) from error
-    new = path.stat().st_size == 0
+        raise _closed(path, error.strerror) from error
     connection = connect(path)
     try:
-        if not new:
-            check(connection, path)
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
@@ -98,6 +94,29 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def examine(path: Path) -> None:
+    """Raises StoreError unless what is there is ours, whole, and reaches what was acknowledged.
+
+    It is only read, so that what is refused stays as it is for whoever can save more of it: a connection that may write
+    takes what it believes of the write-ahead log into the file when it closes, and deletes the log.
+    """
+    acknowledged = high_water.read(path)
+    try:
+        os.close(os.open(path, os.O_RDWR))
+        empty = path.stat().st_size == 0
+    except FileNotFoundError:
+        empty = True
+    except OSError as error:
+        raise _closed(path, error.strerror) from error
+    version = 0 if empty else contents(path).version
+    if version < acknowledged:
+        raise lost(path, version, acknowledged)
+
+
+def _closed(path: Path, why: object) -> StoreError:
+    return StoreError(f"{path}: cannot be opened: {why}. Check that it may be read and written.")
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
@@ -124,9 +143,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
             address, uri=True, isolation_level=None, check_same_thread=False, timeout=30
         )
     except sqlite3.Error as error:
-        raise StoreError(
-            f"{path}: cannot be opened: {error}. Check that it may be read and written."
-        ) from error
+        raise _closed(path, error) from error
     try:
         connection.execute("PRAGMA cache_size = -4000")
     except sqlite3.Error as error:

@@ -113,6 +113,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+def _data(folder: Path) -> dict[str, bytes]:
+    """What lies there, but for an index of the log, and who has the file."""
+    passing = ("state.db-shm", "state.db.lock")
+    return {path.name: path.read_bytes() for path in folder.glob("state.db*") if path.name not in passing}
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_state_that_has_lost_its_end_is_refused(tmp_path: Path, damage: str) -> None:
     """SQLite would bring back an older state without a word, and all that was applied since would be torn down."""
@@ -132,10 +138,12 @@ def test_a_state_that_has_lost_its_end_is_refused(tmp_path: Path, damage: str) -
         with pytest.raises(StoreError, match="20 had been acknowledged"):
             state_file.copy(left / "state.db", tmp_path / "copy.db")
         assert not (tmp_path / "copy.db").exists(), "a backup without what was lost looks like a whole one"
+    before = _data(left)
     with pytest.raises(
         StoreError, match=r"is damaged: .*20 had been acknowledged.*move away all of state\.db\*"
     ):
         Store(left / "state.db")
+    assert _data(left) == before, "what might be saved stays"
     for path in left.glob("state.db*"):
         path.unlink()
     Store(left / "state.db")
