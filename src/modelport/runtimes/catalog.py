@@ -89,7 +89,16 @@ def locate(path: Path, wanted: str | None = None) -> tuple[type[Runtime], Path]:
         raise UnreadableError(error.filename or path) from error
     if not os.access(artifact, os.R_OK):
         raise UnreadableError(artifact)
+    if _is_empty(artifact):
+        raise LoadError(f"{artifact}: {EMPTY}")
     return runtime, artifact
+
+
+EMPTY: Final = "the file is empty. Save or download it again."
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def _located(path: Path, wanted: str | None) -> tuple[type[Runtime], Path]:
@@ -231,6 +240,8 @@ def _unknown(path: Path) -> str:
     if names := [entry.name for entry in RUNTIMES if suffix in entry.suffixes]:
         with path.open("rb") as file:
             start = file.read(16)
+        if not start:
+            return EMPTY
         return (
             f"ends in {suffix}, but is no model of {' or '.join(names)} (it begins with {start!r}). "
             "Save or download it again."

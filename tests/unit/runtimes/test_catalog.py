@@ -89,6 +89,13 @@ def test_a_file_of_another_kind_is_refused_with_its_first_bytes(tmp_path: Path, 
     assert "b'hello" in message
 
 
+@pytest.mark.parametrize("ending", [".ubj", ".json", ".joblib", ".cbm", ".pt2"])
+def test_an_empty_file_is_called_empty(tmp_path: Path, ending: str):
+    # Each framework has words of its own for it, from `EOFError` to `begins with b''`.
+    path = model(tmp_path / f"model{ending}", b"")
+    assert refusal(path) == f"{path}: the file is empty. Save or download it again."
+
+
 @pytest.mark.parametrize("name", ["model.h5", "model"])
 def test_an_unknown_ending_lists_the_known_ones(tmp_path: Path, name: str):
     # The user would not know whether the format or the file is wrong.
