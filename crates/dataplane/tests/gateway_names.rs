@@ -10,7 +10,9 @@ use ring::digest::{digest, SHA256};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme, StreamOwned,
+};
 use serde_json::{json, Value};
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
@@ -105,20 +107,29 @@ const P256: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 const P384: SignatureScheme = SignatureScheme::ECDSA_NISTP384_SHA384;
 const ED25519: SignatureScheme = SignatureScheme::ED25519;
 
+fn client(schemes: &[SignatureScheme]) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Open(schemes.to_vec())))
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
 struct Tls(BufReader<StreamOwned<ClientConnection, TcpStream>>);
 
 impl Tls {
     /// A client that asks for a name, or for none where it is an address, after the handshake.
     fn connect(running: &Running, name: &str, schemes: &[SignatureScheme]) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Open(schemes.to_vec())))
-            .with_no_client_auth();
+        Self::with(&client(schemes), running, name)
+    }
+
+    /// The same with a client that remembers its sessions.
+    fn with(config: &Arc<ClientConfig>, running: &Running, name: &str) -> Self {
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
         let stream = TcpStream::connect(running.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut stream = StreamOwned::new(connection, stream);
@@ -221,6 +232,33 @@ fn a_new_certificate_harms_no_connection_and_no_request() {
         over.store(true, Ordering::SeqCst);
     });
     assert!(shakes.load(Ordering::SeqCst) > 0);
+}
+
+/// A client that comes back is shown no certificate: it would go on with one that was revoked, or has ended.
+#[test]
+fn sessions_are_resumed_until_the_certificate_is_another() {
+    let upstream = echo();
+    let (running, _) = start();
+    let client = client(&[P256]);
+    let mut table = gateway_support::simple(&[upstream.address], json!({}));
+    let mut tell = |content: &str, timeout: &str| {
+        table["tls"] = json!([name("a.shop.example", &[&put(&running.folder, content)])]);
+        table["routes"][0]["name"] = json!(timeout);
+        running.tell(table.clone());
+    };
+    let visit = || {
+        let mut one = Tls::with(&client, &running, "a.shop.example");
+        assert_eq!(one.get("/").status, 200); // a session comes before the answer
+        (one.0.get_ref().conn.handshake_kind().unwrap(), one.seen())
+    };
+    let (first, first_seen) = pair(&["a.shop.example"]);
+    tell(&first, "one");
+    assert_eq!(visit(), (HandshakeKind::Full, first_seen.clone()));
+    tell(&first, "two");
+    assert_eq!(visit(), (HandshakeKind::Resumed, first_seen), "another route ends no session");
+    let (second, second_seen) = pair(&["a.shop.example"]);
+    tell(&second, "two");
+    assert_eq!(visit(), (HandshakeKind::Full, second_seen));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use rustls::server::ClientHello;
 use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(super) struct Names {
     wildcard: HashMap<String, Choice>,
     all: Choice,
     files: HashMap<String, Arc<CertifiedKey>>,
+    /// Of which names have which certificates.
+    mark: u64,
 }
 
 /// Whether a table's names can be used; the files are not read yet. The error is a sentence.
@@ -69,9 +72,12 @@ impl Names {
     /// Reads the files that `before` has not read yet. The error is a sentence.
     pub(super) fn load(told: &[TlsName], folder: &Path, before: &Self) -> Result<Self, String> {
         let mut names = Self::default();
+        let mut mark = DefaultHasher::new();
         for name in told {
+            name.host.hash(&mut mark);
             let mut choice = Choice::new();
             for certificate in &name.certificates {
+                certificate.file.hash(&mut mark);
                 let known =
                     names.files.get(&certificate.file).or_else(|| before.files.get(&certificate.file));
                 let key = match known {
@@ -90,6 +96,7 @@ impl Names {
                 names.exact.insert(name.host.clone(), choice);
             }
         }
+        names.mark = mark.finish();
         Ok(names)
     }
 
@@ -134,5 +141,9 @@ pub(super) struct InForce(pub(super) watch::Receiver<Arc<Live>>);
 impl ByName for InForce {
     fn pick(&self, hello: &ClientHello<'_>, own: &CertifiedKey) -> Option<Arc<CertifiedKey>> {
         self.0.borrow().names.pick(hello, own)
+    }
+
+    fn mark(&self) -> u64 {
+        self.0.borrow().names.mark
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! A handshake looks at most once a second whether the files changed. A broken replacement keeps the
 //! certificate that worked, and says so once. Whoever knows certificates for more names is asked first.
+//!
+//! A client that resumes a session is shown no certificate and goes on with the one that it saw. So sessions end with
+//! the certificates of their time: those of the files with their configuration, those of other names with their mark.
 
 use super::log::Log;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::io;
@@ -15,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio_rustls::TlsAcceptor;
 
+/// Sessions that may be resumed, rustls' own number.
+const SESSIONS: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the TLS material lies, as PEM.
@@ -35,6 +40,9 @@ type Stamp = Vec<Option<(SystemTime, u64)>>;
 pub(crate) trait ByName: std::fmt::Debug + Send + Sync {
     /// The one for this client; None: the server's own.
     fn pick(&self, hello: &ClientHello<'_>, own: &CertifiedKey) -> Option<Arc<CertifiedKey>>;
+
+    /// Another number whenever a name has another certificate.
+    fn mark(&self) -> u64;
 }
 
 /// Which certificate is shown.
@@ -63,6 +71,8 @@ pub(crate) struct Tls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
+    /// Of the other names, when the sessions that may be resumed began.
+    mark: u64,
     loaded: Stamp,
     refused: Option<Stamp>,
     looked: Instant,
@@ -73,7 +83,8 @@ impl Tls {
     pub(crate) fn load(files: TlsFiles, log: Log, others: Option<Arc<dyn ByName>>) -> io::Result<Self> {
         let loaded = stamp(&files);
         let config = configure(&files, others.clone())?;
-        let current = Current { config, loaded, refused: None, looked: Instant::now() };
+        let mark = others.as_ref().map_or(0, |others| others.mark());
+        let current = Current { config, mark, loaded, refused: None, looked: Instant::now() };
         Ok(Self { files, others, current: Mutex::new(current), log })
     }
 
@@ -83,6 +94,13 @@ impl Tls {
         if current.looked.elapsed() >= LOOK_EVERY {
             current.looked = Instant::now();
             self.reload(&mut current);
+        }
+        let mark = self.others.as_ref().map_or(0, |others| others.mark());
+        if mark != current.mark {
+            let mut config = (*current.config).clone();
+            config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+            current.config = Arc::new(config);
+            current.mark = mark;
         }
         TlsAcceptor::from(Arc::clone(&current.config))
     }
