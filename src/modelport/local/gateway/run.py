@@ -19,18 +19,17 @@ from modelport.control import events
 from modelport.control.cache import Cache, Change, key_of
 from modelport.kube import resource as kinds
 from modelport.kube.client import Client
-from modelport.kube.errors import ApiError
 from modelport.kube.part import mapping
-from modelport.kube.resource import Object, Resource
+from modelport.kube.resource import Object
 from modelport.local.folder import Folder, write
 from modelport.local.gateway import admin, key_file
 from modelport.local.gateway.auth import ANONYMOUS, API_KEYS, JWKS, next_expiry, sources, where
 from modelport.local.gateway.certificate import referenced
 from modelport.local.gateway.check import check
 from modelport.local.gateway.force import Force
+from modelport.local.gateway.grants import Grants
 from modelport.local.gateway.issuers import Issuers
 from modelport.local.gateway.release import Release
-from modelport.local.gateway.spec import GROUP
 from modelport.local.gateway.tell import Tell
 from modelport.local.gateway.translate import Seen, translate
 
@@ -43,7 +42,6 @@ LISTEN_S = 50.0
 """So long does one question for unknown keys last; the gateway answers within a minute."""
 LONGEST_SLEEP_S = 3600.0
 """A clock may be set while the end of a key or certificate is waited for."""
-REFERENCE_GRANT = Resource(group=GROUP, version="v1beta1", kind="ReferenceGrant", plural="referencegrants")
 
 
 async def run(
@@ -104,20 +102,20 @@ class Translator:
         """The same for those with rules that it answers 500."""
         self._release = Release(client, self._pods, self._force)
         self._tell = Tell(client, self._caches, self._force, address, now)
+        self._grants = Grants(client, self._changed)
         for cache in (*self._caches.values(), self._pods):
             cache.subscribe(self._changed)
         self._secrets.subscribe(self._secret_changed)
 
     async def run(self) -> None:
         """Until cancelled."""
-        if await self._is_served(REFERENCE_GRANT):
-            self._caches["grants"] = Cache(self._client, REFERENCE_GRANT)
-            self._caches["grants"].subscribe(self._changed)
         async with asyncio.TaskGroup() as group:
             for cache in (*self._caches.values(), self._pods, self._secrets):
                 group.create_task(cache.run())
             for cache in (*self._caches.values(), self._pods, self._secrets):
                 await cache.synced.wait()
+            group.create_task(self._grants.run())
+            await self._grants.synced.wait()
             await self._force.meet()
             self._dirty.set()
             group.create_task(self._write_forever())
@@ -127,15 +125,6 @@ class Translator:
             group.create_task(self._force.follow(self._on_force))
             group.create_task(self._release.run())
             group.create_task(self._tell.run())
-
-    async def _is_served(self, resource: Resource) -> bool:
-        try:
-            await self._client.list(resource)
-        except ApiError as error:
-            if error.code == 404:
-                return False
-            raise
-        return True
 
     def _changed(self, change: Change) -> None:
         if _matters(change):
@@ -246,12 +235,7 @@ class Translator:
 
     def _seen(self, living: frozenset[str]) -> Seen:
         def all_of(*names: str) -> list[Object]:
-            found = {
-                key_of(item): item
-                for name in names
-                if name in self._caches
-                for item in self._caches[name].all()
-            }
+            found = {key_of(item): item for name in names for item in self._caches[name].all()}
             return list(found.values())
 
         gateways = all_of("gateways")
@@ -264,7 +248,7 @@ class Translator:
             services=all_of("services"),
             slices=all_of("slices"),
             namespaces=all_of("namespaces"),
-            grants=all_of("grants"),
+            grants=self._grants.all(),
             secrets=self._secrets.by("access", "true"),
             config_maps=all_of("issuers", "anonymous"),
             key_file=key_file.read(self._key_file),

@@ -16,6 +16,7 @@ from modelport.control import observed
 from modelport.kube.errors import ApiError
 from modelport.kube.resource import (
     CONFIG_MAP,
+    CUSTOM_RESOURCE_DEFINITION,
     ENDPOINT_SLICE,
     GATEWAY,
     GATEWAY_CLASS,
@@ -24,6 +25,7 @@ from modelport.kube.resource import (
     POD,
     SECRET,
     SERVICE,
+    Resource,
 )
 from modelport.local.folder import Folder
 from modelport.local.gateway import auth, issuers, release, tell
@@ -376,6 +378,64 @@ def test_keys_come_and_go(embedded: Any, tmp_path: Path) -> None:
         await scene.api.until(lambda: ids() == ["team-b"])
         file.write_text("")
         await scene.api.until(lambda: ids() == [])
+
+    play(embedded, tmp_path, body)
+
+
+def test_grants_count_as_soon_as_their_kind_is_defined(embedded: Any, tmp_path: Path) -> None:
+    """Whoever applies Gateway API's definitions and a grant need not know that a start comes between them; and a grant
+    that goes with its definition opens nothing any more."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "referencegrants", "singular": "referencegrant", "kind": "ReferenceGrant"}
+    grant = Resource(
+        group="gateway.networking.k8s.io", version="v1beta1", kind="ReferenceGrant", plural="referencegrants"
+    )
+    definition = {
+        "metadata": {"name": "referencegrants.gateway.networking.k8s.io"},
+        "spec": {
+            "group": grant.group,
+            "names": names | {"listKind": "ReferenceGrantList"},
+            "scope": "Namespaced",
+            "versions": [version],
+        },
+    }
+
+    async def body(scene: Scene) -> None:
+        await scene.service()
+        await scene.pod("a", "127.77.0.5")
+        with suppress(ApiError):
+            await scene.make(NAMESPACE, {"metadata": {"name": "front"}})
+        backend = {"name": "iris", "namespace": "default", "port": 80}
+        parents = [{"namespace": "kserve", "name": "g"}]
+        spec = {"parentRefs": parents, "hostnames": ["a.example.com"], "rules": [{"backendRefs": [backend]}]}
+        await scene.make(HTTP_ROUTE, {"metadata": {"name": "far", "namespace": "front"}, "spec": spec})
+
+        async def reason() -> str:
+            route = await scene.client.get(HTTP_ROUTE, "front", "far")
+            told = (route.get("status", {}).get("parents") or [{"conditions": []}])[0]["conditions"]
+            return next((c["reason"] for c in told if c["type"] == "ResolvedRefs"), "")
+
+        async def refused() -> bool:
+            return await reason() == "RefNotPermitted"
+
+        async def resolved() -> bool:
+            return await reason() == "ResolvedRefs" and bool(scene.endpoints())
+
+        async def granted() -> bool:
+            source = {"group": grant.group, "kind": "HTTPRoute", "namespace": "front"}
+            rule = {"from": [source], "to": [{"group": "", "kind": "Service"}]}
+            with suppress(ApiError):  # its kind is about to be served
+                await scene.make(grant, {"metadata": {"name": "front", "namespace": "default"}, "spec": rule})
+                return True
+            return False
+
+        await scene.api.until(refused)
+        await scene.make(CUSTOM_RESOURCE_DEFINITION, definition)
+        await scene.api.until(granted)
+        await scene.api.until(resolved)
+        await scene.client.delete(CUSTOM_RESOURCE_DEFINITION, None, definition["metadata"]["name"])
+        await scene.api.until(refused)
 
     play(embedded, tmp_path, body)
 
