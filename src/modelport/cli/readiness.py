@@ -51,6 +51,14 @@ def missing_part(folder: Folder) -> str | None:
     return asyncio.run(ask()) or (None if _gateway_answers(folder) else "the gateway")
 
 
+def stopped_since(folder: Folder, moment: float) -> bool:
+    """Whether somebody has stopped the platform since this moment (seconds of the epoch)."""
+    try:
+        return folder.stopping.stat().st_mtime >= moment
+    except OSError:
+        return False
+
+
 def is_of_before(folder: Folder) -> bool:
     """Whether a service calls itself Ready while it has pods and none of them is: it was kept from before the start,
     and is about to be told otherwise."""

@@ -51,7 +51,7 @@ def register(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints them; exit code 1 where one of the platform's own is missing."""
+    """Prints them; exit code 1 where one of the platform's own is missing, 2 where there never was a platform."""
     settings = home.settings(options)
     folder = home.folder(options)
     lines = processes(folder)
@@ -78,6 +78,10 @@ def run(options: argparse.Namespace) -> int:
         json.dump(report, sys.stdout, indent=1)
         print()
         return 1 if missing else 0
+    if not lines:
+        home.note(f"The platform in {folder.path} is stopped.")
+        home.note(f"\nhint: start it: modelport up --detach{home.dir_flag(options)}")
+        return 1
     print(f"{'ROLE':<12}{'PID':>8}{'MEMORY':>11}  NAME")
     for line in lines:
         memory = "-" if line.memory_bytes is None else f"{line.memory_bytes / 1e6:.1f} MB"

@@ -323,7 +323,7 @@ def _detached(folder: Folder) -> None:
 
 def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str, str]) -> None:
     until = time.monotonic() + START_LIMIT_S
-    began = time.monotonic()
+    began, started = time.monotonic(), time.time()
     missing = "the supervisor"
     pause = threading.Event()
     while time.monotonic() < until:
@@ -342,6 +342,12 @@ def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str,
         raise Mistake(
             f"the platform does not start: the disk that holds {folder.path} is full",
             "free some space there, or choose another folder: modelport up --dir DIR",
+            code=1,
+        )
+    if readiness.stopped_since(folder, started):
+        raise Mistake(
+            f"the platform in {folder.path} was stopped while it started",
+            f"somebody ran modelport down; start it again: modelport up --detach{home.dir_flag(options)}",
             code=1,
         )
     lines = "\n".join(readiness.last_lines(folder))

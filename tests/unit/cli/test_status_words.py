@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import time
+
+from modelport.cli import main, readiness
 from modelport.cli.status import last_words
-from modelport.local.folder import Folder
+from modelport.local.folder import Folder, Settings
 
 
 def test_a_program_that_gave_a_reason_is_quoted(tmp_path):
@@ -21,3 +25,29 @@ def test_a_program_that_gave_a_reason_is_quoted(tmp_path):
     with log.open("a") as more:
         more.write("2026-11-27 08:20:00,288 INFO modelport.control: API server on 127.0.0.1:58537\n")
     assert last_words(folder, "control") == "", "it came back, and was killed: no reason of its own"
+
+
+def test_a_stopped_platform_is_called_stopped(tmp_path, capsys):
+    """Four programs that are `not running`, under an empty table, look like four faults."""
+    folder = Folder(tmp_path)
+    folder.make()
+    folder.keep(Settings(gateway_port=8085, api_port=8086, pod_network="127.99"))
+    assert main(["status", "--dir", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        f"The platform in {tmp_path} is stopped.\n\nhint: start it: modelport up --detach --dir {tmp_path}\n"
+    )
+
+
+def test_who_stops_a_platform_that_starts_is_named_to_who_started_it(tmp_path):
+    """`the API server does not answer`, with a log of its good end, sends people looking for a fault."""
+    folder = Folder(tmp_path)
+    folder.make()
+    began = time.time()
+    assert not readiness.stopped_since(folder, began)
+    folder.stopping.touch()
+    os.utime(folder.stopping, (began - 5, began - 5))
+    assert not readiness.stopped_since(folder, began), "of the time before"
+    os.utime(folder.stopping, (began + 1, began + 1))
+    assert readiness.stopped_since(folder, began)

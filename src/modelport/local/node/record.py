@@ -17,7 +17,7 @@ from modelport.local.node.container import State
 from modelport.local.process import Process
 
 FILE = "state.json"
-STOPPED = "stopped with the platform; the next `modelport up` starts it again"
+STOPPED = "stopped with the platform, and starts with it again"
 
 
 class Kept(msgspec.Struct, kw_only=True):
