@@ -66,7 +66,7 @@ def test_each_trouble_is_named_with_its_next_step(platform: Platform, tmp_path: 
     }
     with socket.create_server((f"{network}.1.1", 8080)):  # where its first pod would listen
         assert apply(platform, tmp_path, service("busy", {"model": good})).returncode == 0
-        wanted = {"busy": "is in use by another program, which ss -ltnp 'src"}
+        wanted = {"busy": "is in use by another program, which ss -ltnp 'sport = :"}
         until_told(platform, wanted)
         done = apply(
             platform,

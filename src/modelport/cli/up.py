@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from modelport.local.folder import Folder, Settings
 
 FIRST_PORT, LAST_PORT = 8080, 8179
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - to be told apart
+PODS_PORTS = (8080, 8081)
+"""Where models listen, each at an address of its own: whoever binds all addresses takes them away."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_LIMIT_S = 120.0
 CORRECTED_S = 5.0
@@ -195,6 +198,13 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
         )
     if options.port is not None and not 1 <= options.port <= 65535:
         raise Mistake(f"--port: must be a port, 1 to 65535, got {options.port}")
+    if host in EVERYWHERE and (options.port or (known and known.gateway_port)) in PODS_PORTS:
+        port = options.port or (known and known.gateway_port)
+        raise Mistake(
+            f"--port {port}: models listen on ports 8080 and 8081 of addresses of their own, and --host {host} would "
+            "take that port on all of them",
+            f"choose another port, as in --port {PODS_PORTS[-1] + 1}, or one address: --host ADDRESS",
+        )
     settings = Settings(
         gateway_port=options.port or (known.gateway_port if known else _free_port(host)),
         api_port=known.api_port if known else _any_port(),
@@ -245,7 +255,7 @@ def _taken(error: Exception) -> Mistake:
 
 
 def _free_port(host: str) -> int:
-    for port in range(FIRST_PORT, LAST_PORT + 1):
+    for port in range(PODS_PORTS[-1] + 1 if host in EVERYWHERE else FIRST_PORT, LAST_PORT + 1):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

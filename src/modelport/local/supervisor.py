@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -107,7 +107,7 @@ class Supervisor:
                 if program.process is not None and not program.process.alive:
                     self._lost(program)
             self._start_due()
-        stop(self._folder)
+        stop(self._folder, {role: one.process for role, one in self._programs.items() if one.process})
         reap(self._folder)
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -206,16 +206,18 @@ class Supervisor:
         return [bind(settings.host, settings.gateway_port), bind(*settings.internal)]
 
 
-def stop(folder: Folder) -> None:
-    """Stops the programs in order, and with them the pods; returns when all have ended."""
+def stop(folder: Folder, known: Mapping[str, Process] | None = None) -> None:
+    """Stops the programs in order, and with them the pods; returns when all have ended. `known`: by role, the processes
+    that the caller has started, for on a full disk they could not be written down."""
     from modelport.local.node import leftover  # late: the supervisor itself stays small
 
-    folder.stopping.touch()
+    with contextlib.suppress(OSError):  # a full disk may not take even an empty file
+        folder.stopping.touch()
     for role in ROLES:
-        found = process.read(folder.run / f"{role}.json")
-        if found is not None:
+        both = {(known or {}).get(role), process.read(folder.run / f"{role}.json")}
+        for found in filter(None, both):
             end(found, STOP_LIMITS_S[role])
-            (folder.run / f"{role}.json").unlink(missing_ok=True)
+        (folder.run / f"{role}.json").unlink(missing_ok=True)
     leftover.end_all(folder)  # where the node had been killed
     for path in sorted(folder.run.glob("forkserver-*.json")):
         found = process.read(path)

@@ -97,7 +97,7 @@ def _why(error: OSError, host: str, port: int, flag: str) -> str:
     if error.errno == errno.EADDRINUSE and host == os.environ.get("POD_IP"):
         # Whoever wrote its manifest chose no port, and cannot choose another.
         return (
-            f"port {port} of this pod's address {host} is in use by another program, which ss -ltnp 'src {host}' names."
+            f"port {port} of this pod's address {host} is in use by another program, which ss -ltnp 'sport = :{port}' names."
             " Stop that; the pod is started again by itself."
         )
     if error.errno == errno.EADDRINUSE:

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from modelport.cli import main
+from modelport.cli import main, up
 from modelport.local import folder
 from modelport.local.folder import Folder, Settings
 
@@ -35,6 +35,17 @@ def test_a_flag_that_a_running_platform_does_not_follow_is_refused(running, caps
     assert "runs already" in said.err
     assert f"modelport down --dir {running.path}" in said.err
     assert running.settings() == before
+
+
+@pytest.mark.parametrize("port", ["8080", "8081"])
+def test_a_gateway_on_all_addresses_leaves_the_models_their_ports(tmp_path, capsys, port):
+    """No model could listen any more, and each would call it the fault of `another program`."""
+    flags = ["--host", "0.0.0.0", "--insecure", "--port", port]
+    assert main(["up", "--detach", "--dir", str(tmp_path / "platform"), *flags]) == 2
+    said = capsys.readouterr().err
+    assert f"--port {port}: models listen on ports 8080 and 8081" in said
+    assert "--port 8082" in said
+    assert up._free_port("0.0.0.0") not in (8080, 8081)
 
 
 def test_the_flags_that_it_runs_with_are_no_mistake(running, capsys):

@@ -49,3 +49,14 @@ def test_of_a_program_that_was_nobodys_child_nothing_is_known(tmp_path):
     folder = Folder(tmp_path)
     folder.make()
     assert supervisor._how(folder, Process(1, 1)) == "has ended"
+
+
+def test_what_could_not_be_written_down_is_stopped_all_the_same(tmp_path):
+    """On a full disk a gateway would go on alone, hold its port, and be found by nobody."""
+    folder = Folder(tmp_path)
+    folder.make()
+    with subprocess.Popen(["sleep", "600"]) as child:
+        found = Process.of(child.pid)
+        assert found is not None
+        supervisor.stop(folder, {"gateway": found})
+        assert not found.alive

@@ -37,6 +37,8 @@ async def ask(
                 )
     except TimeoutError:
         return f"no answer within {timeout_s:g} s"
+    except ConnectionRefusedError:
+        return f"nothing listens on port {port_asked(probe, container) or 'asked'} of {address}"
     except (OSError, EOFError, ValueError) as error:
         return str(error) or type(error).__name__
     return "the probe has no handler"
