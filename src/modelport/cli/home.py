@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -62,8 +63,27 @@ def settings(options: argparse.Namespace) -> Settings:
     except ValueError as error:
         raise Mistake(str(error)) from error
     if found is None:
+        refuse_orphans(home)
         raise Mistake(f"no platform in {home.path}", f"start one: modelport up --detach{dir_flag(options)}")
     return found
+
+
+def refuse_orphans(folder: Folder) -> None:
+    """A Mistake where a platform runs on whose folder was removed under it: it holds its ports, and nobody finds it by
+    a folder any more."""
+    place = f"\0{folder.path}".encode()
+    left: list[int] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes()
+            ours = any(name in words for name in (b"modelport.local.supervisor", b"modelport.forkserver"))
+            if ours and any(place + end in words for end in (b"\0", b"/")):
+                left.append(int(entry.name))
+    if left:
+        raise Mistake(
+            f"the folder {folder.path} was removed under a platform that runs on",
+            f"end what is left of it: kill -9 {' '.join(map(str, sorted(left)))}",
+        )
 
 
 def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -> T:

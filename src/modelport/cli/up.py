@@ -82,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
     from modelport.local.supervisor import AlreadyRunning, PortTaken, Supervisor
 
     folder = home.folder(options)
+    if not folder.settings_file.exists():
+        home.refuse_orphans(folder)
     try:
         folder.make()
     except OSError as error:

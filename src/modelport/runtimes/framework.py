@@ -7,10 +7,22 @@ import functools
 import importlib
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from modelport.runtimes import later
 from modelport.server.runtime import LoadError
+
+ENVIRONMENTS = "envs"
+"""The folder in which the platform makes environments of models' own."""
+
+
+def _step(extra: str) -> str:
+    """How a framework is had: here, or in an environment that a model's own file describes."""
+    if Path(sys.prefix).parent.name == ENVIRONMENTS:
+        package = {"sklearn": "scikit-learn", "onnx": "onnxruntime"}.get(extra, extra)
+        return f"Add {package} to the model's requirements.txt or conda.yaml, which this environment was made by."
+    return f"Run: pip install 'modelport[{extra}]'"
 
 
 def framework(module: str, extra: str) -> Any:
@@ -20,9 +32,7 @@ def framework(module: str, extra: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise LoadError(f"{module}: cannot be imported: {error}. Reinstall it.") from error
-        raise LoadError(
-            f"{module}: not installed, and this model needs it. Run: pip install 'modelport[{extra}]'"
-        ) from error
+        raise LoadError(f"{module}: not installed, and this model needs it. {_step(extra)}") from error
     except (ImportError, OSError) as error:  # OSError: a shared library such as libgomp is missing
         raise LoadError(f"{module}: installed, but cannot be imported: {error}") from error
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -62,3 +64,17 @@ def test_a_full_disk_is_told_by_the_file_that_it_did_not_take(tmp_path, capsys, 
     said = capsys.readouterr().err
     assert said.startswith(f"error: {tmp_path / 'platform' / 'platform.json'}: No space left on device\n")
     assert not (tmp_path / "platform" / "platform.json").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_a_platform_whose_folder_was_removed_is_found_by_its_processes(tmp_path, capsys, command):
+    """`no platform` would be said of one that holds its ports, and a second one be started beside it."""
+    gone = tmp_path / "gone"
+    names = ["modelport.local.supervisor", "--dir", str(gone)]
+    with subprocess.Popen([sys.executable, "-c", "input()", *names], stdin=subprocess.PIPE) as child:
+        assert main([command, "--dir", str(gone)]) == 2
+        said = capsys.readouterr().err
+        child.kill()
+    assert f"the folder {gone} was removed under a platform that runs on" in said
+    assert f"kill -9 {child.pid}\n" in said
+    assert not gone.exists()

@@ -64,3 +64,10 @@ def test_libraries_are_looked_up_before_processes_are_forked():
     """Lost otherwise: a megabyte of each server, whose pages the search writes to, and some milliseconds of its start."""
     said = subprocess.run([sys.executable, "-c", LOOKED_UP], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["1", "1"]
+
+
+def test_in_a_models_own_environment_its_file_is_what_lacks(monkeypatch):
+    """What is installed beside the platform does not reach it: the command would be tried in vain."""
+    monkeypatch.setattr(sys, "prefix", "/data/modelport/envs/d0147ded")
+    with pytest.raises(LoadError, match=r"Add scikit-learn to the model's requirements\.txt or conda\.yaml"):
+        framework("nosuchframework", "sklearn")

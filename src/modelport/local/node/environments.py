@@ -204,9 +204,13 @@ def steps(home: Path, requirements: Path, *, hashed: bool) -> list[list[str]]:
     ]
 
 
+ASIDE = ("ERROR: Ignored the following versions", "ERROR: Ignored the following yanked versions")
+"""What pip says of each package at such an occasion: hundreds of words that hide the one which is missing."""
+
+
 def failure(said: Iterable[str]) -> str:
     """What an installer said last, as one sentence: uv draws trees, pip marks its errors."""
-    lines = [line.strip("│╰─▶├×✗ \t") for line in said]
+    lines = [line.strip("│╰─▶├×✗ \t") for line in said if not line.startswith(ASIDE)]
     first = next(
         (i for i, line in enumerate(lines) if line.lower().startswith("error: ")), max(0, len(lines) - 6)
     )

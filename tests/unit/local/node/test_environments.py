@@ -235,3 +235,14 @@ async def until(condition, limit_s: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came true"
         await asyncio.sleep(0.02)
+
+
+def test_the_package_that_is_missing_is_not_hidden_by_those_that_are_too_new():
+    """pip lists every version of every package that this Python is too old or too new for, before it says what failed."""
+    said = [
+        "ERROR: Ignored the following versions that require a different python version: 1.21.2 Requires-Python >=3.7",
+        "ERROR: Could not find a version that satisfies the requirement nosuch==9 (from versions: none)",
+        "ERROR: No matching distribution found for nosuch==9",
+    ]
+    words = environments.failure(said)
+    assert words.startswith("Could not find a version that satisfies the requirement nosuch==9")
