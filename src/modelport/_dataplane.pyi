@@ -144,6 +144,13 @@ class Server:
 def tracing_endpoint(variables: Mapping[str, str]) -> str | None:
     """Where traces go with these variables; None: there are none. Raises ValueError where they are wrong."""
 
+def let_pass() -> None:
+    """For who loads a model, at every step: lets those who answer requests go first, without the GIL.
+
+    While a model of this process has requests in hand, it waits until one batch is over, a millisecond at most and three
+    quarters of the time in all; where requests have come lately, it sleeps for 50 µs every 100 µs besides.
+    """
+
 def load_test(arguments: Sequence[str]) -> str:
     """Loads a server as `modelport-load ARGUMENTS` does; returns its report as JSON. Raises ValueError."""
 

@@ -20,3 +20,4 @@ pub mod metrics;
 pub mod model;
 pub mod tensor;
 pub mod trace;
+pub mod turn;

@@ -6,11 +6,13 @@
 use crate::convert;
 use crate::memory;
 use crate::reply::{Reply, Request};
+use crate::turn::TURNS;
 use modelport_dataplane::batch::{merge, Work};
 use modelport_dataplane::error::Result as Served;
 use modelport_dataplane::message::{Answer, Call, InferRequest, InferResponse, Payload};
 use modelport_dataplane::model::Model;
 use modelport_dataplane::tensor::{Params, Tensor};
+use modelport_dataplane::turn::Turn;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -134,9 +136,12 @@ fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>
     let max_rows = model.options.batching.max_rows;
     let mut joins = max_rows > 1 && !model.options.wants_headers;
     let mut pace = Pace::default();
+    let mut turn = Turn::new(&TURNS);
     while let Some((mut work, batches)) = py.detach(|| {
+        turn.end();
         let mut work = model.queue.take()?;
         let batches = prepare(&mut work, max_rows, joins, pace);
+        turn.begin();
         Some((work, batches))
     }) {
         for (index, call) in work.calls.iter().enumerate() {
@@ -201,7 +206,13 @@ fn run(
 }
 
 fn serve_requests(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>) {
-    while let Some(work) = py.detach(|| model.queue.take()) {
+    let mut turn = Turn::new(&TURNS);
+    while let Some(work) = py.detach(|| {
+        turn.end();
+        let work = model.queue.take()?;
+        turn.begin();
+        Some(work)
+    }) {
         for (index, call) in work.calls.iter().enumerate() {
             answer_alone(py, model, executor, (work.ticket, index), call);
         }

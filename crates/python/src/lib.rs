@@ -11,6 +11,7 @@ mod memory;
 mod reply;
 mod repository;
 mod server;
+mod turn;
 
 /// The Rust data plane.
 #[pyo3::pymodule]
@@ -27,4 +28,6 @@ mod _dataplane {
     use crate::reply::{Reply, Request, Stream};
     #[pymodule_export]
     use crate::server::{tracing_endpoint, Server};
+    #[pymodule_export]
+    use crate::turn::let_pass;
 }

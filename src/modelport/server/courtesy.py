@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from modelport._dataplane import let_pass as let_pass
 from modelport.server.turns import give_way
 
 SWITCH_INTERVAL_S: Final = 0.00005
