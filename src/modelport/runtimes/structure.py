@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from modelport.runtimes.framework import framework
+from modelport.server.courtesy import let_pass
+
+_LEAVES: Final = frozenset((str, int, float, bool, type(None), np.int64, np.float64))
 
 
 def walk(root: Any) -> Iterator[Any]:
@@ -19,7 +22,7 @@ def walk(root: Any) -> Iterator[Any]:
     stack = [root]
     while stack:
         item = stack.pop()
-        if id(item) in seen:
+        if type(item) in _LEAVES or id(item) in seen:
             continue
         seen.add(id(item))
         if isinstance(item, dict):
@@ -30,6 +33,7 @@ def walk(root: Any) -> Iterator[Any]:
             if item.dtype == object:
                 stack.extend(item.ravel().tolist())
         elif hasattr(item, "get_params") and not isinstance(item, type):
+            let_pass()
             yield item
             stack.extend(getattr(item, "__dict__", {}).values())
 

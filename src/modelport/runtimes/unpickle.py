@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from modelport.runtimes import joblibfile
 from modelport.runtimes.framework import framework
 from modelport.server.runtime import LoadError
 
@@ -48,10 +49,9 @@ def load_joblib(path: Path) -> object:
 
     Raises LoadError, with the module to install or the version to go back to.
     """
-    joblib = framework("joblib", "sklearn")
     with _importable(path.parent):
         try:
-            return joblib.load(path)
+            return joblibfile.load(path)
         except Exception as error:
             raise LoadError(explain(path, error)) from error
 
