@@ -23,6 +23,7 @@ from modelport.runtimes.structure import final, is_native, walk
 from modelport.runtimes.table import frame, matrix
 from modelport.runtimes.unpickle import load_joblib, modules_named, saved_versions
 from modelport.server.columns import Given, arrange, first_unusable
+from modelport.server.courtesy import let_pass
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
 from modelport.server.signature import Signature, TensorSpec, enriched
 
@@ -184,7 +185,7 @@ class SklearnModel(LoadedModel):
         names = [spec.name for spec in (self._inner or self.signature).inputs]
         if not self._framed and self._names is None and (width := fitted.width_of(self._model)) is not None:
             names = [str(index) for index in range(width)]
-        taken = Taken(names, self._order is None, self._framed, self.accepts_missing, self._table)
+        taken = Taken(names, self._order is None, self._framed, self.accepts_missing, self._table, let_pass)
         return shortcuts_of(self._model, taken)
 
     def _method(self, parameters: Mapping[str, object]) -> str | None:

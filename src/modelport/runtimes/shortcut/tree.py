@@ -33,8 +33,8 @@ _MOST_BYTES: Final = 16 << 20
 """What the copies of a forest's trees may take."""
 _MOST_CELLS: Final = 1 << 16
 """Values that are added at a time: each thread keeps a megabyte for them and for the leaves' numbers."""
-_HEAVY: Final = 200
-"""Trees; own methods of more take some 10 ms a call."""
+_HEAVY: Final = 20
+"""Trees; own methods of more take a millisecond a call."""
 
 
 def tree_classifier(model: Any) -> Made:
