@@ -123,8 +123,8 @@ impl Model {
         self.queue.close();
     }
 
-    fn push(&self, call: Call) -> Result<oneshot::Receiver<Outcome>> {
-        match self.queue.push(call) {
+    fn push(&self, call: Call, now: Instant) -> Result<oneshot::Receiver<Outcome>> {
+        match self.queue.push(call, now) {
             Ok(answer) => Ok(answer),
             Err(Refused::Full { waiting }) => Err(Error::new(
                 Kind::Overloaded,
@@ -134,7 +134,7 @@ impl Model {
                 ),
             )),
             Err(Refused::Closed(call)) => match self.successor.get() {
-                Some(successor) => successor.push(*call),
+                Some(successor) => successor.push(*call, now),
                 None => Err(Error::model_not_ready(&self.metadata.name)),
             },
         }
@@ -152,7 +152,7 @@ impl Model {
             Verb::Predict => Stage::Predict,
             Verb::Explain => Stage::Explain,
         };
-        let answer = self.push(call).inspect_err(|error| {
+        let answer = self.push(call, queued_at).inspect_err(|error| {
             if error.kind == Kind::Overloaded {
                 self.metrics.refused(Refusal::QueueFull);
             }

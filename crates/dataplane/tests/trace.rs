@@ -567,7 +567,7 @@ fn requests_of_one_batch_share_its_size_and_interval() {
             payload: Payload::Tensors(request),
             deadline: None,
         };
-        queue.push(call).unwrap()
+        queue.push(call, Instant::now()).unwrap()
     };
     let answers = [push(2), push(3), push(4)];
     let work = queue.take().unwrap();

@@ -121,8 +121,12 @@ impl Queue {
         inner.waiting.is_empty() && inner.running.is_empty()
     }
 
-    /// Queues a request; its answer comes by the receiver.
-    pub fn push(self: &Arc<Self>, call: Call) -> std::result::Result<oneshot::Receiver<Outcome>, Refused> {
+    /// Queues a request that comes now; its answer comes by the receiver.
+    pub fn push(
+        self: &Arc<Self>,
+        call: Call,
+        now: Instant,
+    ) -> std::result::Result<oneshot::Receiver<Outcome>, Refused> {
         let (reply, answer) = oneshot::channel();
         let mut inner = self.lock();
         if inner.closed {
@@ -131,7 +135,6 @@ impl Queue {
         if inner.waiting.len() >= self.batching.queue_limit {
             return Err(Refused::Full { waiting: inner.waiting.len() });
         }
-        let now = Instant::now();
         inner.waiting.push_back(Waiting { call, reply, queued_at: now });
         if inner.sleepers == 0 {
             return Ok(answer); // a busy thread takes what is queued when it becomes free
@@ -212,10 +215,10 @@ impl Queue {
 
     fn pick(&self, inner: &mut Inner) -> Option<Work> {
         let taken_at = Instant::now();
-        let mut calls = Vec::new();
-        let mut replies = Vec::new();
         let mut late = Vec::new();
         let (mut rows, most) = (0, self.pace.rows());
+        let room = inner.waiting.len().min(most);
+        let (mut calls, mut replies) = (Vec::with_capacity(room), Vec::with_capacity(room));
         while let Some(next) = inner.waiting.front() {
             let more = rows_of(&next.call);
             if !calls.is_empty() && rows + more > most {
@@ -256,7 +259,8 @@ impl Queue {
         let mut inner = self.lock();
         let Some(running) = inner.running.get_mut(&ticket) else { return };
         let taken_at = running.taken_at;
-        let mut done = Vec::new();
+        let answers = answers.into_iter();
+        let mut done = Vec::with_capacity(answers.size_hint().0);
         let mut rows = 0;
         for (index, answer) in answers {
             if let Some((reply, more)) = running.replies.get_mut(index).and_then(Option::take) {

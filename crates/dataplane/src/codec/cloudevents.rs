@@ -12,7 +12,9 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::HeaderMap;
+use memchr::memmem::Finder;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 /// How an event travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,7 @@ const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 /// Most attributes of an event, extensions included.
 const MOST: usize = 256;
 const MEDIA_TYPE: &str = "application/cloudevents+json";
+static SPECVERSION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"specversion\""));
 
 fn find<'a>(attributes: &'a [(String, String)], name: &str) -> Option<&'a str> {
     attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -81,21 +84,22 @@ fn malformed(what: &str) -> Error {
 /// is `InvalidInput`, naming the attribute.
 pub fn decode(headers: &HeaderMap, body: &Bytes) -> Result<Option<Event>> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if media_type == MEDIA_TYPE {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case(MEDIA_TYPE) {
         let (event, has_data) = structured(body).map_err(|error| malformed(&error.message))?;
         let event = check(event)?;
         return if has_data { Ok(Some(event)) } else { Err(malformed("\"data\" is missing")) };
     }
-    if media_type == "application/cloudevents-batch+json" {
+    if media_type.eq_ignore_ascii_case("application/cloudevents-batch+json") {
         return Err(malformed("batches are not supported. Send one event a request"));
     }
-    if REQUIRED.iter().any(|name| headers.contains_key(format!("ce-{name}"))) {
+    let names = headers.keys().filter_map(|name| name.as_str().strip_prefix("ce-"));
+    if names.into_iter().any(|name| REQUIRED.contains(&name)) {
         return binary(headers, body, content_type).and_then(check).map(Some);
     }
     // KServe also takes any JSON object that looks like an event; most bodies lack this word.
-    let json = matches!(media_type.as_str(), "" | "application/json");
-    if json && memchr::memmem::find(body, b"\"specversion\"").is_some() {
+    let json = media_type.is_empty() || media_type.eq_ignore_ascii_case("application/json");
+    if json && SPECVERSION.find(body).is_some() {
         if let Ok((event, true)) = structured(body) {
             if REQUIRED.iter().all(|name| event.attribute(name).is_some()) {
                 return check(event).map(Some);

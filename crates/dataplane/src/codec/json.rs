@@ -207,7 +207,9 @@ impl<'a> Cursor<'a> {
         self.pos += 1;
         loop {
             let rest = self.bytes.get(self.pos..).unwrap_or_default();
-            let Some(len) = memchr::memchr2(b'"', b'\\', rest) else {
+            // Most strings are a word, whose end is found sooner than a search for it begins.
+            let word = rest.iter().take(24).position(|byte| matches!(byte, b'"' | b'\\'));
+            let Some(len) = word.or_else(|| memchr::memchr2(b'"', b'\\', rest)) else {
                 return Err(Fault::syntax(self.bytes.len(), "the string has no end"));
             };
             let run = rest.get(..len).unwrap_or_default();

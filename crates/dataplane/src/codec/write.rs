@@ -8,6 +8,12 @@ use half::{bf16, f16};
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
+    // All of it is looked at, which goes many bytes at a time.
+    if rest.iter().fold(true, |plain, byte| plain & !matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        out.extend_from_slice(rest);
+        out.push(b'"');
+        return;
+    }
     while let Some(len) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
         let (run, tail) = rest.split_at(len);
         out.extend_from_slice(run);

@@ -25,19 +25,19 @@ struct Bell {
 
 /// Wakes its task, and remembers that it was it who did.
 #[derive(Debug)]
-pub(super) struct Flag {
+pub(crate) struct Flag {
     up: AtomicBool,
     task: AtomicWaker,
 }
 
 impl Flag {
     /// One that is up: the first look is free.
-    pub(super) fn up() -> Arc<Self> {
+    pub(crate) fn up() -> Arc<Self> {
         Arc::new(Self { up: AtomicBool::new(true), task: AtomicWaker::new() })
     }
 
     /// Whether it has been up since the last time; it wakes this task from now on.
-    pub(super) fn taken(&self, task: &Context<'_>) -> bool {
+    pub(crate) fn taken(&self, task: &Context<'_>) -> bool {
         // Registered first: what comes after the swap wakes.
         self.task.register(task.waker());
         self.up.swap(false, SeqCst)
@@ -70,19 +70,19 @@ impl Wake for Bell {
 
 /// Drives one future.
 #[derive(Debug)]
-pub(super) struct Driver {
+pub(crate) struct Driver {
     bell: Arc<Bell>,
     waker: Waker,
 }
 
 impl Driver {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bell = Arc::new(Bell { state: AtomicU8::new(OPEN), task: AtomicWaker::new() });
         Self { waker: Waker::from(Arc::clone(&bell)), bell }
     }
 
     /// Calls `work` with the context for its future until nothing rings any more, or it is ready.
-    pub(super) fn drive<T>(
+    pub(crate) fn drive<T>(
         &self,
         task: &mut Context<'_>,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,

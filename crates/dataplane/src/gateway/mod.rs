@@ -15,7 +15,7 @@ mod alarm;
 mod arriving;
 mod attempt;
 mod auth;
-mod bell;
+pub(crate) mod bell;
 mod budget;
 mod cluster;
 mod config;
@@ -63,7 +63,7 @@ mod strangers;
 mod table;
 mod target;
 mod tunnel;
-mod watch;
+pub(crate) mod watch;
 mod way;
 
 pub use config::{Config, Limits};

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How a connection's client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub(crate) enum Spoken {
     /// It has asked for nothing yet.
     Unknown,
     Http1,
@@ -19,7 +19,7 @@ pub(super) enum Spoken {
 
 /// What happens on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Activity {
+pub(crate) struct Activity {
     read: AtomicU64,
     written: AtomicU64,
     /// Requests that have come, and what had been read when the last one did.
@@ -32,18 +32,18 @@ pub(super) struct Activity {
 
 impl Activity {
     /// A request has come.
-    pub(super) fn asked(self: &Arc<Self>, http2: bool) -> Waiting {
+    pub(crate) fn asked(self: &Arc<Self>, http2: bool) -> Waiting {
         self.spoken.store(if http2 { 2 } else { 1 }, Relaxed);
         self.requests.fetch_add(1, Relaxed);
         Waiting::new(self)
     }
 
     /// So many bytes have come.
-    pub(super) fn bytes_read(&self) -> u64 {
+    pub(crate) fn bytes_read(&self) -> u64 {
         self.read.load(Relaxed)
     }
 
-    pub(super) fn spoken(&self) -> Spoken {
+    pub(crate) fn spoken(&self) -> Spoken {
         match self.spoken.load(Relaxed) {
             0 => Spoken::Unknown,
             1 => Spoken::Http1,
@@ -54,16 +54,16 @@ impl Activity {
 
 /// Something is awaited from elsewhere: the client is not to blame for silence.
 #[derive(Debug)]
-pub(super) struct Waiting(Arc<Activity>);
+pub(crate) struct Waiting(Arc<Activity>);
 
 impl Waiting {
-    pub(super) fn new(activity: &Arc<Activity>) -> Self {
+    pub(crate) fn new(activity: &Arc<Activity>) -> Self {
         activity.waiting.fetch_add(1, Relaxed);
         Self(Arc::clone(activity))
     }
 
     /// The same connection's activity.
-    pub(super) fn activity(&self) -> &Arc<Activity> {
+    pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.0
     }
 }
@@ -77,16 +77,16 @@ impl Drop for Waiting {
 
 /// How long what may last.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// For a head to come, once it has begun; and for the first one after connecting.
-    pub(super) head: Duration,
+    pub(crate) head: Duration,
     /// Without a byte either way.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 /// Looks at a connection's activity once a `tick`.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     bounds: Bounds,
     tick: Duration,
     seen: (u64, u64, u64),
@@ -95,18 +95,18 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         let tick = (bounds.head.min(bounds.idle) / 4).max(Duration::from_millis(1));
         Self { bounds, tick, seen: (0, 0, 0), still: Duration::ZERO, partial: Duration::ZERO }
     }
 
     /// How often to look.
-    pub(super) const fn tick(&self) -> Duration {
+    pub(crate) const fn tick(&self) -> Duration {
         self.tick
     }
 
     /// One tick later: whether the connection has had its time.
-    pub(super) fn is_over(&mut self, activity: &Activity) -> bool {
+    pub(crate) fn is_over(&mut self, activity: &Activity) -> bool {
         let now =
             (activity.read.load(Relaxed), activity.written.load(Relaxed), activity.requests.load(Relaxed));
         let waits = activity.waiting.load(Relaxed) > 0;
@@ -133,13 +133,13 @@ impl Watch {
 
 /// A connection that counts what goes over it.
 #[derive(Debug)]
-pub(super) struct Counted<S> {
+pub(crate) struct Counted<S> {
     stream: S,
     activity: Arc<Activity>,
 }
 
 impl<S> Counted<S> {
-    pub(super) fn new(stream: S, activity: &Arc<Activity>) -> Self {
+    pub(crate) fn new(stream: S, activity: &Arc<Activity>) -> Self {
         Self { stream, activity: Arc::clone(activity) }
     }
 }

@@ -3,20 +3,25 @@
 use super::log::Log;
 use super::rest::{self, Shared};
 use super::tls::Tls;
+use crate::gateway::bell::{Driver, Flag};
+use crate::gateway::watch::{Activity, Bounds, Counted, Spoken, Watch};
 use crate::metrics::ServerMetrics;
 use futures_util::FutureExt;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::future::Future;
+use std::future::{pending, poll_fn, Future};
 use std::io;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::{pin, Pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, Instant};
 
 /// Why a listener serves: what may be asked there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +71,12 @@ pub(super) struct Door {
 }
 
 /// How HTTP is spoken on every connection.
-pub(super) fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
+pub(super) fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        // hyper's own would cost each request a timer; `watch` sees to it.
+        .header_read_timeout(None)
         .keep_alive(true)
         .max_buf_size(READ_BUFFER)
         .pipeline_flush(true);
@@ -190,28 +195,29 @@ impl Door {
         let metrics = &self.shared.server.metrics;
         metrics.connection_opened();
         let _closed = Closed(metrics);
-        let asked = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::default());
         let service = {
-            let (shared, port, asked) = (Arc::clone(&self.shared), self.port, Arc::clone(&asked));
-            service_fn(move |request| {
-                asked.store(true, Ordering::Relaxed);
-                rest::answer(Arc::clone(&shared), port, request)
+            let (shared, port, activity) = (Arc::clone(&self.shared), self.port, Arc::clone(&activity));
+            service_fn(move |request: Request<Incoming>| {
+                let waiting = activity.asked(request.version() == Version::HTTP_2);
+                rest::answer(Arc::clone(&shared), port, request, waiting)
             })
         };
-        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Counted::new(stream, &activity));
+        let mut connection = pin!(self.builder.serve_connection(stream, service));
+        let limit = self.shared.server.limits.header_timeout;
+        let mut watch = Watch::new(Bounds { head: limit, idle: limit });
         let mut stage = self.stage.clone();
-        // hyper waits for ever for the bytes that tell HTTP/1.1 from HTTP/2.
-        let silence = tokio::time::sleep(self.shared.server.limits.header_timeout);
         let finishing = stage.wait_for(|stage| *stage >= Stage::Finishing);
-        let mut over = until(connection.as_mut(), finishing, silence, &asked).await;
-        if !over && !asked.load(Ordering::Relaxed) {
+        let mut over = watched(connection.as_mut(), finishing, &activity, &mut watch).await;
+        if !over && activity.spoken() == Spoken::Unknown {
             // Accepted just now: its first request may be in the socket already.
             over = tokio::time::timeout(NEWCOMER, connection.as_mut()).await.is_ok();
         }
         if !over {
             connection.as_mut().graceful_shutdown();
             // A broken connection is the client's to notice.
-            let _ = connection.await;
+            watched(connection, pending::<()>(), &activity, &mut watch).await;
         }
         drop(permit);
     }
@@ -226,28 +232,39 @@ impl Drop for Closed<'_> {
     }
 }
 
-/// Runs the connection; true when it is over, false when it should be shut down.
-async fn until<C: Future>(
-    connection: C,
+/// Runs the connection; true when it is over or has had its time, false when it should be shut down.
+async fn watched<C: Future>(
+    mut connection: Pin<&mut C>,
     finishing: impl Future,
-    silence: impl Future,
-    asked: &AtomicBool,
+    activity: &Activity,
+    watch: &mut Watch,
 ) -> bool {
-    let (mut connection, mut finishing, mut silence) = (pin!(connection), pin!(finishing), pin!(silence));
-    tokio::select! {
-        biased;
-        _ = &mut connection => return true,
-        _ = &mut finishing => return false,
-        _ = &mut silence => {}
-    }
-    if !asked.load(Ordering::Relaxed) {
-        return false;
-    }
-    tokio::select! {
-        biased;
-        _ = &mut connection => true,
-        _ = &mut finishing => false,
-    }
+    let mut finishing = pin!(finishing);
+    let mut tick = pin!(sleep(watch.tick()));
+    // The connection is polled for every request, all else when it rings.
+    let driver = Driver::new();
+    let flag = Flag::up();
+    let waker = Waker::from(Arc::clone(&flag));
+    poll_fn(|task| {
+        if driver.drive(task, |own| connection.as_mut().poll(own).map(|_| ())).is_ready() {
+            return Poll::Ready(true);
+        }
+        while flag.taken(task) {
+            let mut own = Context::from_waker(&waker);
+            if finishing.as_mut().poll(&mut own).is_ready() {
+                return Poll::Ready(false);
+            }
+            while tick.as_mut().poll(&mut own).is_ready() {
+                // HTTP/2 asks a client that is silent whether it is still there.
+                if watch.is_over(activity) && activity.spoken() != Spoken::Http2 {
+                    return Poll::Ready(true);
+                }
+                tick.as_mut().reset(Instant::now() + watch.tick());
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn is_fault_of_the_peer(error: &io::Error) -> bool {

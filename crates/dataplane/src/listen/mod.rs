@@ -10,6 +10,7 @@ pub mod grpc;
 pub(crate) mod log;
 mod openapi;
 mod peers;
+mod rare;
 mod reply;
 mod repository;
 pub(crate) mod request_id;

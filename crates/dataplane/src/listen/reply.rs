@@ -1,6 +1,7 @@
 //! What goes back to a client: bodies, JSON answers and errors in the one shape they have.
 
 use crate::error::{Error, Kind};
+use crate::gateway::watch::Waiting;
 use crate::metrics::InFlight;
 use crate::trace::{self, Active};
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(super) struct Parts {
     ended: bool,
     request: Option<InFlight>,
     trace: Option<Active>,
+    /// It is the model that the client waits for.
+    waiting: Option<Waiting>,
 }
 
 impl Reply {
@@ -44,7 +47,8 @@ impl Reply {
         events: bool,
         request: InFlight,
     ) -> Self {
-        Self::Stream(Parts { source: parts, events, ended: false, request: Some(request), trace: None })
+        let (request, ended) = (Some(request), false);
+        Self::Stream(Parts { source: parts, events, ended, request, trace: None, waiting: None })
     }
 
     /// Ends the request's span: now, or with the stream.
@@ -55,6 +59,13 @@ impl Reply {
                 parts.trace = Some(trace);
             }
             Self::Full(_) | Self::Grpc(_) => trace.end(status),
+        }
+    }
+
+    /// Goes on waiting while there is more to come from the model.
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        if let Self::Stream(parts) = self {
+            parts.waiting = Some(waiting);
         }
     }
 

@@ -25,23 +25,14 @@ impl RequestId {
         }
     }
 
-    /// A random UUID (version 4, RFC 9562).
-    fn random() -> Self {
-        let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
-        let mut text = [b'-'; 36];
-        // Two digits each, around the four dashes.
-        let places = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-        for (byte, place) in bits.to_be_bytes().into_iter().zip(places) {
-            if let Some([high, low]) = text.get_mut(place..place + 2) {
-                (*high, *low) = (digit(byte >> 4), digit(byte & 0xf));
-            }
-        }
-        Self(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("")))
+    /// One of ours.
+    pub(crate) fn random() -> Self {
+        Self(HeaderValue::from_bytes(&random_uuid()).unwrap_or_else(|_| HeaderValue::from_static("")))
     }
 
     /// As text.
     pub(crate) fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        std::str::from_utf8(self.0.as_bytes()).unwrap_or_default()
     }
 
     /// As a header. HTTP/2 is not to keep it in its tables (RFC 7541, 7.1.3): it never comes again, and would push out
@@ -53,15 +44,41 @@ impl RequestId {
     }
 }
 
-/// A hexadecimal digit.
-const fn digit(value: u8) -> u8 {
-    value + if value < 10 { b'0' } else { b'a' - 10 }
+/// A random UUID (version 4, RFC 9562) as text.
+pub(crate) fn random_uuid() -> [u8; 36] {
+    let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let [a0, a1, a2, a3, a4, a5, a6, a7] = hex((bits >> 96) as u32);
+    let [b0, b1, b2, b3, c0, c1, c2, c3] = hex((bits >> 64) as u32);
+    let [d0, d1, d2, d3, e0, e1, e2, e3] = hex((bits >> 32) as u32);
+    let [e4, e5, e6, e7, e8, e9, ea, eb] = hex(bits as u32);
+    [
+        a0, a1, a2, a3, a4, a5, a6, a7, b'-', b0, b1, b2, b3, b'-', c0, c1, c2, c3, b'-', d0, d1, d2, d3,
+        b'-', e0, e1, e2, e3, e4, e5, e6, e7, e8, e9, ea, eb,
+    ]
+}
+
+/// Eight hexadecimal digits, all at once.
+fn hex(number: u32) -> [u8; 8] {
+    // A digit a byte, the first one highest.
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (digits + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (digits + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, 0xfedc_ba98, u32::MAX, 0x9a9a_0f0f] {
+            assert_eq!(hex(number), *format!("{number:08x}").as_bytes(), "{number}");
+        }
+    }
 
     #[test]
     fn ours_are_version_4_uuids_and_theirs_are_kept() {

@@ -4,6 +4,7 @@ use super::accept::Port;
 use super::body::{self, Terms};
 use super::encoding::Encoding;
 use super::log::Log;
+use super::rare::Rare;
 use super::reply::{self, Reply};
 use super::request_id::RequestId;
 use super::route::{describe_miss, Aspect, Miss, Route};
@@ -11,12 +12,14 @@ use super::{access, docs, openapi, peers, repository, v1, v2};
 use crate::budget::Share;
 use crate::codec::cloudevents;
 use crate::error::{Error, Kind, Result};
+use crate::gateway::watch::Waiting;
 use crate::listen::grpc::GrpcRoutes;
 use crate::message::Payload;
 use crate::metrics::{BodyFault, Stage};
 use crate::model::{Model, Server};
 use crate::trace::{Active, Operation, Slot};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{HeaderValue, CONNECTION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, Version};
@@ -39,6 +42,7 @@ pub(super) struct Shared {
 pub(super) struct Exchange<'a> {
     pub(super) shared: &'a Shared,
     pub(super) head: Parts,
+    pub(super) rare: Rare,
     pub(super) id: RequestId,
     pub(super) begun: Instant,
     /// Its span, where it has one.
@@ -49,21 +53,33 @@ pub(super) struct Exchange<'a> {
     share: Share,
 }
 
-/// Answers any request; the only way out of here is an answer.
-pub(super) async fn answer(
+/// Answers any request; the only way out of here is an answer. Boxed, since HTTP/2 moves it several times.
+pub(super) fn answer(
     shared: Arc<Shared>,
     port: Port,
     request: Request<Incoming>,
-) -> std::result::Result<Response<Reply>, Infallible> {
+    waiting: Waiting,
+) -> BoxFuture<'static, std::result::Result<Response<Reply>, Infallible>> {
     let begun = Instant::now();
     if matches!(port, Port::Grpc | Port::Http { grpc: true }) && is_grpc(request.headers()) {
-        return Ok(Box::pin(grpc(&shared, request, begun)).await);
+        return Box::pin(async move { Ok(grpc(&shared, request, begun).await) });
     }
+    Box::pin(rest(shared, port, request, begun, waiting))
+}
+
+async fn rest(
+    shared: Arc<Shared>,
+    port: Port,
+    request: Request<Incoming>,
+    begun: Instant,
+    waiting: Waiting,
+) -> std::result::Result<Response<Reply>, Infallible> {
     let (head, body) = request.into_parts();
-    let id = RequestId::of(&head.headers);
+    let rare = Rare::of(&head.headers);
+    let id = if rare.request_id { RequestId::of(&head.headers) } else { RequestId::random() };
     let share = Share::of(&shared.server.bodies);
     let mut exchange =
-        Exchange { shared: &shared, head, id, begun, trace: None, body, body_read: false, share };
+        Exchange { shared: &shared, head, rare, id, begun, trace: None, body, body_read: false, share };
     let outcome = match port {
         Port::Http { .. } | Port::Control => route(&mut exchange, port).await,
         Port::Metrics => Box::pin(metrics_port(&exchange)).await,
@@ -88,6 +104,7 @@ pub(super) async fn answer(
         response.body_mut().end_span(trace, status);
     }
     response.headers_mut().insert(super::request_id::NAME, id.into_header());
+    response.body_mut().wait(waiting);
     Ok(response)
 }
 
@@ -205,13 +222,13 @@ fn grpc_only(shared: &Shared) -> Error {
 impl Exchange<'_> {
     /// Reads the body; `align_at` is where binary tensors begin in it.
     pub(super) async fn body(&mut self, align_at: Option<usize>, deadline: Option<Instant>) -> Result<Bytes> {
-        let encoding = Encoding::of(&self.head.headers);
+        let encoding = self.encoding();
         self.body_as(encoding, self.shared.server.limits.body_bytes, align_at, deadline).await
     }
 
     /// Reads a body of a few options.
     pub(super) async fn options(&mut self) -> Result<Bytes> {
-        let encoding = Encoding::of(&self.head.headers);
+        let encoding = self.encoding();
         let limit = self.shared.server.limits.body_bytes.min(OPTIONS_BYTES);
         self.body_as(encoding, limit, None, None).await
     }
@@ -222,9 +239,18 @@ impl Exchange<'_> {
         align_at: Option<usize>,
         deadline: Option<Instant>,
     ) -> Result<Bytes> {
-        let encoding = Encoding::of(&self.head.headers);
+        let encoding = self.encoding();
         self.let_go();
         self.body_as(encoding, self.shared.server.limits.body_bytes, align_at, deadline).await
+    }
+
+    /// How the body is compressed.
+    fn encoding(&self) -> Result<Option<Encoding>> {
+        if self.rare.encoding {
+            Encoding::of(&self.head.headers)
+        } else {
+            Ok(None)
+        }
     }
 
     async fn body_as(
@@ -303,6 +329,9 @@ impl Exchange<'_> {
 
     /// When nobody waits any more, from the headers that say so; the earlier one of two.
     pub(super) fn deadline(&self) -> Result<Option<Instant>> {
+        if !self.rare.deadline {
+            return Ok(None);
+        }
         let headers = &self.head.headers;
         let mut deadline: Option<Instant> = None;
         for (name, unit) in [("x-request-timeout", 1.0), ("x-envoy-expected-rq-timeout-ms", 1e-3)] {

@@ -176,7 +176,7 @@ async fn serve(
         room: Arc::new(Semaphore::new(0)),
         stage: watcher,
         log: log.clone(),
-        builder: Arc::new(accept::builder(server.limits.header_timeout)),
+        builder: Arc::new(accept::builder()),
     };
     let mut rooms = Vec::new();
     let mut open = |listener, port, tls| {

@@ -149,6 +149,9 @@ fn media_type(text: String) -> HeaderValue {
 }
 
 fn json_length(exchange: &Exchange<'_>) -> Result<Option<usize>> {
+    if !exchange.rare.json_length {
+        return Ok(None);
+    }
     let mut values = exchange.head.headers.get_all(JSON_LENGTH).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -1,8 +1,8 @@
 //! What the headers of a call say: its deadline, its id, and what models want to see of them.
 
 use crate::error::{Error, Result};
+use crate::listen::request_id::random_uuid;
 use http::{HeaderMap, HeaderValue};
-use std::fmt::Write;
 use std::time::{Duration, Instant};
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 
@@ -65,23 +65,9 @@ pub(super) fn client_request_id(metadata: &MetadataMap) -> Option<String> {
     (!id.is_empty()).then(|| id.to_owned())
 }
 
-/// An id for a request that has none: random, in the form of a UUID.
+/// An id for a request that has none.
 pub(super) fn generate_request_id() -> String {
-    let random = fastrand::u128(..);
-    let (version, variant) = (0x4 << 76, 0b10 << 62);
-    let bits = (random & !(0xf << 76) & !(0b11 << 62)) | version | variant;
-    let mut id = String::with_capacity(36);
-    // Writing to a `String` cannot fail.
-    let _ = write!(
-        id,
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        (bits >> 96) as u32,
-        (bits >> 80) as u16,
-        (bits >> 64) as u16,
-        (bits >> 48) as u16,
-        bits & 0xffff_ffff_ffff
-    );
-    id
+    String::from_utf8_lossy(&random_uuid()).into_owned()
 }
 
 /// The metadata that a model sees as headers: text only, and without what belongs to the transport.
