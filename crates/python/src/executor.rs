@@ -1,13 +1,14 @@
 //! A model's thread: take what is queued, join it, call Python once a batch, part the answers.
 //!
 //! The thread stays attached to the interpreter for its whole life and lets go of the GIL while it waits
-//! and while it joins and parts: attaching anew cost 2.8 µs a batch, this costs 1.0 µs.
+//! and while it joins and parts: attaching anew cost 2.8 µs a batch, this costs 1.0 µs. Short models are called on the
+//! I/O thread instead, where that is the interpreter's main one, which has been attached before.
 
 use crate::convert;
 use crate::memory;
 use crate::reply::{Reply, Request};
 use crate::turn::TURNS;
-use modelport_dataplane::batch::{merge, Work};
+use modelport_dataplane::batch::{merge, Caller, Work};
 use modelport_dataplane::error::Result as Served;
 use modelport_dataplane::message::{Answer, Call, InferRequest, InferResponse, Payload};
 use modelport_dataplane::model::Model;
@@ -16,7 +17,7 @@ use modelport_dataplane::turn::Turn;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How the model is called.
@@ -28,22 +29,30 @@ pub(crate) enum Mode {
     Requests,
 }
 
-/// Starts one thread of a model; it ends when the model's queue is closed and empty.
+/// Starts one thread of a model; it ends when the model's queue is closed and empty. If it is the `only` one, the I/O
+/// thread may call the model as well.
 pub(crate) fn spawn(
+    py: Python<'_>,
     model: Arc<Model>,
     executor: Py<PyAny>,
     mode: Mode,
+    only: bool,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     let name = format!("model {}", model.metadata.name);
+    let course = Arc::new(Mutex::new(Course::of(&model)));
+    if only && mode == Mode::Tensors {
+        model.queue.set_caller(Some(caller(&model, executor.clone_ref(py), Arc::clone(&course))));
+    }
     std::thread::Builder::new().name(name).spawn(move || {
         // The interpreter may be on its way out: then there is nobody left to serve.
         Python::try_attach(|py| {
             let executor = executor.into_bound(py);
             match mode {
-                Mode::Tensors => serve_tensors(py, &model, &executor),
+                Mode::Tensors => serve_tensors(py, &model, &executor, &course),
                 Mode::Requests => serve_requests(py, &model, &executor),
             }
             // Here, not after the closure: without the interpreter it would only be noted for later.
+            model.queue.set_caller(None);
             drop(executor);
         });
         memory::give_back();
@@ -132,52 +141,96 @@ fn batch(work: &mut Work, members: Vec<usize>) -> Batch {
     batch
 }
 
-fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>) {
-    let max_rows = model.options.batching.max_rows;
-    let mut joins = max_rows > 1 && !model.options.wants_headers;
-    let mut pace = Pace::default();
+/// What a model's batches have shown so far.
+#[derive(Debug)]
+struct Course {
+    max_rows: usize,
+    joins: bool,
+    pace: Pace,
+}
+
+impl Course {
+    fn of(model: &Model) -> Self {
+        let max_rows = model.options.batching.max_rows;
+        Self { max_rows, joins: max_rows > 1 && !model.options.wants_headers, pace: Pace::default() }
+    }
+
+    fn prepare(&self, mut work: Work) -> (Work, Vec<Batch>) {
+        let batches = prepare(&mut work, self.max_rows, self.joins, self.pace);
+        (work, batches)
+    }
+}
+
+fn lock(course: &Mutex<Course>) -> MutexGuard<'_, Course> {
+    course.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve_tensors(py: Python<'_>, model: &Arc<Model>, executor: &Bound<'_, PyAny>, course: &Mutex<Course>) {
     let mut turn = Turn::new(&TURNS);
-    while let Some((mut work, batches)) = py.detach(|| {
+    while let Some(prepared) = py.detach(|| {
         turn.end();
-        let mut work = model.queue.take()?;
-        let batches = prepare(&mut work, max_rows, joins, pace);
+        let work = model.queue.take()?;
+        let prepared = lock(course).prepare(work);
         turn.begin();
-        Some((work, batches))
+        Some(prepared)
     }) {
-        for (index, call) in work.calls.iter().enumerate() {
-            if matches!(call.payload, Payload::Raw(_)) {
-                answer_alone(py, model, executor, (work.ticket, index), call);
-            }
+        serve(py, model, executor, prepared, course);
+    }
+}
+
+/// How the I/O thread calls the model.
+fn caller(model: &Arc<Model>, executor: Py<PyAny>, course: Arc<Mutex<Course>>) -> Caller {
+    let model = Arc::downgrade(model); // whose queue keeps this
+    Arc::new(move |work| {
+        let Some(model) = model.upgrade() else { return };
+        let prepared = lock(&course).prepare(work);
+        let mut turn = Turn::new(&TURNS);
+        turn.begin();
+        Python::try_attach(|py| serve(py, &model, executor.bind(py), prepared, &course));
+    })
+}
+
+/// Answers a piece of work. Of a model with one thread, that or the I/O thread is here, never both.
+fn serve(
+    py: Python<'_>,
+    model: &Arc<Model>,
+    executor: &Bound<'_, PyAny>,
+    (mut work, batches): (Work, Vec<Batch>),
+    course: &Mutex<Course>,
+) {
+    for (index, call) in work.calls.iter().enumerate() {
+        if matches!(call.payload, Payload::Raw(_)) {
+            answer_alone(py, model, executor, (work.ticket, index), call);
         }
-        for mut batch in batches {
-            let begun = Instant::now();
-            let outcome = run(py, model, executor, &mut batch);
-            let (took, rows) = (begun.elapsed(), batch.rows.iter().sum());
-            pace.see(took, rows);
-            model.queue.predicted(rows, took);
-            let ticket = work.ticket;
-            if let [only] = batch.members.as_slice() {
-                let answer = outcome.map(Answer::Tensors);
-                py.detach(|| model.queue.complete(ticket, [(*only, answer)]));
-                continue;
-            }
-            let parted = py.detach(|| outcome.map(|response| merge::part(&response, &batch.rows)));
-            match parted {
-                Ok(Ok(parts)) => py.detach(|| {
-                    let answers = parts.into_iter().map(|part| Ok(Answer::Tensors(part)));
-                    model.queue.complete(ticket, batch.members.iter().copied().zip(answers));
-                }),
-                // One bad row must not fail its neighbours, and a model whose outputs don't follow its
-                // rows must not be joined at all: each request is asked for alone.
-                failed => {
-                    if matches!(failed, Ok(Err(_))) {
-                        joins = false;
-                    }
-                    for &member in &batch.members {
-                        let mut alone = self::batch(&mut work, vec![member]);
-                        let answer = run(py, model, executor, &mut alone).map(Answer::Tensors);
-                        py.detach(|| model.queue.complete(ticket, [(member, answer)]));
-                    }
+    }
+    for mut batch in batches {
+        let begun = Instant::now();
+        let outcome = run(py, model, executor, &mut batch);
+        let (took, rows) = (begun.elapsed(), batch.rows.iter().sum());
+        lock(course).pace.see(took, rows);
+        model.queue.predicted(rows, took);
+        let ticket = work.ticket;
+        if let [only] = batch.members.as_slice() {
+            let answer = outcome.map(Answer::Tensors);
+            py.detach(|| model.queue.complete(ticket, [(*only, answer)]));
+            continue;
+        }
+        let parted = py.detach(|| outcome.map(|response| merge::part(&response, &batch.rows)));
+        match parted {
+            Ok(Ok(parts)) => py.detach(|| {
+                let answers = parts.into_iter().map(|part| Ok(Answer::Tensors(part)));
+                model.queue.complete(ticket, batch.members.iter().copied().zip(answers));
+            }),
+            // One bad row must not fail its neighbours, and a model whose outputs don't follow its
+            // rows must not be joined at all: each request is asked for alone.
+            failed => {
+                if matches!(failed, Ok(Err(_))) {
+                    lock(course).joins = false;
+                }
+                for &member in &batch.members {
+                    let mut alone = self::batch(&mut work, vec![member]);
+                    let answer = run(py, model, executor, &mut alone).map(Answer::Tensors);
+                    py.detach(|| model.queue.complete(ticket, [(member, answer)]));
                 }
             }
         }

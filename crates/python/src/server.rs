@@ -81,6 +81,8 @@ impl Server {
             cloudevents: cloudevents::Settings { r#type, source, merge },
             max_connections,
             signals,
+            // This is the process's main thread then, and there is no way back into Python.
+            abandon: signals.then(|| Box::new(abandon) as Box<dyn Fn(Ended) + Send>),
             on_stuck: on_stuck.map(|(fd, line)| {
                 // Without Python: a model that does not return may hold the GIL.
                 let tell = move || {
@@ -150,7 +152,8 @@ impl Server {
             let mut running = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
             running.retain(|thread| !thread.is_finished());
             for _ in 0..threads.max(1) {
-                running.push(executor::spawn(Arc::clone(&model), executor.clone_ref(py), mode)?);
+                let (model, executor) = (Arc::clone(&model), executor.clone_ref(py));
+                running.push(executor::spawn(py, model, executor, mode, threads <= 1)?);
             }
         }
         model.set_ready(true);
@@ -229,6 +232,12 @@ impl Server {
     fn stop(&self) {
         self.handle.stop();
     }
+}
+
+/// Ends the process at once.
+fn abandon(ended: Ended) {
+    // SAFETY: everything that was answered has been flushed.
+    unsafe { libc::_exit(if ended == Ended::Stuck { STUCK } else { 0 }) }
 }
 
 /// Where the traces of a server with these variables go; see `_dataplane.pyi`.

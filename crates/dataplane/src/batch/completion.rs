@@ -27,33 +27,58 @@ pub struct Outcome {
 /// Where one answer goes. Dropping it unanswered tells the client that we failed.
 pub(super) type Reply = oneshot::Sender<Outcome>;
 
+#[derive(Debug, Default)]
+struct Done {
+    answers: Vec<(Reply, Outcome)>,
+    /// The I/O thread will look by itself.
+    held: bool,
+}
+
 /// Answers not yet handed to their connections.
 #[derive(Debug, Default)]
 pub struct Completions {
-    done: Mutex<Vec<(Reply, Outcome)>>,
+    done: Mutex<Done>,
     some: Notify,
 }
 
 impl Completions {
-    /// Leaves answers for the I/O thread and wakes it once.
+    /// Leaves answers for the I/O thread and wakes it once, unless it looks by itself.
     pub fn push(&self, answers: impl IntoIterator<Item = (Reply, Outcome)>) {
-        self.lock().extend(answers);
-        self.some.notify_one();
+        let mut done = self.lock();
+        done.answers.extend(answers);
+        let held = done.held;
+        drop(done);
+        if !held {
+            self.some.notify_one();
+        }
+    }
+
+    /// The I/O thread leaves the runtime, and hands out what has come when it is back.
+    pub(crate) fn hold(&self) {
+        self.lock().held = true;
+    }
+
+    /// Hands out what has come.
+    pub(crate) fn hand_out(&self) {
+        let mut done = self.lock();
+        done.held = false;
+        let answers = std::mem::take(&mut done.answers);
+        drop(done);
+        for (reply, outcome) in answers {
+            // The receiver may be gone: then nobody waits for this answer any more.
+            let _ = reply.send(outcome);
+        }
     }
 
     /// Hands answers out for ever; runs as a task of the I/O thread.
     pub async fn deliver(&self) {
         loop {
             self.some.notified().await;
-            let done = std::mem::take(&mut *self.lock());
-            for (reply, outcome) in done {
-                // The receiver may be gone: then nobody waits for this answer any more.
-                let _ = reply.send(outcome);
-            }
+            self.hand_out();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Reply, Outcome)>> {
+    fn lock(&self) -> MutexGuard<'_, Done> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

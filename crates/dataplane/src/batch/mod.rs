@@ -2,11 +2,14 @@
 //! part the answers. Nothing here waits on purpose unless a delay is configured.
 
 mod completion;
+mod here;
 pub mod merge;
 mod pace;
 mod park;
 mod queue;
 
 pub use completion::{Completions, Outcome};
+pub use here::{Caller, Here};
+pub(crate) use park::CallHere;
 pub use park::Parking;
 pub use queue::{Batching, Detached, Queue, Refused, Work};

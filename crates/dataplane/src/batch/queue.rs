@@ -1,6 +1,7 @@
 //! The bounded queue before one model: many connections push, the model's threads take what is there.
 
 use super::completion::{Completions, Outcome, Reply};
+use super::here::{Caller, Here, Usual};
 use super::pace::Pace;
 use super::park::{Parking, PATIENCE};
 use crate::error::{Error, Kind, Result};
@@ -51,6 +52,8 @@ struct Inner {
     running: HashMap<u64, Running>,
     sleepers: usize,
     wake_pending: bool,
+    /// The I/O thread calls the model.
+    here: bool,
     closed: bool,
     next_ticket: u64,
 }
@@ -80,6 +83,8 @@ pub enum Refused {
 pub struct Queue {
     batching: Batching,
     pace: Pace,
+    usual: Usual,
+    caller: Mutex<Option<Caller>>,
     inner: Mutex<Inner>,
     filled: Condvar,
     completions: Arc<Completions>,
@@ -96,8 +101,9 @@ impl Queue {
     /// An empty queue whose answers go through `completions` and whose wake-ups through `parking`.
     pub fn new(batching: Batching, completions: Arc<Completions>, parking: Arc<Parking>) -> Arc<Self> {
         let pace = Pace::new(batching.max_rows, batching.latency);
+        let (usual, caller) = (Usual::default(), Mutex::default());
         let (inner, filled) = (Mutex::default(), Condvar::new());
-        Arc::new(Self { batching, pace, inner, filled, completions, parking })
+        Arc::new(Self { batching, pace, usual, caller, inner, filled, completions, parking })
     }
 
     /// The limits that this queue was made with.
@@ -108,11 +114,56 @@ impl Queue {
     /// Takes note of how long so many rows took to predict together.
     pub fn predicted(&self, rows: usize, took: Duration) {
         self.pace.see(rows, took);
+        self.usual.see(took);
+    }
+
+    /// How the I/O thread may call the model, which has one thread; with nothing, not at all.
+    pub fn set_caller(&self, caller: Option<Caller>) {
+        // The old one goes after the lock.
+        let _old =
+            std::mem::replace(&mut *self.caller.lock().unwrap_or_else(PoisonError::into_inner), caller);
+    }
+
+    /// Has the I/O thread call the model, if its calls are short and its own thread is not in one.
+    pub(super) fn claim(self: &Arc<Self>) -> Option<Here> {
+        if !self.usual.is_short() || !self.batching.delay.is_zero() {
+            return None;
+        }
+        let caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let mut inner = self.lock();
+        let is_free = inner.sleepers > 0 && inner.running.is_empty() && !inner.here;
+        if !is_free || inner.waiting.is_empty() {
+            return None;
+        }
+        inner.here = true;
+        inner.wake_pending = false;
+        Some(Here::new(Arc::clone(self), caller))
+    }
+
+    /// What is queued, for who has claimed it.
+    pub(super) fn take_here(&self) -> Option<Work> {
+        self.pick(&mut self.lock())
+    }
+
+    /// Ends a claim. What is left is for the model's thread.
+    pub(super) fn leave(&self) {
+        let mut inner = self.lock();
+        inner.here = false;
+        let left = inner.closed || !inner.waiting.is_empty();
+        drop(inner);
+        if left {
+            self.filled.notify_one();
+        }
     }
 
     /// Requests that wait now.
     pub fn depth(&self) -> usize {
         self.lock().waiting.len()
+    }
+
+    /// Whether more would not fit into the next batch.
+    pub(super) fn is_full(&self) -> bool {
+        self.depth() >= self.pace.rows()
     }
 
     /// Whether nothing waits and nothing runs.
@@ -163,8 +214,8 @@ impl Queue {
         let free_since = Instant::now();
         let mut inner = self.lock();
         loop {
-            if inner.waiting.is_empty() {
-                if inner.closed {
+            if inner.waiting.is_empty() || inner.here {
+                if inner.closed && inner.waiting.is_empty() {
                     return None;
                 }
                 inner.sleepers += 1;

@@ -17,6 +17,7 @@ pub(crate) mod request_id;
 mod rest;
 mod route;
 mod run;
+mod seat;
 mod stats;
 pub(crate) mod tls;
 mod v1;

@@ -3,6 +3,7 @@
 use super::accept::{self, Door, Listener, Port, Stage};
 use super::log::{self, Log};
 use super::rest::Shared;
+use super::seat;
 use super::tls::{Tls, TlsFiles};
 use crate::batch::{Completions, Parking};
 use crate::codec::cloudevents;
@@ -11,11 +12,11 @@ use crate::model::Server;
 use crate::trace;
 use std::future::pending;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{signal, SignalKind};
-use tokio::sync::{watch, Notify, Semaphore};
+use tokio::sync::{oneshot, watch, Notify, Semaphore};
 
 /// How long the last spans may take to reach the collector when the server ends.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -52,6 +53,9 @@ pub struct Config {
     pub signals: bool,
     /// Called at once when a model is stuck, so that a replacement for this process can start.
     pub on_stuck: Option<Box<dyn Fn() + Send>>,
+    /// Short models are called on this thread. Called, on another one, when the server has ended while a model does
+    /// not return here: it must end the process. Without it, models are called on threads of their own only.
+    pub abandon: Option<Box<dyn Fn(Ended) + Send>>,
 }
 
 impl Default for Config {
@@ -72,6 +76,7 @@ impl Default for Config {
             max_connections: 16_384,
             signals: false,
             on_stuck: None,
+            abandon: None,
         }
     }
 }
@@ -128,12 +133,31 @@ pub fn run(
             let parking = Arc::clone(&parking);
             move || parking.rest()
         })
-        .on_thread_unpark(move || parking.stir())
+        .on_thread_unpark({
+            let parking = Arc::clone(&parking);
+            move || parking.stir()
+        })
         .build()?;
     let (log, log_ended) = Log::start(&server)?;
     let exporter =
         config.tracing.take().map(|settings| start_tracing(&server, settings, &log)).transpose()?;
-    let ended = runtime.block_on(serve(server, completions, config, handle, log.clone()));
+    let (tell, ending) = oneshot::channel();
+    let abandon = config.abandon.take();
+    let failed = Arc::new(Mutex::new(None));
+    let serving = serve(server, Arc::clone(&completions), config, handle, log.clone());
+    runtime.spawn({
+        let failed = Arc::clone(&failed);
+        async move {
+            let ended = serving.await.unwrap_or_else(|error| {
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Ended::Drained
+            });
+            let _ = tell.send(ended);
+        }
+    });
+    let ended = seat::drive(&runtime, completions, parking, ending, abandon);
+    let failed = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let ended = failed.map_or(Ok(ended), Err);
     // A thread that still inflates a body must not keep the process.
     runtime.shutdown_background();
     if let Some(exporter) = exporter {

@@ -2,7 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use bytes::Bytes;
-use modelport_dataplane::batch::{merge, Batching, Completions, Parking};
+use modelport_dataplane::batch::{merge, Batching, Completions, Parking, Queue, Work};
 use modelport_dataplane::error::{Error, Kind, Result};
 use modelport_dataplane::limits::Limits;
 use modelport_dataplane::listen::{run, Config, Ended, Handle};
@@ -16,7 +16,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes, even on a busy machine.
@@ -125,13 +125,18 @@ impl Setup {
         let queue = Arc::clone(&model.queue);
         std::thread::spawn(move || {
             while let Some(work) = queue.take() {
-                for (index, call) in work.calls.iter().enumerate() {
-                    let answer = behaviour(call);
-                    queue.complete(work.ticket, [(index, answer)]);
-                }
+                serve(&queue, &work, &behaviour);
             }
         });
         model
+    }
+
+    /// Lets the I/O thread call a model of `behaviour` as well.
+    pub fn call_here(&self, model: &Arc<Model>, behaviour: Behaviour) {
+        let queue = Arc::downgrade(&model.queue);
+        model.queue.set_caller(Some(Arc::new(move |work| {
+            serve(&queue.upgrade().unwrap(), &work, &behaviour);
+        })));
     }
 
     /// A ready model with a function for each request.
@@ -206,6 +211,16 @@ impl Setup {
         let thread = std::thread::spawn(move || run(server, completions, parking, config, stop).unwrap());
         Running { server: self.server, repository: self.repository, address, handle, thread: Some(thread) }
     }
+}
+
+/// Answers work request by request, and says how long that took, as the executors of real models do.
+fn serve(queue: &Queue, work: &Work, behaviour: &Behaviour) {
+    let begun = Instant::now();
+    for (index, call) in work.calls.iter().enumerate() {
+        let answer = behaviour(call);
+        queue.complete(work.ticket, [(index, answer)]);
+    }
+    queue.predicted(work.calls.len(), begun.elapsed());
 }
 
 fn sum_group(calls: &[Call], members: &[usize]) -> Vec<(usize, Result<Answer>)> {
@@ -296,6 +311,11 @@ impl Running {
 
     pub fn post(&self, path: &str, body: &str) -> Reply {
         self.client().request("POST", path, &[], body.as_bytes())
+    }
+
+    /// The thread that was given to the server.
+    pub fn thread_id(&self) -> ThreadId {
+        self.thread.as_ref().unwrap().thread().id()
     }
 
     /// Waits for the end.
