@@ -46,7 +46,7 @@ fn bench(options: Options) -> Bench {
     let metadata = Metadata { name: "m".to_owned(), ..Metadata::default() };
     let model = setup.model(metadata, options, Arc::clone(&behaviour));
     setup.function("other", Options::default(), |_| Ok(numbers(&[2.0])));
-    setup.call_here(&model, behaviour);
+    Setup::call_here(&model, behaviour);
     let (tell, abandoned) = channel();
     setup.config.abandon = Some(Box::new(move |ended| tell.send(ended).unwrap()));
     Bench { setup, last, gate, only, abandoned }

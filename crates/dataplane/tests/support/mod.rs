@@ -132,7 +132,7 @@ impl Setup {
     }
 
     /// Lets the I/O thread call a model of `behaviour` as well.
-    pub fn call_here(&self, model: &Arc<Model>, behaviour: Behaviour) {
+    pub fn call_here(model: &Arc<Model>, behaviour: Behaviour) {
         let queue = Arc::downgrade(&model.queue);
         model.queue.set_caller(Some(Arc::new(move |work| {
             serve(&queue.upgrade().unwrap(), &work, &behaviour);
