@@ -3,7 +3,7 @@
 
 use super::queue::{Queue, Work};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How long calls may take on average, in nanoseconds.
@@ -77,6 +77,47 @@ impl Drop for Here {
 impl std::fmt::Debug for Here {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Here").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    /// How the I/O thread may call the model, which has one thread; with nothing, not at all.
+    pub fn set_caller(&self, caller: Option<Caller>) {
+        // The old one goes after the lock.
+        let _old =
+            std::mem::replace(&mut *self.caller.lock().unwrap_or_else(PoisonError::into_inner), caller);
+    }
+
+    /// Has the I/O thread call the model, if its calls are short and its own thread is not in one.
+    pub(super) fn claim(self: &Arc<Self>) -> Option<Here> {
+        if !self.usual.is_short() || !self.batching.delay.is_zero() {
+            return None;
+        }
+        let caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let mut inner = self.lock();
+        let is_free = inner.sleepers > 0 && inner.running.is_empty() && !inner.here;
+        if !is_free || inner.waiting.is_empty() {
+            return None;
+        }
+        inner.here = true;
+        inner.wake_pending = false;
+        Some(Here::new(Arc::clone(self), caller))
+    }
+
+    /// What is queued, for who has claimed it.
+    pub(super) fn take_here(&self) -> Option<Work> {
+        self.pick(&mut self.lock())
+    }
+
+    /// Ends a claim. What is left is for the model's thread.
+    pub(super) fn leave(&self) {
+        let mut inner = self.lock();
+        inner.here = false;
+        let left = inner.closed || !inner.waiting.is_empty();
+        drop(inner);
+        if left {
+            self.filled.notify_one();
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The bounded queue before one model: many connections push, the model's threads take what is there.
 
 use super::completion::{Completions, Outcome, Reply};
-use super::here::{Caller, Here, Usual};
+use super::here::{Caller, Usual};
 use super::pace::Pace;
 use super::park::{Parking, PATIENCE};
 use crate::error::{Error, Kind, Result};
@@ -34,27 +34,27 @@ impl Default for Batching {
 /// Of a request that never reached the model.
 const ALONE: BatchSize = BatchSize { requests: 1, rows: 0 };
 
-struct Waiting {
+pub(super) struct Waiting {
     call: Call,
     reply: Reply,
     queued_at: Instant,
 }
 
-struct Running {
+pub(super) struct Running {
     taken_at: Instant,
     /// Each with its rows.
     replies: Vec<Option<(Reply, usize)>>,
 }
 
 #[derive(Default)]
-struct Inner {
-    waiting: VecDeque<Waiting>,
-    running: HashMap<u64, Running>,
-    sleepers: usize,
-    wake_pending: bool,
+pub(super) struct Inner {
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) running: HashMap<u64, Running>,
+    pub(super) sleepers: usize,
+    pub(super) wake_pending: bool,
     /// The I/O thread calls the model.
-    here: bool,
-    closed: bool,
+    pub(super) here: bool,
+    pub(super) closed: bool,
     next_ticket: u64,
 }
 
@@ -81,12 +81,12 @@ pub enum Refused {
 
 /// The queue before one model.
 pub struct Queue {
-    batching: Batching,
+    pub(super) batching: Batching,
     pace: Pace,
-    usual: Usual,
-    caller: Mutex<Option<Caller>>,
+    pub(super) usual: Usual,
+    pub(super) caller: Mutex<Option<Caller>>,
     inner: Mutex<Inner>,
-    filled: Condvar,
+    pub(super) filled: Condvar,
     completions: Arc<Completions>,
     parking: Arc<Parking>,
 }
@@ -115,45 +115,6 @@ impl Queue {
     pub fn predicted(&self, rows: usize, took: Duration) {
         self.pace.see(rows, took);
         self.usual.see(took);
-    }
-
-    /// How the I/O thread may call the model, which has one thread; with nothing, not at all.
-    pub fn set_caller(&self, caller: Option<Caller>) {
-        // The old one goes after the lock.
-        let _old =
-            std::mem::replace(&mut *self.caller.lock().unwrap_or_else(PoisonError::into_inner), caller);
-    }
-
-    /// Has the I/O thread call the model, if its calls are short and its own thread is not in one.
-    pub(super) fn claim(self: &Arc<Self>) -> Option<Here> {
-        if !self.usual.is_short() || !self.batching.delay.is_zero() {
-            return None;
-        }
-        let caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let mut inner = self.lock();
-        let is_free = inner.sleepers > 0 && inner.running.is_empty() && !inner.here;
-        if !is_free || inner.waiting.is_empty() {
-            return None;
-        }
-        inner.here = true;
-        inner.wake_pending = false;
-        Some(Here::new(Arc::clone(self), caller))
-    }
-
-    /// What is queued, for who has claimed it.
-    pub(super) fn take_here(&self) -> Option<Work> {
-        self.pick(&mut self.lock())
-    }
-
-    /// Ends a claim. What is left is for the model's thread.
-    pub(super) fn leave(&self) {
-        let mut inner = self.lock();
-        inner.here = false;
-        let left = inner.closed || !inner.waiting.is_empty();
-        drop(inner);
-        if left {
-            self.filled.notify_one();
-        }
     }
 
     /// Requests that wait now.
@@ -264,7 +225,7 @@ impl Queue {
         inner
     }
 
-    fn pick(&self, inner: &mut Inner) -> Option<Work> {
+    pub(super) fn pick(&self, inner: &mut Inner) -> Option<Work> {
         let taken_at = Instant::now();
         let mut late = Vec::new();
         let (mut rows, most) = (0, self.pace.rows());
@@ -389,7 +350,7 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
