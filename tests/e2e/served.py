@@ -32,8 +32,11 @@ class Running(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(*command: str, errors: Path, folder: Path | None = None) -> Iterator[Running]:
-    """A server that a Python command starts; told to end after that, and expected to end well."""
+def running(*command: str, errors: Path, folder: Path | None = None, told: bool = False) -> Iterator[Running]:
+    """A server that a Python command starts; told to end after that, and expected to end well.
+
+    `told`: the test tells it to end. A second word ends a server at once, which is no good end.
+    """
     with errors.open("w") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -48,7 +51,8 @@ def running(*command: str, errors: Path, folder: Path | None = None) -> Iterator
         if "REST" not in addresses:
             raise AssertionError(f"the server did not start:\n{said}\n{errors.read_text()}")
         yield Running(addresses["REST"], addresses.get("gRPC", ""), said)
-        process.send_signal(signal.SIGTERM)
+        if not told:
+            process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=PATIENCE_S) == 0, errors.read_text()
     finally:
         if process.poll() is None:

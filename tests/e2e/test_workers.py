@@ -123,7 +123,7 @@ def test_killed_worker_loses_only_its_own_requests(tmp_path: Path):
 def test_termination_answers_what_was_asked(tmp_path: Path):
     """A rolling update would fail requests that were on their way."""
     outcome: list[tuple[int, str]] = []
-    with running(*serve(tmp_path), errors=tmp_path / "err.txt") as server:
+    with running(*serve(tmp_path), errors=tmp_path / "err.txt", told=True) as server:
 
         def slow() -> None:
             status, _, text = ask(f"{server.rest}/v1/models/slow:predict", {"instances": [[2000]]})
