@@ -81,10 +81,11 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Fetches, then places."""
-    from modelport.storage import Patterns
-    from modelport.storage.lean import lean
+    from modelport.cli.lean import lean
 
     lean()
+    from modelport.storage import Patterns
+
     target: Path | None = options.to
     if target is not None and _occupied(target):
         raise Mistake(f"--to: {target} exists already", "give a new folder, or remove it")

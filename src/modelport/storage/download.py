@@ -7,13 +7,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial as partial_of
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
 
 from modelport.storage import cache as disk
 from modelport.storage import pace
@@ -21,7 +20,7 @@ from modelport.storage.failure import Cancelled, Changed, NoRange, StorageError,
 from modelport.storage.partial import BLOCK, PART, Partial
 from modelport.storage.progress import Reporter
 from modelport.storage.retry import Budget
-from modelport.storage.source import RemoteFile
+from modelport.storage.source import Chunk, RemoteFile
 from modelport.storage.space import disk as disk_error
 from modelport.storage.space import writing
 
@@ -35,7 +34,7 @@ Job = Callable[[], None]
 
 
 class Download:
-    """One try to fetch files into a folder. `run` gives each file's SHA-256."""
+    """One try to fetch files into a folder."""
 
     def __init__(
         self,
@@ -48,7 +47,8 @@ class Download:
         cancel: threading.Event,
         most: int = pace.MOST,
     ) -> None:
-        self._partials = [Partial(folder, file, origin) for file in files]
+        self.partials = [Partial(folder, file, origin) for file in files]
+        """Each file, where it lies (`path`), and after `run` its digest."""
         self._budget = budget
         self._reporter = reporter
         self._cancel = cancel
@@ -59,14 +59,9 @@ class Download:
         self._unhashed: deque[tuple[Partial, bool]] = deque()
         self._waiting = len(files)
         self._error: BaseException | None = None
-        self._digests: dict[str, str] = {}
         self._mismatches: dict[str, int] = {}
         self._most = most
         self.threads: list[threading.Thread] = []
-
-    def results(self) -> list[tuple[RemoteFile, Partial, str]]:
-        """Each file, where it lies (`path`), and its digest."""
-        return [(each.file, each, self._digests[each.file.path]) for each in self._partials]
 
     def run(self, tick: Callable[[], None]) -> None:
         """Fetches all. `tick` is called ten times a second on this thread. Raises StorageError, Changed, Cancelled.
@@ -75,8 +70,8 @@ class Download:
         writes into the folder.
         """
         self._jobs = self._plan()
-        whole = sum(not partial.in_parts for partial in self._partials)
-        parts = sum(-(-partial.count * BLOCK // PART) for partial in self._partials if partial.in_parts)
+        whole = sum(not partial.in_parts for partial in self.partials)
+        parts = sum(-(-partial.count * BLOCK // PART) for partial in self.partials if partial.in_parts)
         rate = pace.Pace(whole, parts, self._most)
         self._spawn([self._work] * rate.workers + [self._hash])
         try:
@@ -100,7 +95,7 @@ class Download:
         done = 0
         whole: list[Partial] = []
         parts: list[Partial] = []
-        for partial in self._partials:
+        for partial in self.partials:
             if partial.complete():
                 done += partial.path.stat().st_size
                 self._unhashed.append((partial, False))
@@ -112,14 +107,14 @@ class Download:
             else:
                 whole.append(partial)
         now = self._reporter.now
-        total = sum(partial.file.size or 0 for partial in self._partials)
-        known = all(partial.file.size is not None for partial in self._partials)
+        total = sum(partial.file.size or 0 for partial in self.partials)
+        known = all(partial.file.size is not None for partial in self.partials)
         self._reporter.set(
             done=now.bytes_done + done,
             total=(now.bytes_done + total) if known else None,
             cached=now.bytes_cached + done,
             files_done=now.files_done,
-            files_total=now.files_done + len(self._partials),
+            files_total=now.files_done + len(self.partials),
         )
         return chain(
             (partial_of(self._whole, partial) for partial in whole),
@@ -137,7 +132,7 @@ class Download:
             target()
         except BaseException as error:  # noqa: BLE001 (told to the caller's thread)
             if isinstance(error, OSError):
-                error = disk_error(error, self._partials[0].path.parent)
+                error = disk_error(error, self.partials[0].path.parent)
             elif isinstance(error, Exception) and not isinstance(error, StorageError | Changed | Cancelled):
                 told = StorageError("read", f"{type(error).__name__}: {error}")
                 told.__cause__ = error
@@ -164,7 +159,7 @@ class Download:
         marked = offset
         while not self._stop.is_set():
             try:
-                with closing(cast("Any", partial.file.read(offset, stop))) as chunks, partial.writer() as out:
+                with _opened(partial.file, offset, stop) as chunks, partial.writer() as out:
                     for chunk in chunks:
                         out.write(chunk[: stop - offset], offset)
                         offset += min(len(chunk), stop - offset)
@@ -199,14 +194,15 @@ class Download:
         file = partial.file
         digest = hashlib.sha256()
         offset = 0
-        with writing(partial.whole):
-            descriptor = os.open(partial.whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        place = partial.whole
+        with writing(place):
+            descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb", buffering=0) as out:
             while not self._stop.is_set():
                 try:
-                    with closing(cast("Any", file.read(offset, None))) as chunks:
+                    with _opened(file, offset, None) as chunks:
                         for chunk in chunks:
-                            with writing(partial.whole):
+                            with writing(place):
                                 _write_all(out.fileno(), chunk)
                             digest.update(chunk)
                             offset += len(chunk)
@@ -287,13 +283,25 @@ class Download:
             return
         self._reporter.file_done()
         with self._condition:
-            self._digests[partial.file.path] = digest
+            partial.sha256 = digest
             self._waiting -= 1
             self._condition.notify_all()
 
     def _count(self, count: int) -> None:
         self._reporter.add(count)
         self._budget.worked(count)
+
+
+@contextmanager
+def _opened(file: RemoteFile, start: int, stop: int | None) -> Generator[Iterator[Chunk]]:
+    """Bytes of a file; the connection is free afterwards, where its iterator has one."""
+    chunks = file.read(start, stop)
+    try:
+        yield chunks
+    finally:
+        close: Callable[[], None] | None = getattr(chunks, "close", None)
+        if close is not None:
+            close()
 
 
 def _unranged(file: RemoteFile) -> RemoteFile:

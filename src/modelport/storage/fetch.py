@@ -120,6 +120,8 @@ def fetch(
 
 @dataclass
 class _Fetch:
+    """One call of `fetch`: what it was given, and what it has found out."""
+
     uri: str
     target: str
     cache: Cache
@@ -279,7 +281,7 @@ class _Fetch:
 
     def _fetched(self, entry: Entry, lease: Lock, filled: Filled | None) -> Fetched:
         path = self.cache.model(entry.digest)
-        tree = self.cache.tree(entry.digest)
+        tree = filled.tree if filled is not None else self.cache.tree(entry.digest)
         paths = [file.path for file in tree.files] if tree is not None else []
         self.credential = self.credential or entry.credential
         if self.expected:

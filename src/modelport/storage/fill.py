@@ -77,25 +77,27 @@ def fill(
         _make_room(cache, folder, wanted)
         _announce(reporter, listing, reused)
         got = _download(folder, listing, wanted, budget, reporter, cancel, lingering)
-        sources = [_source(file, sha) for file, sha in reused] + [_source(file, sha) for file, _, sha in got]
+        sources = [_source(file, sha) for file, sha in reused] + [
+            _source(one.file, one.sha256) for one in got
+        ]
         if expected and len(sources) == 1 and sources[0].sha256 != expected and unpacked:
             _refuse_pin(expected, sources[0].sha256, folder)
         if listing.assemble is not None:
             reporter.enter("unpack")
             out = _empty(folder / "unpacked")
-            listing.assemble(out, {file.path: there.path for file, there, _ in got})
+            listing.assemble(out, {one.file.path: one.path for one in got})
             builder.take_folder(out, cancel)
         elif unpacked and alone is not None:
             from modelport.storage import archive
 
             reporter.enter("unpack")
             out = _empty(folder / "unpacked")
-            archive.unpack(got[0][1].path, alone.path, out, limits, cancel)
+            archive.unpack(got[0].path, alone.path, out, limits, cancel)
             builder.take_folder(out, cancel)
         else:
             reporter.enter("verify")
-            for file, there, sha in got:
-                builder.take(file.path, there.path, sha, file.executable)
+            for one in got:
+                builder.take(one.file.path, one.path, one.sha256, one.file.executable)
         if listing.checkout is not None:
             sources = []  # a pin is over all of it, never over its one large file
         digest, tree, lease = builder.publish()
@@ -152,7 +154,7 @@ def _download(
     reporter: Reporter,
     cancel: threading.Event,
     lingering: list[threading.Thread],
-) -> list[tuple[RemoteFile, Partial, str]]:
+) -> list[Partial]:
     if not wanted:
         return []
     download = Download(folder, wanted, listing.origin, budget=budget, reporter=reporter, cancel=cancel)
@@ -176,7 +178,7 @@ def _download(
         raise
     finally:
         lingering[:] = [thread for thread in download.threads if thread.is_alive()]
-    return download.results()
+    return download.partials
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:

@@ -82,52 +82,55 @@ def listing(store: Any, bucket: str, path: str, *, kind: str, origin: str, crede
     """
     words = partial(trouble, kind=kind, bucket=bucket, path=path, credential=credential, origin=origin)
     bare = path.strip("/")
+    source = _Source(store, words)
     try:
         last = bare.rpartition("/")[2]
         first_object = "." in last and not path.endswith("/") and not re.fullmatch(r"v?[\d.]+", last)
-        if first_object and (found := _object(store, bare)) is not None:
-            return _listing([found], bare, store, origin, credential, words, single=True)
+        if first_object and (found := source.object(bare)) is not None:
+            return Listing((found,), origin, credential)
         pages = store.list(bare or None, chunk_size=1000)
-        below = [_told(meta) for page in pages for meta in page if meta["path"] != bare]
+        below = [source.file(meta, bare) for page in pages for meta in page if meta["path"] != bare]
         if not below and not first_object and bare and not path.endswith("/"):
-            found = _object(store, bare)
+            found = source.object(bare)
             if found is not None:
-                return _listing([found], bare, store, origin, credential, words, single=True)
+                return Listing((found,), origin, credential)
     except (exceptions.BaseError, OSError) as error:
         raise words("list", error) from error
-    return _listing(_without_markers(below), bare, store, origin, credential, words, single=False)
+    return Listing(tuple(_without_markers(below)), origin, credential)
 
 
-class _Object(NamedTuple):
-    """What a store says of an object, as far as it matters: there may be a hundred thousand."""
+class _Source(NamedTuple):
+    """What reads all objects of a bucket."""
 
-    path: str
-    size: int
-    etag: str | None
-    version: str
+    store: Any
+    words: Callable[[Step, Exception], StorageError]
+
+    def file(self, meta: Any, prefix: str) -> RemoteFile:
+        """What a store says of an object, as a file below a prefix."""
+        path = meta["path"]
+        etag = meta.get("e_tag")
+        return RemoteFile(
+            safe_path(path[len(prefix) :].lstrip("/") if prefix else path),
+            _Reader(self, path, etag),
+            size=meta["size"],
+            version=etag or meta.get("version") or str(meta["last_modified"]),
+        )
+
+    def object(self, path: str) -> RemoteFile | None:
+        """The object of that name, under the last part of it; None where there is none."""
+        try:
+            return self.file(self.store.head(path), path.rpartition("/")[0])
+        except FileNotFoundError:
+            return None
 
 
-def _told(meta: Any) -> _Object:
-    etag = meta.get("e_tag")
-    return _Object(
-        meta["path"], meta["size"], etag, etag or meta.get("version") or str(meta["last_modified"])
-    )
-
-
-def _object(store: Any, path: str) -> _Object | None:
-    try:
-        return _told(store.head(path))
-    except FileNotFoundError:
-        return None
-
-
-def _without_markers(found: list[_Object]) -> list[_Object]:
+def _without_markers(found: list[RemoteFile]) -> list[RemoteFile]:
     """Leaves out what consoles and Hadoop make to show a folder: empty objects named like one."""
     if all(one.size for one in found):
         return found
     folders = {one.path[:place] for one in found for place in _slashes(one.path)}
 
-    def marker(one: _Object) -> bool:
+    def marker(one: RemoteFile) -> bool:
         return one.size == 0 and (one.path in folders or "." not in one.path.rpartition("/")[2])
 
     return [one for one in found if not marker(one)]
@@ -137,49 +140,34 @@ def _slashes(path: str) -> list[int]:
     return [place for place, letter in enumerate(path) if letter == "/"]
 
 
-def _listing(
-    found: list[_Object], prefix: str, store: Any, origin: str, credential: str, words: Any, *, single: bool
-) -> Listing:
-    def name(path: str) -> str:
-        if single:
-            return path.rpartition("/")[2]
-        return path[len(prefix) :].lstrip("/") if prefix else path
+class _Reader:
+    """Reads one object. There may be a hundred thousand of them: it holds no more than it must."""
 
-    return Listing(
-        files=tuple(
-            RemoteFile(
-                safe_path(name(one.path)),
-                partial(_read, store, one.path, one.etag, words),
-                size=one.size,
-                version=one.version,
-            )
-            for one in found
-        ),
-        origin=origin,
-        credential=credential,
-    )
+    __slots__ = ("_etag", "_path", "_source")
 
+    def __init__(self, source: _Source, path: str, etag: str | None) -> None:
+        self._source = source
+        self._path = path
+        self._etag = etag
 
-def _read(
-    store: Any, path: str, etag: str | None, words: Any, start: int, stop: int | None
-) -> Iterator[memoryview]:
-    """Bytes of one object, as long as it is the one that was listed."""
-    options: Any = {}
-    if etag and not etag.startswith("W/"):
-        options["if_match"] = etag
-    if stop is not None:
-        options["range"] = (start, stop)
-    elif start:
-        options["range"] = {"offset": start}
-    try:
-        answer = obstore.get(store, path, options=options)
-        for chunk in answer.stream(min_chunk_size=CHUNK):
-            yield memoryview(chunk)
-            del chunk  # before the next one comes: a worker holds one
-    except (exceptions.PreconditionError, FileNotFoundError) as error:
-        raise Changed from error
-    except (exceptions.BaseError, OSError) as error:
-        raise words("read", error) from error
+    def __call__(self, start: int, stop: int | None) -> Iterator[memoryview]:
+        """Bytes of the object, as long as it is the one that was listed."""
+        options: Any = {}
+        if self._etag and not self._etag.startswith("W/"):
+            options["if_match"] = self._etag
+        if stop is not None:
+            options["range"] = (start, stop)
+        elif start:
+            options["range"] = {"offset": start}
+        try:
+            answer = obstore.get(self._source.store, self._path, options=options)
+            for chunk in answer.stream(min_chunk_size=CHUNK):
+                yield memoryview(chunk)
+                del chunk  # before the next one comes: a worker holds one
+        except (exceptions.PreconditionError, FileNotFoundError) as error:
+            raise Changed from error
+        except (exceptions.BaseError, OSError) as error:
+            raise self._source.words("read", error) from error
 
 
 CODES: dict[str, str] = {

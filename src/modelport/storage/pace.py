@@ -4,8 +4,8 @@ from __future__ import annotations
 
 SMALL = 8
 """Workers for files that are read whole: those wait for answers rather than for bytes."""
-FIRST = 3
-"""Workers for parts of large files, to begin with. On a machine's own network three fill a processor."""
+FIRST = 2
+"""Workers for parts of large files, to begin with: on a machine's own network two or three fill a processor."""
 MOST = 16
 WINDOW_S = 0.3
 """For twice so long a number of workers is tried: a busy machine has better and worse moments."""

@@ -29,15 +29,22 @@ BLOCK = 1 << 20
 class Partial:
     """What has been fetched of one file. There may be a hundred thousand of them: it holds no more than it must."""
 
-    __slots__ = ("_folder", "_name", "done", "file")
+    __slots__ = ("_folder", "_origin", "done", "file", "sha256")
 
     def __init__(self, folder: Path, file: RemoteFile, origin: str) -> None:
         self.file = file
-        text = f"{origin}\0{file.path}\0{file.size}\0{file.version}"
         self._folder = folder
-        self._name = hashlib.sha256(text.encode()).hexdigest()[:32]
+        self._origin = origin
         self.done: bytearray | bytes = b""
         """A byte a block: 1 where it is there."""
+        self.sha256 = ""
+        """The content's, once it is complete and what it should be."""
+
+    @property
+    def _name(self) -> str:
+        file = self.file
+        text = f"{self._origin}\0{file.path}\0{file.size}\0{file.version}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
     def path(self) -> Path:
@@ -159,13 +166,14 @@ class Writer:
 
     def __init__(self, partial: Partial, descriptor: int, log: int) -> None:
         self._partial = partial
+        self._path = partial.path
         self._done = cast("bytearray", partial.done)
         self._descriptor = descriptor
         self._log = log
 
     def write(self, chunk: Chunk, offset: int) -> None:
         """Writes all of it."""
-        with writing(self._partial.path):
+        with writing(self._path):
             while len(chunk):
                 written = os.pwrite(self._descriptor, chunk, offset)
                 offset += written
@@ -177,7 +185,7 @@ class Writer:
         last = stop // BLOCK if stop < (partial.file.size or 0) else partial.count
         blocks = range(start // BLOCK, last)
         if blocks:
-            with writing(self._partial.path):
+            with writing(self._path):
                 os.write(self._log, "".join(f"{block}\n" for block in blocks).encode())
             self._done[blocks.start : blocks.stop] = b"\1" * len(blocks)
         return bool(blocks)

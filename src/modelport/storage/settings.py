@@ -9,7 +9,6 @@ from typing import Literal
 
 import msgspec
 
-from modelport.kube.quantity import Quantity
 from modelport.storage.mirror import Mirror
 from modelport.storage.policy import Policy
 from modelport.storage.signature import Signer
@@ -58,7 +57,11 @@ class Rules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     @property
     def limit_bytes(self) -> int | None:
         """The limit in bytes. Raises ValueError."""
-        return Quantity.parse(self.limit).whole() if self.limit else None
+        if not self.limit:
+            return None
+        from modelport.kube.quantity import Quantity  # with fractions and decimal, for who has a limit
+
+        return Quantity.parse(self.limit).whole()
 
 
 class Settings(Rules, kw_only=True, forbid_unknown_fields=True):

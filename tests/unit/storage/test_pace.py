@@ -20,10 +20,10 @@ def rates(pace: Pace, speed, seconds: float = 20.0) -> list[int]:
 
 
 def test_where_each_connection_is_slow_there_are_soon_as_many_as_may_be():
-    assert rates(Pace(0, 500), lambda workers: workers * 60e6, seconds=8 * WINDOW_S + 1)[-1] == MOST
+    assert rates(Pace(0, 500), lambda workers: workers * 60e6, seconds=10 * WINDOW_S + 1)[-1] == MOST
 
 
-def test_where_three_fill_the_processor_a_fourth_is_the_last():
+def test_where_a_few_fill_the_processor_one_more_is_the_last():
     assert rates(Pace(0, 500), lambda workers: 450e6) == [FIRST, FIRST + 1]
 
 

@@ -17,7 +17,6 @@ from modelport.storage.guard import refuse_metadata
 from modelport.storage.machine import cloud
 from modelport.storage.scheme.gs import token
 from modelport.storage.source import Context, Found
-from modelport.storage.transport import Transport, bad_status
 
 SCOPE = "https://storage.azure.com/.default"
 AUTHORITY = "https://login.microsoftonline.com"
@@ -115,6 +114,8 @@ def _login(
     authority = (given.get("AZURE_AUTHORITY_HOST") or AUTHORITY).rstrip("/")
     url = f"{authority}/{tenant}/oauth2/v2.0/token"
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    from modelport.storage.transport import Transport, bad_status  # not for who asks without: it takes 5 MB
+
     with Transport().request(
         "POST", url, headers, body=urlencode(form).encode(), step="authenticate"
     ) as answer:

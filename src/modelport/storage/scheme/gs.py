@@ -16,7 +16,6 @@ from modelport.storage.failure import StorageError
 from modelport.storage.guard import refuse_metadata
 from modelport.storage.machine import cloud, json_object
 from modelport.storage.source import Context, Found
-from modelport.storage.transport import Transport, bad_status
 
 FILE = "gcloud-application-credentials.json"
 """KServe's name of the key file in a Secret; here the file's content."""
@@ -105,6 +104,8 @@ def _refresh(key: dict[str, Any], source: str) -> dict[str, Any]:
     }
     url = key.get("token_uri") or "https://oauth2.googleapis.com/token"
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    from modelport.storage.transport import Transport, bad_status  # not for who asks without: it takes 5 MB
+
     with Transport().request(
         "POST", url, headers, body=urlencode(form).encode(), step="authenticate"
     ) as answer:
