@@ -71,7 +71,10 @@ def test_a_platform_whose_folder_was_removed_is_found_by_its_processes(tmp_path,
     """`no platform` would be said of one that holds its ports, and a second one be started beside it."""
     gone = tmp_path / "gone"
     names = ["modelport.local.supervisor", "--dir", str(gone)]
-    with subprocess.Popen([sys.executable, "-c", "input()", *names], stdin=subprocess.PIPE) as child:
+    waits = [sys.executable, "-c", "print(flush=True); input()", *names]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # before that it may have no command line yet
         assert main([command, "--dir", str(gone)]) == 2
         said = capsys.readouterr().err
         child.kill()
