@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import get_ident
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 
@@ -185,7 +186,12 @@ class SklearnModel(LoadedModel):
         names = [spec.name for spec in (self._inner or self.signature).inputs]
         if not self._framed and self._names is None and (width := fitted.width_of(self._model)) is not None:
             names = [str(index) for index in range(width)]
-        taken = Taken(names, self._order is None, self._framed, self.accepts_missing, self._table, let_pass)
+        ours = weakref.ref(self)  # else a model that is unloaded would hold itself until garbage is collected
+
+        def table(inputs: Mapping[str, Array]) -> Any:
+            return cast("SklearnModel", ours())._table(inputs)
+
+        taken = Taken(names, self._order is None, self._framed, self.accepts_missing, table, let_pass)
         return shortcuts_of(self._model, taken)
 
     def _method(self, parameters: Mapping[str, object]) -> str | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis
+import joblib
 import numpy as np
 import pytest
 import sklearn
@@ -67,7 +70,7 @@ from sklearn.tree import (
 
 from modelport.runtimes.shortcut import family, histogram, tree
 from modelport.runtimes.shortcut.proof import same
-from modelport.runtimes.sklearn import SklearnModel
+from modelport.runtimes.sklearn import SklearnModel, SklearnRuntime
 
 WIDTH = 5
 CLASSIFIERS = {
@@ -396,3 +399,20 @@ def test_tables_of_other_shapes_are_refused_in_scikit_learns_words(rows):
     quick, own = loaded("scaled-3")
     said = outcome(own, rows, False)
     assert agree(said, outcome(quick, rows, False))
+
+
+def test_a_model_that_is_unloaded_is_gone_at_once(tmp_path):
+    """Where it held itself, models that come and go filled the memory: the collector is off while one is loaded."""
+    joblib.dump(
+        RandomForestClassifier(5, random_state=0).fit([[0.0], [1.0]], [0, 1]), tmp_path / "model.joblib"
+    )
+    gc.disable()
+    try:
+        model = SklearnRuntime.load(tmp_path / "model.joblib", settings())
+        model.predict({"": np.zeros((1, 1))}, {})
+        assert model.remarks == ("predicts by shortcut",)
+        forest = weakref.ref(model._model)
+        del model
+        assert forest() is None
+    finally:
+        gc.enable()
