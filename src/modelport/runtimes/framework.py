@@ -13,13 +13,11 @@ from typing import Any
 from modelport.runtimes import later
 from modelport.server.runtime import LoadError
 
-ENVIRONMENTS = "envs"
-"""The folder in which the platform makes environments of models' own."""
-
 
 def _step(extra: str) -> str:
     """How a framework is had: here, or in an environment that a model's own file describes."""
-    if Path(sys.prefix).parent.name == ENVIRONMENTS:
+    # Those that the platform has made stand beside the folder by which they have Modelport itself.
+    if str(Path(sys.prefix).with_name("overlay")) in sys.path:
         package = {"sklearn": "scikit-learn", "onnx": "onnxruntime"}.get(extra, extra)
         return f"Add {package} to the model's requirements.txt or conda.yaml, which this environment was made by."
     return f"Run: pip install 'modelport[{extra}]'"

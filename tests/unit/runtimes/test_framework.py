@@ -69,5 +69,13 @@ def test_libraries_are_looked_up_before_processes_are_forked():
 def test_in_a_models_own_environment_its_file_is_what_lacks(monkeypatch):
     """What is installed beside the platform does not reach it: the command would be tried in vain."""
     monkeypatch.setattr(sys, "prefix", "/data/modelport/envs/d0147ded")
+    monkeypatch.setattr(sys, "path", [*sys.path, "/data/modelport/envs/overlay"])
     with pytest.raises(LoadError, match=r"Add scikit-learn to the model's requirements\.txt or conda\.yaml"):
+        framework("nosuchframework", "sklearn")
+
+
+def test_in_an_environment_of_conda_the_command_is_what_lacks(monkeypatch):
+    """Conda's stand in a folder `envs` too, and there is no model's file to add to."""
+    monkeypatch.setattr(sys, "prefix", "/opt/conda/envs/churn")
+    with pytest.raises(LoadError, match=r"Run: pip install 'modelport\[sklearn\]'"):
         framework("nosuchframework", "sklearn")
