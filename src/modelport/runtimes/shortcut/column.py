@@ -7,22 +7,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from modelport.protocol.datatype import Array
 from modelport.runtimes.framework import framework
 from modelport.runtimes.shortcut.encode import Category, fills_of, one_hot, ordinal
-from modelport.runtimes.shortcut.form import Columns, Made, NotCovered, Unusual, makes_arrays, require
+from modelport.runtimes.shortcut.form import (
+    NUMERIC,
+    Columns,
+    Made,
+    NotCovered,
+    Unusual,
+    makes_arrays,
+    require,
+)
 
 Table = Mapping[str | int, Array]
 """Columns `[rows]` by name, or by position where the model was fitted without names."""
 Order = Literal["C", "F"]
 Block = Callable[[Table, Any], None]
 """Writes its part of a matrix, a view `[rows, width]` of zeros."""
-
-_NUMERIC: Final = (np.dtype(np.float64), np.dtype(np.int64))
 
 
 def transformer(
@@ -124,7 +130,7 @@ def _numbers(keys: list[str | int], transform: Any) -> Block:
 
 
 def _numeric(column: Any) -> Any:
-    if column.dtype not in _NUMERIC:
+    if column.dtype not in NUMERIC:
         raise NotCovered
     return column
 

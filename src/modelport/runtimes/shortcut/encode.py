@@ -7,13 +7,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from modelport.runtimes.shortcut.form import NotCovered, is_finite, makes_arrays, require
-
-_NUMERIC: Final = (np.dtype(np.float64), np.dtype(np.int64))
+from modelport.runtimes.shortcut.form import (
+    NUMERIC,
+    NotCovered,
+    is_finite,
+    makes_arrays,
+    require,
+    require_nan_as_missing,
+)
 
 
 class Category(NamedTuple):
@@ -42,7 +47,7 @@ class Category(NamedTuple):
         if self.is_text != (column.dtype == object):
             raise NotCovered
         if not self.is_text and (
-            column.dtype not in _NUMERIC or (self.fill is None and not is_finite(column))
+            column.dtype not in NUMERIC or (self.fill is None and not is_finite(column))
         ):
             raise NotCovered
         codes = self.codes
@@ -103,8 +108,7 @@ def ordinal(model: Any, fills: list[object]) -> list[Category]:
 
 def fills_of(imputer: Any) -> list[object]:
     """What SimpleImputer puts in place of missing values, a column each."""
-    require(not imputer.add_indicator)
-    require(isinstance(imputer.missing_values, float) and imputer.missing_values != imputer.missing_values)
+    require_nan_as_missing(imputer)
     fills: list[object] = list(imputer.statistics_.tolist())
     require(all(fill is not None and fill == fill for fill in fills))
     # A number that is given may not fit a column's dtype: scikit-learn refuses that.

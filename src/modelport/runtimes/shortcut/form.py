@@ -50,6 +50,9 @@ NUMBERS: Final = frozenset(
 )
 """What a matrix may hold; FP16 and BOOL are rare, and each estimator treats them in its own way."""
 
+NUMERIC: Final = (np.dtype(np.float64), np.dtype(np.int64))
+"""What a column of numbers holds that comes by name."""
+
 FLOATS: Final = frozenset((np.dtype(np.float64), np.dtype(np.float32)))
 
 
@@ -103,6 +106,12 @@ def is_finite(x: Any) -> bool:
     # The sum of squares is the fastest to see, and overflows at times.
     squares = cast("float", np.vdot(x, x))
     return math.isfinite(squares) or bool(np.isfinite(x).all())
+
+
+def require_nan_as_missing(imputer: Any) -> None:
+    """A SimpleImputer that puts values in place of NaN, and adds no columns."""
+    require(not imputer.add_indicator and isinstance(imputer.missing_values, float))
+    require(imputer.missing_values != imputer.missing_values)
 
 
 def need_finite(x: Array) -> None:

@@ -20,6 +20,7 @@ from modelport.runtimes.shortcut.form import (
     need_finite,
     need_no_infinity,
     require,
+    require_nan_as_missing,
     usual_array,
     version,
 )
@@ -27,29 +28,9 @@ from modelport.runtimes.shortcut.form import (
 
 def standard(model: Any) -> Made:
     """StandardScaler."""
-    require(model.copy)
-    center = usual_array(model.mean_, 1) if model.with_mean else None
-    scale = usual_array(model.scale_, 1) if model.with_std else None
+    center = model.mean_ if model.with_mean else None
     # Since scikit-learn 1.8 FP32 is scaled by FP32, before by FP64.
-    typed: dict[Any, Any] = {
-        dtype: tuple(
-            each.astype(dtype) if each is not None and version() >= (1, 8) else each
-            for each in (center, scale)
-        )
-        for dtype in FLOATS
-    }
-
-    def transform(x: Any) -> Any:
-        need_no_infinity(x)
-        values = floats(x)
-        less, by = typed[values.dtype]
-        if less is not None:
-            values -= less
-        if by is not None:
-            values /= by
-        return values
-
-    return _made(model, transform)
+    return _centered(model, center, model.scale_ if model.with_std else None, alike=version() >= (1, 8))
 
 
 def min_max(model: Any) -> Made:
@@ -86,26 +67,14 @@ def max_abs(model: Any) -> Made:
 
 def robust(model: Any) -> Made:
     """RobustScaler."""
-    require(model.copy)
-    center = usual_array(model.center_, 1) if model.with_centering else None
-    scale = usual_array(model.scale_, 1) if model.with_scaling else None
-
-    def transform(x: Any) -> Any:
-        need_no_infinity(x)
-        values = floats(x)
-        if center is not None:
-            values -= center
-        if scale is not None:
-            values /= scale
-        return values
-
-    return _made(model, transform)
+    center = model.center_ if model.with_centering else None
+    return _centered(model, center, model.scale_ if model.with_scaling else None, alike=False)
 
 
 def imputer(model: Any) -> Made:
     """SimpleImputer of numbers, for which NaN is the missing value."""
-    require(model.copy and not model.add_indicator and model._fit_dtype == np.float64)
-    require(isinstance(model.missing_values, float) and model.missing_values != model.missing_values)
+    require(model.copy and model._fit_dtype == np.float64)
+    require_nan_as_missing(model)
     require(model.strategy in ("mean", "median", "most_frequent", "constant"))
     fill = usual_array(model.statistics_.astype(getattr(model, "_fill_dtype", np.float64)), 1)
     makes_floats = model.strategy in ("mean", "median")
@@ -137,6 +106,28 @@ def components(model: Any) -> Made:
         values -= middle
         if scale is not None:
             values /= scale
+        return values
+
+    return _made(model, transform)
+
+
+def _centered(model: Any, center: Any, scale: Any, *, alike: bool) -> Made:
+    """Less a center, over a scale, where there are such; `alike`: both of the rows' dtype."""
+    require(model.copy)
+    given = [None if each is None else usual_array(each, 1) for each in (center, scale)]
+    typed: dict[Any, Any] = {
+        dtype: [each.astype(dtype) if alike and each is not None else each for each in given]
+        for dtype in FLOATS
+    }
+
+    def transform(x: Any) -> Any:
+        need_no_infinity(x)
+        values = floats(x)
+        less, by = typed[values.dtype]
+        if less is not None:
+            values -= less
+        if by is not None:
+            values /= by
         return values
 
     return _made(model, transform)
