@@ -37,6 +37,8 @@ class Progress:
     files_total: int | None = None
     note: str = ""
     """What a person should know now: a mirror in use, a retry and why."""
+    is_trouble: bool = False
+    """Whether the note is of a retry."""
 
 
 class Reporter:
@@ -82,10 +84,10 @@ class Reporter:
         with self._lock:
             self._files += 1
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, is_trouble: bool = False) -> None:
         """Something to know, shown with what follows."""
         with self._lock:
-            self._now = replace(self._now, note=text)
+            self._now = replace(self._now, note=text, is_trouble=is_trouble)
 
     def enter(self, phase: Phase) -> None:
         """The next phase began. Told at once."""

@@ -70,7 +70,7 @@ class Budget:
             error.problem = f"{error.problem}, and again for {spent:.0f} s, which is the budget for retries"
             raise error
         hint = f". {error.hint}" if error.hint else ""
-        self._reporter.note(f"{error.problem}; trying again{hint}")
+        self._reporter.note(f"{error.problem}; trying again{hint}", is_trouble=True)
         self._wait(pause, stop)
 
     def _wait(self, pause: float, stop: threading.Event | None) -> None:

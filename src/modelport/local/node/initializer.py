@@ -50,7 +50,14 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
         logs.append(log_file, text)
 
     loop = asyncio.get_running_loop()
-    seen = _Seen(record, name)
+    telling: set[asyncio.Task[None]] = set()
+
+    def warn(words: str) -> None:
+        task = loop.create_task(interpreter.tell(node, record, "Warning", "FetchRetried", words))
+        telling.add(task)
+        task.add_done_callback(telling.discard)
+
+    seen = _Seen(record, name, warn)
 
     def tell(progress: Progress) -> None:
         loop.call_soon_threadsafe(seen.show, progress)
@@ -87,6 +94,8 @@ async def run(node: Node, record: Record, container: Object) -> tuple[int, str, 
         code, message = 1, str(error)
         transient = error.transient if isinstance(error, FetchFailed) else True
         say(f"error: {message}")
+    finally:
+        await asyncio.gather(*telling)
     state.ended = Ended(
         code=code,
         reason="Completed" if code == 0 else "Error",
@@ -140,11 +149,13 @@ async def _first(fetching: asyncio.Task[dict[str, Fetched]], changed: asyncio.Ev
 
 
 class _Seen:
-    """What is shown of a fetch under way: each phase, and every two seconds how far it is."""
+    """What is shown of a fetch under way: each phase, and every two seconds how far it is; `warn` hears of each trouble once."""
 
-    def __init__(self, record: Record, name: str) -> None:
+    def __init__(self, record: Record, name: str, warn: Callable[[str], None]) -> None:
         self._record = record
         self._name = name
+        self._warn = warn
+        self._warned: set[str] = set()
         self._last = ("", "", "")
         self._at = 0.0
 
@@ -156,6 +167,9 @@ class _Seen:
             return
         self._last, self._at = (progress.uri, progress.phase, progress.note), now
         self._record.wait_for(self._name, "Fetching", words)
+        if progress.is_trouble and progress.note not in self._warned:
+            self._warned.add(progress.note)
+            self._warn(f"{progress.uri}: {progress.note}")
 
 
 def sentence(progress: Progress) -> str | None:

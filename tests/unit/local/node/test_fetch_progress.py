@@ -7,12 +7,12 @@ from modelport.local.node.fetching import found_words
 from modelport.storage import Fetched, Progress
 
 
-def seen(monkeypatch, *moments):
+def seen(monkeypatch, *moments, warn=lambda words: None):
     shown: list[str] = []
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(initializer.time, "monotonic", lambda: clock.now)
     record = SimpleNamespace(wait_for=lambda name, reason, words: shown.append(words))
-    watcher = initializer._Seen(record, "storage-initializer")
+    watcher = initializer._Seen(record, "storage-initializer", warn)
     for after_s, progress in moments:
         clock.now += after_s
         watcher.show(progress)
@@ -45,6 +45,15 @@ def test_a_new_phase_or_a_retry_is_told_at_once(monkeypatch):
     shown = seen(monkeypatch, (0, Progress("s3://m/churn")), (0.1, read(1)), (0.1, read(2)), (0.1, retry))
     assert [words.split(" ")[0] for words in shown] == ["asking", "fetching", "fetching"]
     assert "503" in shown[-1]
+
+
+def test_a_retry_becomes_an_event_once(monkeypatch):
+    # `kubectl get events` is where people look first; a store that is away for two minutes fails many times.
+    retry = read(2, note="the store answers 503; trying again", is_trouble=True)
+    mirror = read(2, note="fetched from file:///srv, its mirror")
+    told: list[str] = []
+    seen(monkeypatch, (0, mirror), (3, retry), (3, read(3)), (3, retry), warn=told.append)
+    assert told == ["s3://m/churn: the store answers 503; trying again"]
 
 
 def test_what_was_found_is_the_same_sentence_for_every_pod(tmp_path):
