@@ -41,8 +41,12 @@ def _texts(place: str) -> Iterator[tuple[str, str]]:
             with urllib.request.urlopen(place, timeout=30) as answer:  # noqa: S310 - its scheme was checked
                 yield place, answer.read().decode()
         except OSError as error:
-            raise Mistake(f"-f {place}: {error}") from error
+            raise Mistake(f"-f {place}: {getattr(error, 'reason', None) or error}") from error
+        except UnicodeDecodeError as error:
+            raise _no_text(place) from error
         return
+    if not place:  # a variable that is not set; the path of nothing would be this folder
+        raise Mistake("-f: the name of the file is empty", "as in: -f service.yaml, or -f . for this folder")
     path = Path(place)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
@@ -53,8 +57,17 @@ def _texts(place: str) -> Iterator[tuple[str, str]]:
     for file in files:
         try:
             yield str(file), file.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Mistake(f"-f {file}: {getattr(error, 'strerror', None) or error}") from error
+        except OSError as error:
+            raise Mistake(f"-f {file}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise _no_text(str(file)) from error
+
+
+def _no_text(place: str) -> Mistake:
+    return Mistake(
+        f"-f {place}: this is no text, and YAML or JSON is expected",
+        f"where it is a model: modelport deploy {place}",
+    )
 
 
 def _objects(name: str, text: str) -> Iterator[Object]:

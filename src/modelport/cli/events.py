@@ -6,7 +6,7 @@ import argparse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from modelport.cli import colour, home, naming
+from modelport.cli import Mistake, colour, home, naming
 
 if TYPE_CHECKING:
     from modelport.cli import Commands
@@ -28,7 +28,9 @@ def register(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints them."""
-    target = naming.targets([options.what])[0] if options.what else None
+    if options.what is not None and "/" not in options.what:
+        raise Mistake(f"{options.what!r} must be KIND/NAME", "as in: isvc/iris")
+    target = None if options.what is None else naming.targets([options.what])[0]
 
     async def list_(client: Client) -> list[Object]:
         from modelport.kube.resource import EVENT

@@ -42,16 +42,19 @@ def register(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints them; exit code 1 where a named one is missing."""
     words: list[str] = options.what
-    if "/" in words[0]:
+    if "/" in words[0] or "" in words[1:]:
         wanted = [(resource, [name]) for resource, name in naming.targets(words)]
     else:
         wanted = [(resource, words[1:]) for resource in naming.find(words[0])]
+    if options.all_namespaces and any(names and resource.namespaced for resource, names in wanted):
+        raise Mistake("-A lists all namespaces, and a name is of one", "give -n NAMESPACE, or no name")
     if options.watch and len(wanted) > 1:
         raise Mistake("--watch shows one kind", "modelport get isvc -w")
     return home.speak(options, lambda client: _get(client, wanted, options))
 
 
 async def _get(client: Client, wanted: list[tuple[Resource, list[str]]], options: argparse.Namespace) -> int:
+    from modelport.kube.client import address
     from modelport.kube.errors import ApiError
 
     items: list[Object] = []
@@ -61,9 +64,8 @@ async def _get(client: Client, wanted: list[tuple[Resource, list[str]]], options
         if options.output in ("table", "wide"):
             for name in names or [None]:
                 try:
-                    table = await client.request(
-                        "GET", resource.path(namespace, name), params=_params(options, name), accept=TABLE
-                    )
+                    path = resource.path(namespace) if name is None else address(resource, namespace, name)
+                    table = await client.request("GET", path, params=_params(options, name), accept=TABLE)
                 except ApiError as error:
                     failed += 1
                     note(f"error: {error.message}")

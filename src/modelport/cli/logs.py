@@ -25,7 +25,7 @@ def register(commands: Commands) -> None:
     logs.set_defaults(command=run)
     home.add_dir(logs)
     home.add_namespace(logs)
-    logs.add_argument("what", metavar="NAME | pod/NAME")
+    logs.add_argument("what", type=naming.given, metavar="NAME | pod/NAME")
     logs.add_argument("-c", "--container", metavar="NAME", help="default: each")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until interrupted")
     logs.add_argument("--tail", type=int, metavar="N", help="only the last N lines")

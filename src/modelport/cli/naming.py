@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,13 @@ def of(item: Object) -> Resource:
     )
 
 
+def given(name: str) -> str:
+    """An argument that is an object's name, for argparse."""
+    if not name:
+        raise argparse.ArgumentTypeError("the name is empty. Is the variable set that stands for it?")
+    return name
+
+
 def targets(arguments: list[str]) -> list[tuple[Resource, str]]:
     """`isvc iris other`, or `isvc/iris pod/x`."""
     if not arguments:
@@ -75,4 +83,6 @@ def targets(arguments: list[str]) -> list[tuple[Resource, str]]:
             raise Mistake(f"{wrong!r} must be KIND/NAME", "as in: isvc/iris")
         return [(find(kind)[0], name) for kind, _, name in pairs]
     resource = find(arguments[0])[0]
+    if "" in arguments[1:]:
+        raise Mistake(f"the name of a {resource.kind} is empty", "is the variable set that stands for it?")
     return [(resource, name) for name in arguments[1:]]

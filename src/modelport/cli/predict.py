@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelport.cli import Mistake, by_grpc, home, route
+from modelport.cli import Mistake, by_grpc, home, naming, route
 from modelport.cli.home import note
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def register(commands: Commands) -> None:
         command.set_defaults(command=run, verb=verb)
         home.add_dir(command)
         home.add_namespace(command)
-        command.add_argument("name", metavar="NAME", help="an InferenceService")
+        command.add_argument("name", type=naming.given, metavar="NAME", help="an InferenceService")
         command.add_argument(
             "-d",
             "--data",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from modelport.cli import Mistake, home, waiting
+from modelport.cli import Mistake, home, naming, waiting
 from modelport.cli.deploy import failed, ready
 from modelport.cli.describe import problems
 from modelport.cli.events import age
@@ -34,7 +34,7 @@ def register(commands: Commands) -> None:
         step.set_defaults(command=act)
         home.add_dir(step)
         home.add_namespace(step)
-        step.add_argument("name", metavar="NAME", help="an InferenceService")
+        step.add_argument("name", type=naming.given, metavar="NAME", help="an InferenceService")
         if verb == "status":
             step.add_argument("--timeout", type=float, default=300.0, metavar="S", help="default 300")
         if verb == "undo":

@@ -20,6 +20,7 @@ import modelport
 from modelport.kube import own_socket
 from modelport.kube.errors import ApiError
 from modelport.kube.exchange import Answer, Broken, Transport
+from modelport.kube.name import unaddressable
 from modelport.kube.resource import POD, Object, Resource
 
 PatchType = Literal["json", "merge", "strategic"]
@@ -161,7 +162,7 @@ class Client:
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """One object. ApiError 404 where there is none."""
-        return await self.request("GET", resource.path(namespace, name))
+        return await self.request("GET", address(resource, namespace, name))
 
     async def find(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
         """One object, or None."""
@@ -222,7 +223,7 @@ class Client:
     async def log(self, namespace: str, name: str, params: dict[str, str]) -> AsyncIterator[str]:
         """A pod's log, line by line; `params` as Kubernetes has them: container, follow, tailLines, …"""
         follow = params.get("follow") == "true"
-        path = POD.path(namespace, name, "log")
+        path = address(POD, namespace, name, "log")
         try:
             answer = await self._ask(
                 "GET", path, params, {"Accept": "*/*"}, None if follow else self._timeout_s
@@ -246,7 +247,7 @@ class Client:
         """PUT; with `metadata.resourceVersion` only if nobody changed it since."""
         meta = body["metadata"]
         return await self.request(
-            "PUT", resource.path(meta.get("namespace"), meta["name"], subresource), body=body
+            "PUT", address(resource, meta.get("namespace"), meta.get("name"), subresource), body=body
         )
 
     async def patch(
@@ -263,7 +264,7 @@ class Client:
         """PATCH."""
         return await self.request(
             "PATCH",
-            resource.path(namespace, name, subresource),
+            address(resource, namespace, name, subresource),
             params={"fieldManager": field_manager} if field_manager else None,
             body=patch,
             content_type=CONTENT_TYPES[type],
@@ -287,7 +288,7 @@ class Client:
         meta = body["metadata"]
         return await self.request(
             "PATCH",
-            resource.path(meta.get("namespace"), meta["name"], subresource),
+            address(resource, meta.get("namespace"), meta.get("name"), subresource),
             params={"fieldManager": field_manager, "force": "true" if force else "false"}
             | _dry(dry_run)
             | ({"fieldValidation": "Strict"} if strict else {}),
@@ -313,7 +314,16 @@ class Client:
             options["preconditions"] = preconditions
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
-        return await self.request("DELETE", resource.path(namespace, name), body=options)
+        return await self.request("DELETE", address(resource, namespace, name), body=options)
+
+
+def address(resource: Resource, namespace: str | None, name: str | None, subresource: str = "") -> str:
+    """The address of one object. ApiError for a name that would make it another address: without one, it is that of
+    all objects, and a DELETE would take them all."""
+    for word, value in (("namespace", namespace or "-"), ("name", name or "")):
+        if why := unaddressable(value):
+            raise ApiError(400, "BadRequest", f"{resource.qualified}: {word} {value!r} {why}")
+    return resource.path(namespace, name, subresource)
 
 
 def _event(line: str, url: str) -> Event:

@@ -167,6 +167,16 @@ def check_config_key(key: str) -> list[str]:
     return wrong
 
 
+def unaddressable(name: str) -> str:
+    """Why a name can be no part of an object's address; empty for one that can. An empty one would address all objects,
+    and these characters something else."""
+    if not name:
+        return "is empty"
+    if name in (".", ".."):
+        return "is a folder's"
+    return next((f"may not contain {one!r}" for one in "/%?#" if one in name), "")
+
+
 def generated_name(prefix: str, random: Random) -> str:
     """A name for `metadata.generateName`: the prefix, cut to fit, and five random characters."""
     return prefix[:_GENERATED_LIMIT] + "".join(random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))

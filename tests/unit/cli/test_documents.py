@@ -66,3 +66,19 @@ def test_dump_reads_back(tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text(documents.dump(item))
     assert documents.read([str(file)]) == [item]
+
+
+def test_no_file_is_not_this_folder(tmp_path, monkeypatch):
+    """`delete -f "$FILE"` with a variable that is not set must not delete what all files here name."""
+    (tmp_path / "a.yaml").write_text(ONE)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Mistake, match="-f: the name of the file is empty"):
+        documents.read([""])
+
+
+def test_a_model_given_for_yaml_is_told_where_it_goes(tmp_path):
+    file = tmp_path / "model.joblib"
+    file.write_bytes(b"\x80\x04")
+    with pytest.raises(Mistake, match="this is no text") as caught:
+        documents.read([str(file)])
+    assert caught.value.hint == f"where it is a model: modelport deploy {file}"

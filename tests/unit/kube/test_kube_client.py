@@ -101,6 +101,25 @@ def test_get_names_the_object_and_shows_the_token(server):
     assert server.last["path"] == "/api/v1/nodes/local"
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?labelSelector=b", "a%2Fb", "#"])
+def test_a_name_that_is_another_address_is_never_asked_for(server, name):
+    """Without a name, the address is that of all objects: `delete` of an unset variable would take every one of them."""
+    body = {"metadata": {"name": name, "namespace": "default"}}
+    verbs = [
+        lambda client: client.get(POD, "default", name),
+        lambda client: client.delete(POD, "default", name),
+        lambda client: client.patch(POD, "default", name, {}),
+        lambda client: client.replace(POD, body),
+        lambda client: client.apply(POD, body, field_manager="me"),
+        lambda client: client.delete(POD, name, "web-1") if name else client.delete(POD, "default", ""),
+        lambda client: anext(client.log("default", name, {})),
+    ]
+    for verb in verbs:
+        with pytest.raises(ApiError, match=r"is empty|may not contain|is a folder's"):
+            ask(server, verb)
+    assert server.asked == []
+
+
 def test_absent_object_is_none_to_find_and_an_error_to_get(server):
     server.answers["GET", "/api/v1/namespaces/default/pods/x"] = status(not_found(POD, "x"))
     assert ask(server, lambda client: client.find(POD, "default", "x")) is None
