@@ -10,6 +10,7 @@ import msgspec
 
 from modelport.control.cache import Cache
 from modelport.control.failure import owner_uid
+from modelport.control.history import LABEL
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE
 from modelport.kube import resource
 from modelport.kube.client import Client
@@ -97,7 +98,7 @@ class Made:
         if live is not None:
             if _is_leaving(live, item):
                 raise ApiError(409, "Conflict", f"{kind.kind} {meta['name']} of the former service is going")
-            if owner_uid(live) != item["metadata"]["uid"]:
+            if owner_uid(live) != item["metadata"]["uid"] and not _is_orphan(live, item):
                 raise ApiError(
                     422,
                     "Invalid",
@@ -123,6 +124,17 @@ def _is_leaving(live: Object, item: Object) -> bool:
         owner is not None
         and (owner["kind"], owner["name"]) == (INFERENCE_SERVICE.kind, item["metadata"]["name"])
         and owner["uid"] != item["metadata"]["uid"]
+    )
+
+
+def _is_orphan(live: Object, item: Object) -> bool:
+    """Whether an object is what `kubectl delete --cascade=orphan` has left of a service of this name: it goes on
+    serving, and the service that is made anew takes it over."""
+    meta = live["metadata"]
+    return (
+        controller_of(live) is None
+        and APPLIED in mapping(meta.get("annotations"))
+        and mapping(meta.get("labels")).get(LABEL) == item["metadata"]["name"]
     )
 
 

@@ -21,9 +21,15 @@ class Problem(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Where, what, what to do: one line."""
-        text = f"{self.field}: {self.message}" if self.field else self.message
-        return f"{text} {self.hint}" if self.hint else text
+        return f"{self.field}: {self._words}" if self.field else self._words
 
     def cause(self) -> Cause:
         """As a cause of a `Status`."""
-        return Cause(self.field, self.reason, f"{self.message} {self.hint}" if self.hint else self.message)
+        return Cause(self.field, self.reason, self._words)
+
+    @property
+    def _words(self) -> str:
+        """Message and hint, as two sentences."""
+        if not self.hint:
+            return self.message
+        return f"{self.message}{'' if self.message.endswith(('.', '!', '?', ':')) else '.'} {self.hint}"

@@ -270,6 +270,38 @@ def test_a_name_that_is_taken_is_told_with_its_owner(stage: Any, pods: Any) -> N
     scene(play, stage)
 
 
+def test_what_a_deleted_service_has_left_on_purpose_is_taken_over_by_its_successor(
+    stage: Any, pods: Any
+) -> None:
+    """`kubectl delete --cascade=orphan`, then apply: the pods answer all the while, and are the new service's after."""
+
+    async def play(on: Any) -> None:
+        await on.apply()
+        await on.serves()
+        before = await on.client.get(DEPLOYMENT, "default", "iris-predictor")
+        await on.client.delete(INFERENCE_SERVICE, "default", "iris", propagation="Orphan")
+
+        async def gone() -> bool:
+            return await on.client.find(INFERENCE_SERVICE, "default", "iris") is None
+
+        await on.api.until(gone)
+        await on.apply()
+        item = await on.serves()
+        after = await on.client.get(DEPLOYMENT, "default", "iris-predictor")
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        assert after["spec"] == before["spec"]
+        for resource, name in (
+            (DEPLOYMENT, "iris-predictor"),
+            (SERVICE, "iris-predictor"),
+            (HTTP_ROUTE, "iris"),
+            (HTTP_ROUTE, "iris-predictor"),
+        ):
+            found = await on.client.get(resource, "default", name)
+            assert [one["uid"] for one in found["metadata"]["ownerReferences"]] == [item["metadata"]["uid"]]
+
+    scene(play, stage)
+
+
 def test_a_service_that_is_deleted_and_made_anew_is_never_told_a_stranger_has_its_name(
     stage: Any, pods: Any
 ) -> None:

@@ -14,6 +14,7 @@ from modelport.kinds.config import EMBEDDED, Config, decode
 from modelport.kinds.inferenceservice import KIND
 from modelport.kinds.inferenceservice.defaulting import fill
 from modelport.kinds.kind import crd
+from modelport.kinds.problem import Problem
 from modelport.kinds.structural import paths
 from modelport.kube.schema import custom, validate
 
@@ -170,13 +171,13 @@ def test_all_problems_are_told_at_once():
 def test_a_name_that_its_components_cannot_have_is_refused_of_new_services():
     """It would be stored, and nothing could ever be made for it. What is stored already can still be changed."""
     transformer = {"containers": [{"name": "c", "image": "i"}]}
-    longest = service(metadata={"name": "a" * 53})
+    longest = service(metadata={"name": "a" * 48})
     assert problems(longest) == []
-    longer = service(metadata={"name": "a" * 54})
+    longer = service(metadata={"name": "a" * 49})
     (told,) = problems(longer)
-    assert "metadata.name: must be no more than 53 characters" in told
-    assert told.endswith("got 54. Shorten it.")
-    assert "no more than 51" in problems(service(metadata={"name": "a" * 53}, transformer=transformer))[0]
+    assert "metadata.name: must be no more than 48 characters" in told
+    assert told.endswith("got 49. Shorten it.")
+    assert "no more than 46" in problems(service(metadata={"name": "a" * 48}, transformer=transformer))[0]
     assert problems(longer, old=fill(copy.deepcopy(longer), CONFIG)) == []
 
 
@@ -301,3 +302,10 @@ def test_a_pods_fields_are_held_to_kubernetes_own_schema(predictor, words):
     pruned, unknown = prune(KIND.checked, item)
     found = unknown + [cause.field for cause in validate(KIND.checked, pruned)]
     assert any(words in one for one in found), found
+
+
+def test_what_is_wrong_and_what_to_do_are_two_sentences():
+    """As people read it in kubectl: not `is required It needs at least spec.predictor.`"""
+    assert str(Problem("spec", "is required", "Give it.")) == "spec: is required. Give it."
+    assert Problem("spec", "is required.", "Give it.").cause().message == "is required. Give it."
+    assert str(Problem("", "is required")) == "is required"

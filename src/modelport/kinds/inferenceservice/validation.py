@@ -22,7 +22,7 @@ from modelport.kube.resource import CONFIG_MAP, Object
 
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 LONGEST = 63
-"""Characters of a host's name."""
+"""Characters of a label's value."""
 AUTOSCALERS = ("hpa", "keda", "external", "none")
 AUTOSCALER = "serving.kserve.io/autoscalerClass"
 
@@ -103,17 +103,17 @@ def _name(service: InferenceService) -> list[Problem]:
 
 
 def _length(service: InferenceService) -> list[Problem]:
-    """Its components are called NAME-COMPONENT, and a Service's name has at most 63 characters. Of new ones only."""
+    """Its components' pods are labelled `app: isvc.NAME-COMPONENT`, as KServe's are. Of new ones only."""
     parts = [where.removeprefix("spec.") for where, _ in components(service)]
-    most = LONGEST - max(len(f"-{part}") for part in parts)
+    most = LONGEST - max(len(f"isvc.-{part}") for part in parts)
     name = service.metadata.name
     if len(name) <= most:
         return []
     return [
         Problem(
             "metadata.name",
-            f"must be no more than {most} characters, since {name[:8]}…-{max(parts, key=len)} names a host;"
-            f" got {len(name)}.",
+            f"must be no more than {most} characters, since isvc.{name[:8]}…-{max(parts, key=len)} is a label of its"
+            f" pods; got {len(name)}.",
             "Shorten it.",
         )
     ]
