@@ -375,6 +375,10 @@ def test_explain(kubectl: Kubectl) -> None:
     assert "secretKeyRef" in kubectl("explain", "isvc.spec.predictor.model.env.valueFrom")
     assert "selector" in kubectl("explain", "deployment", "--recursive")
     assert "hostnames" in kubectl("explain", "httproute.spec")
+    status = kubectl("explain", "isvc.status", "--recursive")
+    assert {"modelStatus", "lastFailureInfo", "conditions", "observedGeneration"} <= set(status.split())
+    for kind in ("isvc", "servingruntime", "clusterservingruntime", "inferencegraph", "tm", "llmisvc"):
+        assert "<empty>" not in kubectl("explain", kind)
     assert 'field "nothing" does not exist' in kubectl.fails("explain", "pod.nothing")
 
 

@@ -126,6 +126,7 @@ def _validate(obj: Object, old: Object | None, related: Related) -> list[Problem
 KIND = Kind(
     resource=CLUSTER_STORAGE_CONTAINER,
     schema=whole(
+        "What fetches models whose URIs it knows.",
         structural(StorageContainerSpec),
         more={"disabled": {"type": "boolean", "description": "Never use it."}},
     ),

@@ -184,7 +184,11 @@ def _node(graph: str, name: str, node: Node, spec: GraphSpec) -> list[Problem]:
 
 KIND = Kind(
     resource=INFERENCE_GRAPH,
-    schema=whole(structural(GraphSpec), {"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
+    schema=whole(
+        "Services that are asked one after another, together, or by choice.",
+        structural(GraphSpec),
+        {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    ),
     columns=(
         PrinterColumn(name="URL", path=".status.url"),
         PrinterColumn(name="Ready", path=".status.conditions[?(@.type=='Ready')].status"),

@@ -109,8 +109,8 @@ def mismatch(error: msgspec.ValidationError, kind: str, before: str = "spec") ->
 AGE = PrinterColumn(name="Age", path=".metadata.creationTimestamp", type="date")
 
 
-def whole(spec: Object, status: Object | None = None, *, more: Object | None = None) -> Object:
-    """The schema of an object with this spec, and this status."""
+def whole(about: str, spec: Object, status: Object | None = None, *, more: Object | None = None) -> Object:
+    """The schema of an object with this spec, and this status; `about` is what people read of the kind."""
     properties: Object = {
         "apiVersion": {"type": "string", "description": "Group and version of the kind."},
         "kind": {"type": "string", "description": "The kind's name."},
@@ -119,7 +119,7 @@ def whole(spec: Object, status: Object | None = None, *, more: Object | None = N
     }
     if status is not None:
         properties["status"] = status
-    return {"type": "object", "properties": properties | (more or {})}
+    return {"type": "object", "description": about, "properties": properties | (more or {})}
 
 
 def crd(kind: Kind) -> Object:

@@ -141,7 +141,9 @@ KINDS = (
     *(
         Kind(
             resource=resource,
-            schema=whole(structural(CacheSpec), OPEN),
+            schema=whole(
+                "A model that is kept on nodes, fetched before it is served.", structural(CacheSpec), OPEN
+            ),
             columns=(AGE,),
             default=lambda obj, related: obj,
             validate=_cache,
@@ -150,14 +152,14 @@ KINDS = (
     ),
     Kind(
         resource=LOCAL_MODEL_NODE,
-        schema=whole(structural(NodeSpec), OPEN),
+        schema=whole("The models that one node keeps.", structural(NodeSpec), OPEN),
         columns=(AGE,),
         default=lambda obj, related: obj,
         validate=_node,
     ),
     Kind(
         resource=LOCAL_MODEL_NODE_GROUP,
-        schema=whole(structural(NodeGroupSpec), OPEN),
+        schema=whole("Nodes that keep models, and on which volume.", structural(NodeGroupSpec), OPEN),
         columns=(AGE,),
         default=lambda obj, related: obj,
         validate=_group,

@@ -213,7 +213,11 @@ _COLUMNS = (
     PrinterColumn(name="Containers", path=".spec.containers[*].name"),
     AGE,
 )
-_SCHEMA = whole(structural(RuntimeSpec), {"type": "object"})
+_SCHEMA = whole(
+    "A server for models of some formats: chosen by format, or by name.",
+    structural(RuntimeSpec),
+    {"type": "object"},
+)
 KINDS = tuple(
     Kind(
         resource=resource,

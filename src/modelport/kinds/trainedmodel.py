@@ -92,7 +92,9 @@ def validate(obj: Object, old: Object | None, related: Related) -> list[Problem]
 KIND = Kind(
     resource=TRAINED_MODEL,
     schema=whole(
-        structural(TrainedModelSpec), {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        "A model that is loaded into an InferenceService of many.",
+        structural(TrainedModelSpec),
+        {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
     ),
     columns=(
         PrinterColumn(name="URL", path=".status.url"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from modelport.kinds.inferenceservice import status
 from modelport.kinds.inferenceservice.defaulting import FRAMEWORKS, default
 from modelport.kinds.inferenceservice.spec import InferenceService, Spec
 from modelport.kinds.inferenceservice.validation import validate
@@ -24,8 +25,7 @@ INFERENCE_SERVICE = Resource(
 KIND = Kind(
     resource=INFERENCE_SERVICE,
     schema=whole(
-        structural(Spec),
-        {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "description": "What was observed."},
+        "A model that is served: by what, from where, and how it is.", structural(Spec), status.schema()
     ),
     columns=(
         PrinterColumn(name="URL", path=".status.url"),

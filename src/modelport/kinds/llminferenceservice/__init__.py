@@ -71,7 +71,10 @@ _PODS = tuple(
         "router.scheduler.tokenizer.template",
     )
 )
-_SERVICE, _CONFIG = whole(structural(LLMSpec), _OPEN), whole(structural(ConfigSpec), _OPEN)
+_SERVICE, _CONFIG = (
+    whole("A language model that is served.", structural(LLMSpec), _OPEN),
+    whole("What LLMInferenceServices have in common, by reference.", structural(ConfigSpec), _OPEN),
+)
 
 
 def _v1alpha1(schema: Object) -> tuple[Older, ...]:

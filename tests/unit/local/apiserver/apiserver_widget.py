@@ -94,7 +94,7 @@ def _validate(obj: Object, old: Object | None, related: Related) -> list[Problem
 WIDGETS = (
     Kind(
         resource=WIDGET,
-        schema=whole(SPEC, STATUS),
+        schema=whole("A widget.", SPEC, STATUS),
         columns=(
             PrinterColumn(name="Size", path=".spec.size", type="integer"),
             PrinterColumn(name="Phase", path=".status.phase"),
@@ -107,7 +107,7 @@ WIDGETS = (
     ),
     Kind(
         resource=GADGET,
-        schema=whole({"type": "object", "properties": {"size": {"type": "integer"}}}),
+        schema=whole("A widget.", {"type": "object", "properties": {"size": {"type": "integer"}}}),
         default=lambda obj, related: obj,
         validate=lambda obj, old, related: [],
     ),
