@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from urllib.parse import urlsplit
 
 import msgspec
 
 from modelport.control import events, history, observed
 from modelport.control.cache import Cache, Change, Key
-from modelport.control.made import MANAGER, Made, Name, owner
+from modelport.control.made import MANAGER, Made, Name, hosts, owner
 from modelport.control.observed import Observed
 from modelport.control.queue import Queue
 from modelport.control.status import LATEST, status
@@ -86,6 +87,7 @@ class Loop:
         self._services.subscribe(self._changed)
         for cache in (*self._made.caches, self._sets, self._pods):
             cache.subscribe(self._below_changed)
+        self._made.routes.subscribe(self._host_changed)
         for cache in (*self._runtimes.values(), self._storage_containers, self._config):
             cache.subscribe(self._all_changed)
 
@@ -112,6 +114,12 @@ class Loop:
         name = mapping(meta.get("labels")).get(LABEL)
         if name:
             self.queue.add((meta["namespace"], name))
+
+    def _host_changed(self, change: Change) -> None:
+        """A route that comes or goes gives or takes its host from others."""
+        for host in {host for item in (change.old, change.new) if item for host in hosts(item)}:
+            for route in self._made.routes.by("host", host):
+                self.queue.add((route["metadata"]["namespace"], route["metadata"]["labels"][LABEL]))
 
     def _all_changed(self, change: Change) -> None:
         del change
@@ -198,10 +206,24 @@ class Loop:
             components[component] = observed.component(live, sets, own)
         routes = {
             plan["metadata"]["name"]: observed.route(find(resource.HTTP_ROUTE, plan["metadata"]["name"]))
+            or self._taken(plan, rendered, name)
             for plan in rendered.objects
             if plan["kind"] == "HTTPRoute"
         }
         return Observed(components=components, routes=routes)
+
+    def _taken(self, plan: Object, rendered: Rendered, service: str) -> str | None:
+        """Why requests to a route's host never come to it, where another service was there first."""
+        host = plan["spec"]["hostnames"][0]
+        if host not in {urlsplit(one).netloc for one in (rendered.url, *rendered.component_urls.values())}:
+            return None  # asked by a path, on a host that all share
+        other = self._made.first_at(host, plan["metadata"]["namespace"], service)
+        if other is None:
+            return None
+        return (
+            f"requests to {host} go to InferenceService {other}, which had this host first. Give one of them another"
+            " name, or set another domainTemplate in the ConfigMap kserve/inferenceservice-config."
+        )
 
     async def _tell(
         self, item: Object, service: InferenceService, rendered: Rendered, applied: Mapping[Name, Object]

@@ -32,7 +32,13 @@ class Made:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._by_kind = {kind: Cache(client, kind, indexes={"owner": owner}) for kind in KINDS}
+        self.routes = Cache(client, resource.HTTP_ROUTE, indexes={"owner": owner, "host": hosts})
+        self._by_kind = {
+            kind: self.routes
+            if kind is resource.HTTP_ROUTE
+            else Cache(client, kind, indexes={"owner": owner})
+            for kind in KINDS
+        }
 
     @property
     def caches(self) -> list[Cache]:
@@ -42,6 +48,18 @@ class Made:
     def get(self, kind: Resource, namespace: str, name: str) -> Object | None:
         """One object, as it was seen last."""
         return self._by_kind[kind].get(namespace, name)
+
+    def first_at(self, host: str, namespace: str, service: str) -> str | None:
+        """The service that requests to a host go to instead: another one, of the same host, whose route is older. Two
+        namespaces can make one of NAME-NAMESPACE: x-c in d, and x in c-d."""
+        at = sorted(
+            self.routes.by("host", host), key=lambda one: one["metadata"].get("creationTimestamp", "")
+        )
+        if not at:
+            return None
+        meta = at[0]["metadata"]
+        owner, where = meta["labels"][LABEL], meta["namespace"]
+        return None if (where, owner) == (namespace, service) else f"{where}/{owner}"
 
     async def apply(self, item: Object, plans: Sequence[Object]) -> dict[Name, Object]:
         """Applies what differs, in the plan's order; deletes what is ours and not in the plan. Returns what it wrote."""
@@ -109,6 +127,13 @@ class Made:
             if same and covers(live, full):
                 return None
         return await self._client.apply(kind, full, field_manager=MANAGER)
+
+
+def hosts(item: Object) -> list[str]:
+    """The hosts of a service's route, for an index; none of a user's own."""
+    if LABEL not in mapping(item["metadata"].get("labels")):
+        return []
+    return cast("list[str]", mapping(item.get("spec")).get("hostnames") or [])
 
 
 def owner(item: Object) -> list[str]:

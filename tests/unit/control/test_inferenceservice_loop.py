@@ -20,6 +20,7 @@ from modelport.kube.resource import (
     DEPLOYMENT,
     EVENT,
     HTTP_ROUTE,
+    NAMESPACE,
     POD,
     SERVICE,
 )
@@ -298,6 +299,41 @@ def test_what_a_deleted_service_has_left_on_purpose_is_taken_over_by_its_success
         ):
             found = await on.client.get(resource, "default", name)
             assert [one["uid"] for one in found["metadata"]["ownerReferences"]] == [item["metadata"]["uid"]]
+
+    scene(play, stage)
+
+
+def test_a_host_that_another_service_had_first_is_told_until_it_is_free(stage: Any, pods: Any) -> None:
+    """x-b in a and x in b-a would both be asked at x-b-a: whoever asks the second one gets answers of the first."""
+
+    async def play(on: Any) -> None:
+        for namespace in ("a", "b-a"):
+            await on.client.create(NAMESPACE, {"metadata": {"name": namespace}})
+        await on.apply("x-b", metadata={"namespace": "a"})
+
+        def ready(name: str, namespace: str) -> Any:
+            async def holds() -> Any:
+                item = await on.client.get(INFERENCE_SERVICE, namespace, name)
+                return find_condition(item.get("status", {}).get("conditions"), "Ready")
+
+            return holds
+
+        async def first() -> bool:
+            return ((await ready("x-b", "a")()) or {}).get("status") == "True"
+
+        async def second_told() -> bool:
+            found = (await ready("x", "b-a")()) or {}
+            return "go to InferenceService a/x-b, which had this host first" in found.get("message", "")
+
+        async def second() -> bool:
+            return ((await ready("x", "b-a")()) or {}).get("status") == "True"
+
+        await on.api.until(first)
+        await on.apply("x", metadata={"namespace": "b-a"})
+        await on.api.until(second_told)
+        assert await first()
+        await on.client.delete(INFERENCE_SERVICE, "a", "x-b")
+        await on.api.until(second)
 
     scene(play, stage)
 
