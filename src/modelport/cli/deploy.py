@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
             note(f"error: {name} is Ready, but {said}\n\nhint: modelport status · modelport describe {name}")
             return 1
         note(f"{colour.paint('Ready', 'good', sys.stderr)} in {time.monotonic() - began:.1f} s")
-        print(route.address(state or {}, settings))
+        print(await route.address(client, state or {}, settings))
         note(f"\nNext: modelport predict {name}")
         return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from modelport.cli import colour, documents, home, naming, waiting
 from modelport.cli.events import age, concerns, lines
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from modelport.cli import Commands
     from modelport.kube.client import Client
     from modelport.kube.resource import Object
-    from modelport.local.folder import Settings
 
 
 def register(commands: Commands) -> None:
@@ -53,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
                 print()
             if resource.kind == "InferenceService":
                 pods = await client.list(POD, namespace, labels=f"serving.kserve.io/inferenceservice={name}")
-                _service(item, pods.items, settings)
+                _service(item, pods.items, await address(client, item, settings))
             else:
                 _other(item)
             print("\nEVENTS")
@@ -75,13 +74,13 @@ def _of_a_former(event: Object, kind: str, item: Object) -> bool:
     return bool(uid) and uid != item["metadata"]["uid"]
 
 
-def _service(item: Object, pods: list[Object], settings: Settings) -> None:
+def _service(item: Object, pods: list[Object], url: str) -> None:
     meta, status = item["metadata"], item.get("status", {})
     model = item["spec"].get("predictor", {}).get("model", {})
     ready = waiting.condition(item, "Ready")
     facts = {
         "Name": f"{meta['namespace']}/{meta['name']}",
-        "URL": address(item, settings),
+        "URL": url,
         "Ready": f"{colour.state(ready['status'])} for {age(ready.get('lastTransitionTime', ''))}"
         if ready
         else "Unknown",
@@ -95,6 +94,8 @@ def _service(item: Object, pods: list[Object], settings: Settings) -> None:
     for name, value in facts.items():
         if value:
             print(f"{name + ':':<13}{value}")
+    if words := leaving(meta):
+        print(f"\n{words}")
     told = problems(item)
     for problem in told:
         print(f"\n{problem}")
@@ -110,6 +111,22 @@ def _service(item: Object, pods: list[Object], settings: Settings) -> None:
         print(f"  {_pod(pod, told)}")
     if not pods:
         print("  none")
+
+
+def leaving(meta: Object) -> str:
+    """What keeps a deleted object, and the next step; empty for one that is not deleted."""
+    since = meta.get("deletionTimestamp")
+    if not since:
+        return ""
+    finalizers = cast("list[str]", meta.get("finalizers") or [])
+    kept = [one for one in finalizers if one not in ("foregroundDeletion", "orphan")]
+    if not kept:
+        return f"deleted {age(since)} ago, and gone as soon as what it owns is"
+    return (
+        f"deleted {age(since)} ago, and kept by its finalizers {', '.join(kept)} · next: whoever set them takes them away;"
+        f" where nobody does: kubectl patch isvc {meta['name']} -n {meta['namespace']} --type merge"
+        """ -p '{"metadata":{"finalizers":null}}'"""
+    )
 
 
 def _source(item: Object) -> str:

@@ -6,15 +6,17 @@ import http.client
 import json
 import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
 from modelport.cli import Mistake
 from modelport.cli.waiting import condition
+from modelport.kube.part import mapping
 
 if TYPE_CHECKING:
+    from modelport.kube.client import Client
     from modelport.kube.resource import Object
     from modelport.local.folder import Settings
 
@@ -38,14 +40,27 @@ def host(item: Object) -> str | None:
     return urlsplit(url).hostname if url else None
 
 
-def address(item: Object, settings: Settings) -> str:
-    """An address that curl and browsers resolve without a header: its name under `.localhost`."""
+def below(item: Object) -> str:
+    """The path in a service's `status.url`, where services share a host."""
+    return urlsplit(item.get("status", {}).get("url") or "").path.rstrip("/")
+
+
+async def address(client: Client, item: Object, settings: Settings) -> str:
+    """An address that curl and browsers resolve without a header, its name under `.localhost`; or the gateway's, and the
+    header. Empty where it has none."""
+    from modelport.kube.resource import HTTP_ROUTE
+    from modelport.render.route import BY_PATH
+
     found = host(item)
     if found is None:
         return ""
+    meta, path = item["metadata"], below(item)
+    route = await client.find(HTTP_ROUTE, meta["namespace"], meta["name"] + (BY_PATH if path else ""))
+    hosts = cast("list[str]", mapping((route or {}).get("spec")).get("hostnames") or [])
+    local = next((one for one in hosts if one == "localhost" or one.endswith(".localhost")), None)
     scheme = "https" if settings.tls_certificate else "http"
-    local = f"{found.partition('.')[0]}.localhost"
-    return f"{scheme}://{local}:{settings.gateway_port}"
+    start = f"{scheme}://{local or '127.0.0.1'}:{settings.gateway_port}{path}"
+    return start if local else f"{start} (with the header Host: {found})"
 
 
 def unaddressed(item: Object) -> Mistake:
@@ -89,7 +104,7 @@ def ask(
     if key:
         headers["Authorization"] = f"Bearer {key}"
     try:
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        connection.request(method, below(item) + path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         return Answer(answer.status, answer.read())
     except OSError as error:

@@ -216,7 +216,7 @@ class Loop:
         """Why requests to a route's host never come to it, where another service was there first."""
         host = plan["spec"]["hostnames"][0]
         if host not in {urlsplit(one).netloc for one in (rendered.url, *rendered.component_urls.values())}:
-            return None  # asked by a path, on a host that all share
+            return None  # asked by a path
         other = self._made.first_at(host, plan["metadata"]["namespace"], service)
         if other is None:
             return None

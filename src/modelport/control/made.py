@@ -19,6 +19,7 @@ from modelport.kube.errors import ApiError
 from modelport.kube.meta import controller_of, owner_reference
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object, Resource
+from modelport.render.route import BY_PATH
 
 MANAGER = "modelport"
 APPLIED = "internal.modelport.io/applied"
@@ -130,8 +131,8 @@ class Made:
 
 
 def hosts(item: Object) -> list[str]:
-    """The hosts of a service's route, for an index; none of a user's own."""
-    if LABEL not in mapping(item["metadata"].get("labels")):
+    """The hosts of a service's route, for an index; none of a user's own, and none that all share by paths."""
+    if LABEL not in mapping(item["metadata"].get("labels")) or item["metadata"]["name"].endswith(BY_PATH):
         return []
     return cast("list[str]", mapping(item.get("spec")).get("hostnames") or [])
 

@@ -14,6 +14,8 @@ from modelport.render.template import TemplateError, expand
 VISIBILITY = "networking.kserve.io/visibility"
 EXPLAIN = r"^/v1/models/[\w-]+:explain$"
 EVERYTHING = "^/.*$"
+BY_PATH = ".path"
+"""What the name of a route on a shared host has after the service's: no service's name has a dot."""
 GRPC = r"^/inference\.GRPCInferenceService/.*$"
 LOCAL_DOMAIN = "svc.cluster.local"
 DEFAULT_TIMEOUT_S = 60
@@ -86,16 +88,10 @@ def _routes(
     entry = parts.get("transformer") or parts["predictor"]
     domains = [ingress.ingress_domain, *ingress.additional_ingress_domains]
     hosts = [host(service, service.metadata.name, ingress, domain) for domain in domains]
-    below = path(service, ingress)
-    if below:
-        hosts.append(ingress.ingress_domain)
     rules: list[Object] = []
     explainer = parts.get("explainer")
     if explainer is not None:
         rules.append(_rule(service, [_match(EXPLAIN)], explainer, components["explainer"], ingress))
-        if below:
-            inner = rf"^{below}(/v1/models/[\w-]+:explain)$"
-            rules.append(_rule(service, [_match(inner)], explainer, components["explainer"], ingress))
     if entry.grpc_port is not None:
         header = {"name": "content-type", "type": "RegularExpression", "value": "^application/grpc.*"}
         rule = _rule(
@@ -103,10 +99,36 @@ def _routes(
         )
         rule["backendRefs"][0]["port"] = entry.grpc_port
         rules.append(rule)
-    if below:
-        rules.append(_rule(service, [_match(f"^{below}/.*$")], entry, components[entry.component], ingress))
     rules.append(_rule(service, [_match(EVERYTHING)], entry, components[entry.component], ingress))
-    return [*found, _route(service, service.metadata.name, _unique(hosts), rules, ingress)]
+    found.append(_route(service, service.metadata.name, _unique(hosts), rules, ingress))
+    if below := path(service, ingress):
+        rules = [_below(service, below, entry, components[entry.component], ingress)]
+        if explainer is not None:
+            rules.insert(0, _explained_below(service, below, explainer, components["explainer"], ingress))
+        found.append(_route(service, service.metadata.name + BY_PATH, _unique(domains), rules, ingress))
+    return found
+
+
+def _below(
+    service: InferenceService, below: str, part: Part, component: Component, ingress: Ingress
+) -> Object:
+    """What comes below a path of a host that all share, without the path: no server knows it. (KServe leaves it there,
+    and its servers answer 404.)"""
+    rule = _rule(service, [{"path": {"type": "PathPrefix", "value": below}}], part, component, ingress)
+    rewrite = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}
+    rule["filters"].append({"type": "URLRewrite", "urlRewrite": rewrite})
+    return rule
+
+
+def _explained_below(
+    service: InferenceService, below: str, part: Part, component: Component, ingress: Ingress
+) -> Object:
+    """Explanations there, of the model of the service's name: a rewritten path cannot be a pattern."""
+    inner = f"/v1/models/{service.metadata.name}:explain"
+    rule = _rule(service, [{"path": {"type": "Exact", "value": below + inner}}], part, component, ingress)
+    rewrite = {"path": {"type": "ReplaceFullPath", "replaceFullPath": inner}}
+    rule["filters"].append({"type": "URLRewrite", "urlRewrite": rewrite})
+    return rule
 
 
 def _route(

@@ -238,9 +238,14 @@ def test_cluster_local_services_have_no_routes():
 def test_paths_instead_of_hosts():
     rendered = plan(settings=config(pathTemplate="/serving/{{ .Namespace }}/{{ .Name }}"))
     assert rendered.url == "http://example.com/serving/default/iris"
-    route = named(rendered, "HTTPRoute", "iris")["spec"]
+    # On the host that all share, nobody takes what is not below his path, and servers see the paths that they know.
+    assert "example.com" not in named(rendered, "HTTPRoute", "iris")["spec"]["hostnames"]
+    route = named(rendered, "HTTPRoute", "iris.path")["spec"]
     assert "example.com" in route["hostnames"]
-    assert route["rules"][0]["matches"][0]["path"]["value"] == "^/serving/default/iris/.*$"
+    (rule,) = route["rules"]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/serving/default/iris"}}]
+    (rewrite,) = [one["urlRewrite"] for one in rule["filters"] if one["type"] == "URLRewrite"]
+    assert rewrite == {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}
 
 
 def test_a_template_that_is_not_understood_is_named():
