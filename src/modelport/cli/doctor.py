@@ -139,7 +139,7 @@ def _disk(folder: Folder) -> Finding:
 
 
 def _platform(folder: Folder) -> Iterator[Finding]:
-    from modelport.cli.status import problems, processes, services
+    from modelport.cli.status import SHOWN, problems, processes, services
 
     try:
         settings = folder.settings()
@@ -157,13 +157,16 @@ def _platform(folder: Folder) -> Iterator[Finding]:
             yield Finding("note", f"{role} does not run", "modelport up --detach")
     for problem in problems(folder):
         yield Finding("note", problem)
-    for one in services(folder) if "control" in running else []:
+    ill = services(folder) if "control" in running else []
+    for one in ill[:SHOWN]:
         where = one["name"] if one["namespace"] == "default" else f"{one['name']} -n {one['namespace']}"
         yield Finding(
             "note",
             f"service {one['namespace']}/{one['name']}: {one['problem']}",
             f"modelport describe {where}",
         )
+    if len(ill) > SHOWN:
+        yield Finding("note", f"{len(ill) - SHOWN} more services are not well", "modelport get isvc -A")
     if "gateway" not in running:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

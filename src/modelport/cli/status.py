@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from modelport.local.folder import Folder
     from modelport.local.process import Process
 
+SHOWN = 20
+"""Services that are not well; a machine may hold thousands."""
 API_S = 3.0
 """So long does the API server have to tell of services."""
 
@@ -89,8 +91,10 @@ def run(options: argparse.Namespace) -> int:
     print(f"{'total':<12}{'':>8}{total / 1e6:>8.1f} MB")
     for problem in told:
         home.note(f"problem: {problem}")
-    for one in ill:
+    for one in ill[:SHOWN]:
         home.note(f"problem: service {one['namespace']}/{one['name']}: {one['problem']}")
+    if len(ill) > SHOWN:
+        home.note(f"problem: {len(ill) - SHOWN} more services: modelport get isvc -A")
     if ill:
         home.note("\nhint: modelport describe NAME shows conditions, pods and events")
     for role in missing:
@@ -124,7 +128,6 @@ def services(folder: Folder) -> list[dict[str, str]]:
     answer at once: the processes are told all the same."""
     import asyncio
 
-    from modelport.cli.describe import problems as of_service
     from modelport.kinds.inferenceservice import INFERENCE_SERVICE
     from modelport.kube.client import Client, Unreachable
     from modelport.kube.errors import ApiError
@@ -137,10 +140,18 @@ def services(folder: Folder) -> list[dict[str, str]]:
         items = asyncio.run(ask())
     except (ApiError, Unreachable):
         return []
+    return unwell(items)
+
+
+def unwell(items: list[Object]) -> list[dict[str, str]]:
+    """Those that are not as their specs say. One that its owner has stopped is."""
+    from modelport.cli.describe import problems as of_service
+    from modelport.kube.condition import is_true
+
     found: list[dict[str, str]] = []
     for item in items:
         told = of_service(item)
-        if told:
+        if told and not is_true(item, "Stopped"):
             found.append(
                 {
                     "namespace": item["metadata"]["namespace"],

@@ -6,7 +6,7 @@ import os
 import time
 
 from modelport.cli import main, readiness
-from modelport.cli.status import last_words
+from modelport.cli.status import last_words, unwell
 from modelport.local.folder import Folder, Settings
 
 
@@ -51,3 +51,19 @@ def test_who_stops_a_platform_that_starts_is_named_to_who_started_it(tmp_path):
     assert not readiness.stopped_since(folder, began), "of the time before"
     os.utime(folder.stopping, (began + 1, began + 1))
     assert readiness.stopped_since(folder, began)
+
+
+def test_a_service_that_was_stopped_on_purpose_is_no_problem():
+    """Five hundred services that wait for their day would hide the one that is broken."""
+
+    def service(name, *conditions):
+        told = [{"type": kind, "status": truth, "message": words} for kind, truth, words in conditions]
+        return {"metadata": {"name": name, "namespace": "default"}, "status": {"conditions": told}}
+
+    words = "stopped by the annotation serving.kserve.io/stop"
+    resting = service("resting", ("Ready", "False", words), ("Stopped", "True", words))
+    broken = service("broken", ("Ready", "False", "no such folder"), ("Stopped", "False", ""))
+    fine = service("fine", ("Ready", "True", ""), ("Stopped", "False", ""))
+    assert unwell([resting, broken, fine]) == [
+        {"namespace": "default", "name": "broken", "problem": "no such folder"}
+    ]
