@@ -100,6 +100,26 @@ def test_an_init_container_that_fails_is_tried_again_and_told(platform):
     platform.delete("stuck", grace_s=0)
 
 
+def test_why_a_container_does_not_start_is_an_event_of_its_pod(platform):
+    """`kubectl describe pod` shows a waiting container's reason, never its message: the words are in the events."""
+    platform.create(POD, pod("foreign", {"image": "nginx"}))
+    of_key = {"configMapKeyRef": {"name": "away", "key": "k"}}
+    platform.create(POD, pod("unset", {"command": ["true"], "env": [{"name": "A", "valueFrom": of_key}]}))
+    mount = {"name": "v", "mountPath": "/v"}
+    volume = {"name": "v", "configMap": {"name": "away"}}
+    platform.create(POD, pod("bare", {"command": ["true"], "volumeMounts": [mount]}, volumes=[volume]))
+
+    for name, reason, words in (
+        ("foreign", "Failed", "image 'nginx' is not known on this machine"),
+        ("unset", "Failed", "away"),
+        ("bare", "FailedMount", "away"),
+    ):
+        platform.until(
+            f"the words about {name}", lambda n=name, r=reason, w=words: w in platform.events(n).get(r, "")
+        )
+        platform.delete(name, grace_s=0)
+
+
 def test_files_of_a_configmap_change_with_it(platform):
     platform.apply(CONFIG_MAP, config("follow", {"level": "one"}))
     platform.create(

@@ -122,23 +122,32 @@ class Runner:
         record, node = self._record, self._node
         problem = image.problem(container)
         if problem is not None:
-            record.wait_for(name, "ErrImageNotKnown", problem)
+            await self.wait_for(name, "ErrImageNotKnown", problem)
             return False
         try:
             python = record.kept.pythons[name] = await interpreter.choose(node, record, container)
             launch = await self._plan(container, python)
             launch, lacking = await node.furnish(record.pod, launch, record.kept.ip)
         except Missing as error:
-            record.wait_for(name, "CreateContainerConfigError", str(error))
+            await self.wait_for(name, "CreateContainerConfigError", str(error))
             return False
         except NotPossible as error:
-            record.wait_for(name, error.reason, str(error))
+            await self.wait_for(name, error.reason, str(error))
             return False
         if lacking and lacking != record.kept.lacking:
             await interpreter.tell(node, record, "Warning", "NoNamespaces", lacking)
         record.kept.lacking = lacking or record.kept.lacking
         self.environments[name] = launch.start.environment
         return await self._launch(container, launch)
+
+    async def wait_for(self, name: str, reason: str, message: str, event: str = "Failed") -> None:
+        """Says why a container is not started: in the pod's status, and in an event, for `kubectl describe pod` shows a
+        waiting container's reason alone."""
+        state = self._record.state(name)
+        news = (state.waiting, state.message) != (reason, message)
+        self._record.wait_for(name, reason, message)
+        if news:
+            await interpreter.tell(self._node, self._record, "Warning", event, f"container {name}: {message}")
 
     async def _plan(self, container: Object, python: str) -> Launch:
         """The process for a container. Raises Missing, NotPossible."""

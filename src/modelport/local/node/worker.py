@@ -135,7 +135,9 @@ class Worker:
                 self._runner.places = self._make(find)
             except (Missing, OSError) as error:
                 for container in record.containers():
-                    record.wait_for(container["name"], "CreateContainerConfigError", str(error))
+                    await self._runner.wait_for(
+                        container["name"], "CreateContainerConfigError", str(error), event="FailedMount"
+                    )
                 await asyncio.sleep(AGAIN_S)
                 continue
             break
