@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import joblib
@@ -67,6 +68,26 @@ def test_the_address_that_is_told_answers(platform, ingress, host):
         assert "predictions" in platform.modelport("predict", "iris", "-d", '{"instances": [[3.0]]}')
     finally:
         write(before)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["predict", "iris", "--model", "nope"], "iris serves no model 'nope'"),
+        (["explain", "iris"], "iris explains nothing"),
+        (["logs", "iris", "-c", "nope"], "There are: kserve-container, storage-initializer."),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(platform, words, told):
+    """`iris has no example, give a body` sends people to write a body that can only be answered by 404."""
+    done = subprocess.run(
+        [sys.executable, "-m", "modelport", *words, "--dir", str(platform.folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
 
 
 def test_a_deleted_service_that_is_kept_says_by_what(platform):

@@ -89,7 +89,7 @@ def _objects(name: str, text: str) -> Iterator[Object]:
             continue
         if not isinstance(item.get("metadata"), dict):
             raise Mistake(f"-f {name}: document {number} ({item.get('kind', 'no kind')}) has no metadata")
-        yield item
+        yield _named(item, f"-f {name}: document {number} ({item.get('kind', 'no kind')})")
 
 
 def _listed(listing: Object, one: Any, where: str) -> Object:
@@ -97,7 +97,20 @@ def _listed(listing: Object, one: Any, where: str) -> Object:
     if not isinstance(one, dict) or not isinstance(cast("Object", one).get("metadata"), dict):
         raise Mistake(f"{where} is no object with metadata")
     kind = str(listing["kind"]).removesuffix("List")
+    _named(cast("Object", one), where)
     return ({"apiVersion": listing.get("apiVersion"), "kind": kind} if kind else {}) | cast("Object", one)
+
+
+def _named(item: Object, where: str) -> Object:
+    """The object, where its name and namespace are text: YAML makes numbers of 007 and 1e3."""
+    meta = cast("Object", item["metadata"])
+    if meta.get("name") in (None, ""):
+        raise Mistake(f"{where} has no metadata.name")
+    for field in ("name", "namespace"):
+        if not isinstance(meta.get(field, ""), str | None):
+            kind = type(meta[field]).__name__
+            raise Mistake(f"{where}: metadata.{field} must be text, got {kind}", "put it in quotes")
+    return item
 
 
 def _loader() -> Any:

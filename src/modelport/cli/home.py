@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -13,8 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 from modelport.cli import Mistake, colour
 
 if TYPE_CHECKING:
-    import argparse
-
     from modelport.kube.client import Client
     from modelport.local.folder import Folder, Settings
 
@@ -36,11 +35,20 @@ def add_dir(parser: argparse.ArgumentParser) -> None:
     """`--dir`."""
     parser.add_argument(
         "--dir",
-        type=Path,
+        type=_folder,
         default=default(),
         metavar="DIR",
         help=f"the platform's folder (default {default()}; also: MODELPORT_DIR)",
     )
+
+
+def _folder(name: str) -> Path:
+    """An argument that is a folder, for argparse. An empty one would be the folder where the user happens to be."""
+    if not name:
+        raise argparse.ArgumentTypeError(
+            "the folder's name is empty. Is the variable set that stands for it?"
+        )
+    return Path(name)
 
 
 def add_namespace(parser: argparse.ArgumentParser) -> None:

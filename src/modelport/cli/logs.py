@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             note(
                 f"No pods of {options.what}."
                 if not pods
-                else f"No container {options.container!r} in its pods."
+                else f"No container {options.container!r} in its pods. There are: {', '.join(_containers(pods))}."
             )
             return 1
         tasks = [
@@ -71,6 +71,13 @@ def run(options: argparse.Namespace) -> int:
         return max(await asyncio.gather(*tasks))
 
     return home.speak(options, show)
+
+
+def _containers(pods: list[Object]) -> list[str]:
+    specs = [pod["spec"] for pod in pods]
+    return sorted(
+        {one["name"] for spec in specs for one in spec.get("initContainers", []) + spec["containers"]}
+    )
 
 
 async def _one(

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if options.verb == "explain" and protocol != "v1":
         raise Mistake("--protocol: explanations are asked for by v1")
     if body is None:
-        body = _example(item, settings, path, options.key)
+        body = _example(item, settings, path, model, options.key)
         # Without a saved example it is made of the signature: zeros, and "text".
         note(f"asked with {_short(body)}")
     if protocol == "grpc":
@@ -105,7 +105,7 @@ def _body(given: str) -> Any:
         raise Mistake(f"{place}: no JSON: {error}") from error
 
 
-def _example(item: Object, settings: Settings, path: str, key: str | None) -> Any:
+def _example(item: Object, settings: Settings, path: str, model: str, key: str | None) -> Any:
     answer = route.ask(item, settings, "GET", "/openapi.json", key=key)
     name = item["metadata"]["name"]
     if answer.status == 401:
@@ -116,7 +116,17 @@ def _example(item: Object, settings: Settings, path: str, key: str | None) -> An
             "give a body: -d request.json",
         )
     try:
-        operation = json.loads(answer.body)["paths"][path]["post"]
+        paths = json.loads(answer.body)["paths"]
+    except (ValueError, KeyError) as error:
+        raise Mistake(f"{name} has no example", "give a body: -d request.json") from error
+    # Of a server of ours, whose paths are of its models; others write one path for all.
+    served = sorted({one.split("/")[3] for one in paths if one.startswith("/v2/models/") and "{" not in one})
+    if served and model not in served:
+        raise Mistake(f"{name} serves no model {model!r}", f"there are: {', '.join(served)}", code=1)
+    if served and path not in paths:
+        raise Mistake(f"{name} explains nothing", "give it an explainer, or a model that explains", code=1)
+    try:
+        operation = paths[path]["post"]
         return operation["requestBody"]["content"]["application/json"]["example"]
     except (ValueError, KeyError) as error:
         raise Mistake(f"{name} has no example", "give a body: -d request.json") from error

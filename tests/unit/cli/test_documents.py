@@ -82,3 +82,27 @@ def test_a_model_given_for_yaml_is_told_where_it_goes(tmp_path):
     with pytest.raises(Mistake, match="this is no text") as caught:
         documents.read([str(file)])
     assert caught.value.hint == f"where it is a model: modelport deploy {file}"
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"),
+    [
+        ("{}", "has no metadata.name"),
+        ("{name: ''}", "has no metadata.name"),
+        ("{generateName: a-}", "has no metadata.name"),
+        ("{name: 007}", "metadata.name must be text, got int"),
+        ("{name: a, namespace: 1e3}", None),
+        ("{name: a, namespace: 5}", "metadata.namespace must be text, got int"),
+    ],
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_name_that_is_none_is_told_with_its_document(tmp_path, meta, words, listed):
+    """`delete -f` ended in a traceback; an empty name would have been the address of all objects."""
+    file = tmp_path / "a.yaml"
+    one = f"{{apiVersion: v1, kind: ConfigMap, metadata: {meta}}}"
+    file.write_text(f"kind: List\nitems: [{one}]" if listed else one)
+    if words is None:
+        assert len(documents.read([str(file)])) == 1
+        return
+    with pytest.raises(Mistake, match=words):
+        documents.read([str(file)])

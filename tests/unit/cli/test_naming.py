@@ -33,3 +33,12 @@ def test_commands_refuse_an_empty_name(command, tmp_path, capsys):
 def test_events_of_one_object_take_its_kind(what, tmp_path, capsys):
     assert main(["events", what, "--dir", str(tmp_path)]) == 2
     assert "must be KIND/NAME" in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_not_this_folder(tmp_path, monkeypatch, capsys):
+    """`modelport up --dir "$DIR"` with a variable that is not set filled whatever folder one was in with a platform."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["up", "--detach", "--dir", ""])
+    assert "the folder's name is empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
