@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,31 @@ def test_who_waits_after_a_start_waits_for_this_start(platform, tmp_path, end):
     assert done.returncode == 0, done.stderr
     assert serves(platform)
     assert "predictions" in platform.modelport("predict", "again", "-d", '{"instances": [[3.0]]}')
+
+
+def test_who_watches_goes_on_watching_when_the_control_plane_is_killed(platform):
+    """`get -w` promises to go on until it is interrupted; it ended with `start it: modelport up`, of a platform that was
+    back a second later."""
+    words = [sys.executable, "-m", "modelport", "get", "isvc", "-w", "--dir", str(platform.folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watching:
+        try:
+            assert watching.stdout.readline().startswith("NAME")
+            assert watching.stdout.readline().startswith("again")
+            os.kill(next(pid for pid, role in roles(platform) if role == "control"), 9)
+            platform.until("it is back", lambda: says_ready(platform))
+            label = {"metadata": {"labels": {"seen": "yes"}}}
+            platform.ask(lambda client: client.patch(INFERENCE_SERVICE, "default", "again", label))
+            told = watching.stdout.readline()
+            if told.startswith("the platform does not answer"):
+                told = watching.stdout.readline()
+            assert told.startswith("again")
+        finally:
+            watching.kill()
+
+
+def roles(platform) -> list[tuple[int, str]]:
+    report = json.loads(platform.modelport("status", "-o", "json"))
+    return [(one["pid"], one["role"]) for one in report["processes"]]
 
 
 def test_who_stops_a_platform_finds_in_its_words_that_it_was(platform):

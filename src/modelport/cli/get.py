@@ -9,12 +9,14 @@ from modelport.cli import Mistake, colour, documents, home, naming
 from modelport.cli.home import note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from modelport.cli import Commands
     from modelport.kube.client import Client
     from modelport.kube.resource import Object, Resource
 
+AGAIN_S = 0.5
+"""Between two tries to reach a platform that does not answer."""
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
@@ -107,28 +109,61 @@ def _params(options: argparse.Namespace, name: str | None) -> dict[str, str]:
 
 
 async def _watch(client: Client, resource: Resource, names: list[str], options: argparse.Namespace) -> None:
+    """Goes on until interrupted: an API server that is killed is back in a second, and what changed meanwhile is told."""
+    import asyncio
+
+    from modelport.kube.client import Unreachable
+    from modelport.kube.errors import ApiError
+
     namespace = None if options.all_namespaces else options.namespace
-    listing = await client.list(resource, namespace, labels=options.selector)
-    since = listing.resource_version
+    since = (await client.list(resource, namespace, labels=options.selector)).resource_version
+    away = False
     while True:
-        async for event in client.watch(resource, namespace, since=since, labels=options.selector):
-            since = event.object["metadata"]["resourceVersion"]
-            meta = event.object["metadata"]
-            if event.type == "BOOKMARK" or (names and meta["name"] not in names):
+        try:
+            async for version in _changes(client, resource, namespace, names, options, since):
+                since, away = version, False
+        except (Unreachable, ApiError) as error:
+            code = error.code if isinstance(error, ApiError) else 503
+            if code < 500 and code != 410:
+                raise
+            if code == 410:  # too much has happened since: it goes on from now
+                since = "0"
                 continue
-            if event.type == "DELETED":
-                note(f"{resource.qualified}/{meta['name']} deleted")
-                continue
-            table = await client.request(
-                "GET",
-                resource.path(meta.get("namespace"), None),
-                params={"fieldSelector": f"metadata.name={meta['name']}"},
-                accept=TABLE,
-            )
-            if options.output in ("table", "wide"):
-                _print(table, options, resource, header=False)
-            else:
-                print(f"{resource.qualified}/{meta['name']}", flush=True)
+            if not away:
+                note("the platform does not answer: waiting for it")
+            away = True
+            await asyncio.sleep(AGAIN_S)
+
+
+async def _changes(
+    client: Client,
+    resource: Resource,
+    namespace: str | None,
+    names: list[str],
+    options: argparse.Namespace,
+    since: str,
+) -> AsyncIterator[str]:
+    """Prints each, and gives the version up to which all are printed."""
+    async for event in client.watch(resource, namespace, since=since, labels=options.selector):
+        meta = event.object["metadata"]
+        if event.type == "BOOKMARK" or (names and meta["name"] not in names):
+            yield meta["resourceVersion"]
+            continue
+        if event.type == "DELETED":
+            note(f"{resource.qualified}/{meta['name']} deleted")
+            yield meta["resourceVersion"]
+            continue
+        table = await client.request(
+            "GET",
+            resource.path(meta.get("namespace"), None),
+            params={"fieldSelector": f"metadata.name={meta['name']}"},
+            accept=TABLE,
+        )
+        if options.output in ("table", "wide"):
+            _print(table, options, resource, header=False)
+        else:
+            print(f"{resource.qualified}/{meta['name']}", flush=True)
+        yield meta["resourceVersion"]
 
 
 def _print(
