@@ -49,9 +49,9 @@ SPLITS = {
 LASTS = {
     "logistic": LogisticRegression(),
     "ridge": Ridge(),
-    "forest": RandomForestClassifier(6, max_depth=3),
-    "values": RandomForestRegressor(6, max_depth=3),
-    "histogram": HistGradientBoostingClassifier(max_iter=4),
+    "forest": RandomForestClassifier(12, max_depth=3),
+    "values": RandomForestRegressor(12, max_depth=3),
+    "histogram": HistGradientBoostingClassifier(max_iter=12),
     "xgboost": XGBClassifier(n_estimators=3, max_depth=2),
 }
 

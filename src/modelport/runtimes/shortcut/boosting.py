@@ -19,7 +19,7 @@ def classifier(model: Any) -> Made:
     """GradientBoostingClassifier."""
     classes = usual_classes(model)
     raw = _raw(model, 1 if len(classes) == 2 else len(classes))
-    return classified(model, raw, classes, lambda scores: scores >= 0)
+    return Made(classified(model, raw, classes, lambda scores: scores >= 0), int(model.n_features_in_))
 
 
 def regressor(model: Any) -> Made:
@@ -28,24 +28,18 @@ def regressor(model: Any) -> Made:
     return Made({"predict": lambda x: raw(x).ravel()}, int(model.n_features_in_))
 
 
-def classified(model: Any, raw: Function, classes: Any, is_second: Function) -> Made:
-    """A classifier by its raw scores `[rows, outputs]`; `is_second` decides between two classes."""
+def classified(model: Any, raw: Function, classes: Any, is_second: Function) -> dict[str, Function]:
+    """A classifier's methods by its raw scores `[rows, outputs]`; `is_second` decides between two classes."""
     probabilities = model._loss.predict_proba
     if len(classes) == 2:
-        return Made(
-            {
-                "predict": lambda x: classes.take(is_second(raw(x).ravel()).astype(np.intp)),
-                "predict_proba": lambda x: probabilities(raw(x).ravel()),
-            },
-            int(model.n_features_in_),
-        )
-    return Made(
-        {
-            "predict": lambda x: classes.take(raw(x).argmax(1)),
-            "predict_proba": lambda x: probabilities(raw(x)),
-        },
-        int(model.n_features_in_),
-    )
+        return {
+            "predict": lambda x: classes.take(is_second(raw(x).ravel()).astype(np.intp)),
+            "predict_proba": lambda x: probabilities(raw(x).ravel()),
+        }
+    return {
+        "predict": lambda x: classes.take(raw(x).argmax(1)),
+        "predict_proba": lambda x: probabilities(raw(x)),
+    }
 
 
 def _raw(model: Any, outputs: int) -> Function:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -58,7 +57,8 @@ def shortcuts_of(model: Any, taken: Taken) -> Mapping[str, Quick]:
             for name, function in made.methods.items()
             if name in METHODS
         }
-        differing = [name for name, quick in found.items() if not _is_proven(model, name, quick, made, taken)]
+        is_summed = made.excerpt is None or made.excerpt.is_sum_proven()
+        differing = [name for name in found if not (is_summed and _is_proven(model, name, made, taken))]
         if not differing:
             return found
         if made.columns is None:
@@ -81,19 +81,18 @@ def _is_known() -> bool:
     )
 
 
-def _is_proven(model: Any, name: str, quick: Quick, made: Made, taken: Taken) -> bool:
-    method = getattr(model, name)
+def _is_proven(model: Any, name: str, made: Made, taken: Taken) -> bool:
+    function = made.methods[name]
+    if made.excerpt is not None:
+        model, function = made.excerpt.model, made.excerpt.methods[name]
+    method, quick = getattr(model, name), _entrance(function, made, taken)
 
     def own(inputs: Inputs) -> Any:
         taken.between()
         return method(taken.table(inputs))
 
     if made.columns is None:
-        samples = proof.matrices(made.width, gaps=taken.has_gaps, heavy=made.heavy)
-        if made.heavy and name == "predict" and "predict_proba" in made.methods:
-            samples = itertools.islice(
-                samples, 1
-            )  # labels follow from the probabilities, which are proven further
+        samples = proof.matrices(made.width, made.proof_rows, gaps=taken.has_gaps)
     else:
         samples = proof.tables(taken.names, made.columns, named=taken.is_framed, gaps=taken.has_gaps)
     try:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from modelport.runtimes.estimator import indices_of
 from modelport.runtimes.shortcut import boosting, column, histogram, linear, other, scale, tree
 from modelport.runtimes.shortcut.column import Order
-from modelport.runtimes.shortcut.form import Function, Made, Unusual, makes_arrays, require
+from modelport.runtimes.shortcut.form import Function, Made, Unusual, altered, makes_arrays, require
 
 VERSIONS: Final = frozenset(((1, 5), (1, 6), (1, 7), (1, 8), (1, 9)))
 """Of scikit-learn, those that the shortcuts were written for and have been tested with."""
@@ -80,7 +80,11 @@ def made_of(model: Any, order: Order) -> Made:
         case "pipeline.Pipeline":
             return _pipeline(model, order)
         case "model_selection._search.GridSearchCV" | "model_selection._search.RandomizedSearchCV":
-            return made_of(model.best_estimator_, order)
+            made = made_of(model.best_estimator_, order)
+            if made.excerpt is None:
+                return made
+            copy = altered(model, best_estimator_=made.excerpt.model)
+            return made._replace(excerpt=made.excerpt._replace(model=copy))
         case "compose._column_transformer.ColumnTransformer":
             names = getattr(model, "feature_names_in_", None)
             listed = None if names is None else [str(each) for each in names]
@@ -118,11 +122,16 @@ def _pipeline(model: Any, order: Order) -> Made:
             methods[name] = _chained(before, made[-1].methods[name])
         elif hasattr(steps[-1], name) and any(made[:-1]):
             methods[name] = _chained(before, getattr(steps[-1], name))
+    excerpt = made[-1].excerpt if made[-1] else None
+    if excerpt is not None:
+        ends = [(name, excerpt.model if step is steps[-1] else step) for name, step in model.steps]
+        excerpt = excerpt.within(altered(model, steps=ends), lambda last: _chained(before, last))
     return Made(
         methods,
         int(model.n_features_in_),
         made[0].columns if made[0] else None,
-        any(each.heavy for each in made if each),
+        excerpt,
+        min(each.proof_rows for each in made if each),
     )
 
 

@@ -32,6 +32,9 @@ class Columns(NamedTuple):
     """By name or position; the values that a column of categories may have, None for numbers."""
 
 
+PROOF_ROWS: Final = 33
+
+
 class Made(NamedTuple):
     """A shortcut for an estimator."""
 
@@ -41,8 +44,31 @@ class Made(NamedTuple):
     """How many columns a row has."""
     columns: Columns | None = None
     """None: the functions take a matrix."""
-    heavy: bool = False
-    """Whether the estimator's own methods take so long that few rows should prove it."""
+    excerpt: Excerpt | None = None
+    """What to prove it by where the estimator's own methods call every tree; None: the estimator itself."""
+    proof_rows: int = PROOF_ROWS
+    """How many rows the largest table of a proof has."""
+
+
+class Excerpt(NamedTuple):
+    """A proof in two steps for an estimator of many trees, a call of whose own methods takes milliseconds.
+
+    What scikit-learn does around and between the trees is seen of few of them: its own methods of `model` answer as
+    `methods` do. These are made as those of the shortcut are, but for the sum over the trees, which is made in a plain
+    way, a tree at a time. What is new with the others is the sum: `is_sum_proven` compares both ways to it, of all trees.
+    """
+
+    model: Any
+    """A copy of the estimator that has few of its trees."""
+    methods: Mapping[str, Function]
+    is_sum_proven: Callable[[], bool]
+    """Raises nothing."""
+
+    def within(self, model: Any, before: Callable[[Function], Function]) -> Excerpt:
+        """The same where the estimator is the last part of another, of which `model` is a copy with the copy in it."""
+        return Excerpt(
+            model, {name: before(method) for name, method in self.methods.items()}, self.is_sum_proven
+        )
 
 
 NUMBERS: Final = frozenset(
@@ -92,6 +118,18 @@ def in_parts(function: Callable[[Any], Any], most_rows: int) -> Callable[[Any], 
         )
 
     return run
+
+
+def altered(model: Any, **attributes: Any) -> Any:
+    """A copy of an estimator, which shares all but these attributes with it."""
+    copied: Any = object.__new__(cast("type[Any]", type(model)))
+    copied.__dict__.update(model.__dict__, **attributes)
+    return copied
+
+
+def few_of(trees: Sequence[Any]) -> list[Any]:
+    """The first, the middle and the last of more: three numbers tell in which order they were added."""
+    return [trees[0], trees[len(trees) // 2], trees[-1]]
 
 
 def makes_arrays(model: Any) -> bool:

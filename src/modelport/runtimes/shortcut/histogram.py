@@ -17,8 +17,21 @@ import numpy as np
 
 from modelport.runtimes.framework import framework
 from modelport.runtimes.shortcut.boosting import classified
-from modelport.runtimes.shortcut.form import Function, Made, Scratch, in_parts, require, usual_classes
+from modelport.runtimes.shortcut.form import (
+    Excerpt,
+    Function,
+    Made,
+    Scratch,
+    altered,
+    few_of,
+    in_parts,
+    require,
+    usual_classes,
+)
+from modelport.runtimes.shortcut.proof import rows_at, same_sums
 
+_FEW: Final = 10
+"""Stages; of more, the estimator's own methods take long, a call a tree."""
 _MOST_JOINED: Final = 1 << 17
 """Nodes that are copied at most, at 57 bytes each: 7.5 MB."""
 _MOST_ROWS: Final = 128
@@ -30,18 +43,18 @@ _MOST_CELLS: Final = 1 << 17
 def classifier(model: Any) -> Made:
     """HistGradientBoostingClassifier without categorical columns."""
     classes = usual_classes(model)
-    raw = _raw(model, 1 if len(classes) == 2 else len(classes))
-    return classified(model, raw, classes, lambda scores: scores > 0)
+    outputs = 1 if len(classes) == 2 else len(classes)
+    return _made(model, outputs, lambda raw: classified(model, raw, classes, lambda scores: scores > 0))
 
 
 def regressor(model: Any) -> Made:
     """HistGradientBoostingRegressor without categorical columns."""
-    raw, inverse = _raw(model, 1), model._loss.link.inverse
-    return Made({"predict": lambda x: inverse(raw(x).ravel())}, int(model.n_features_in_))
+    inverse = model._loss.link.inverse
+    return _made(model, 1, lambda raw: {"predict": lambda x: inverse(raw(x).ravel())})
 
 
-def _raw(model: Any, outputs: int) -> Function:
-    """The trees' sum on top of the first guess, `[rows, outputs]`."""
+def _made(model: Any, outputs: int, methods: Callable[[Function], dict[str, Function]]) -> Made:
+    """Methods of the trees' sum on top of the first guess, `[rows, outputs]`."""
     require(model._preprocessor is None and model.n_trees_per_iteration_ == outputs)
     kind = framework("sklearn.ensemble._hist_gradient_boosting.predictor", "sklearn").TreePredictor
     trees = [tree for stage in model._predictors for tree in stage]
@@ -50,12 +63,33 @@ def _raw(model: Any, outputs: int) -> Function:
     require(model._baseline_prediction.dtype == np.float64)
     start = model._baseline_prediction + np.zeros((1, outputs))
     at_once, one_by_one = _at_once(model, trees, start), _one_by_one(model, trees, start)
+    if at_once is None:
+        return Made(methods(_of_doubles(one_by_one)), int(model.n_features_in_))
 
-    def raw(x: Any) -> Any:
-        rows = x if x.dtype == np.float64 else x.astype(np.float64)
-        return (one_by_one if at_once is None or len(rows) > _MOST_ROWS else at_once)(rows)
+    def raw(rows: Any) -> Any:
+        return (one_by_one if len(rows) > _MOST_ROWS else at_once)(rows)
 
-    return raw
+    excerpt = None
+    if len(model._predictors) > _FEW:
+        few = few_of(model._predictors)
+        plain = _one_by_one(model, [tree for stage in few for tree in stage], start)
+        excerpt = Excerpt(
+            altered(model, _predictors=few),
+            methods(_of_doubles(plain)),
+            lambda: same_sums(one_by_one, at_once, _rows_for(model, few)),
+        )
+    return Made(methods(_of_doubles(raw)), int(model.n_features_in_), excerpt=excerpt)
+
+
+def _of_doubles(raw: Function) -> Function:
+    return lambda x: raw(x if x.dtype == np.float64 else x.astype(np.float64))
+
+
+def _rows_for(model: Any, stages: list[Any]) -> Any:
+    """Rows that take many ways through trees."""
+    nodes = np.concatenate([tree.nodes for stage in stages for tree in stage])
+    inner = nodes[nodes["is_leaf"] == 0]
+    return rows_at(inner["feature_idx"], inner["num_threshold"], int(model.n_features_in_), gaps=True)
 
 
 def _walk(model: Any) -> Callable[[], Callable[[Any, Any, Any], None]]:
@@ -119,12 +153,10 @@ def _joined(trees: list[Any], column: int) -> Any:
     for nodes in trees:
         roots.append(size)
         size += len(nodes)
-    joined: Any = np.zeros(size, trees[0].dtype)
-    for root, nodes in zip(roots, trees, strict=True):
-        part = joined[root : root + len(nodes)]
-        part[:] = nodes
-        part["left"] += root
-        part["right"] += root
+    joined: Any = np.concatenate([np.zeros(len(trees) - 1, trees[0].dtype), *trees])
+    moved = np.repeat([0, *roots], [len(trees) - 1, *map(len, trees)]).astype(joined["left"].dtype)
+    joined["left"] += moved
+    joined["right"] += moved
     free = iter(range(len(trees) - 1))
 
     def lead(first: int, end: int) -> int:

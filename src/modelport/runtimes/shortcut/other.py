@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from modelport.runtimes.shortcut.form import Function, Made, need_finite, require, usual_array, usual_classes
+from modelport.runtimes.shortcut.form import (
+    PROOF_ROWS,
+    Function,
+    Made,
+    need_finite,
+    require,
+    usual_array,
+    usual_classes,
+)
 
 
 def gaussian(model: Any) -> Made:
@@ -62,17 +70,17 @@ def vector_classifier(model: Any) -> Made:
     return Made(
         {"predict": lambda x: classes.take(np.asarray(values(x), np.intp))},
         int(model.n_features_in_),
-        heavy=_is_heavy(model),
+        proof_rows=_proof_rows(model),
     )
 
 
 def vector_regressor(model: Any) -> Made:
     """SVR and NuSVR: libsvm itself."""
-    return Made({"predict": _vectors(model)}, int(model.n_features_in_), heavy=_is_heavy(model))
+    return Made({"predict": _vectors(model)}, int(model.n_features_in_), proof_rows=_proof_rows(model))
 
 
-def _is_heavy(model: Any) -> bool:
-    return model.support_vectors_.size > 1_000_000  # a millisecond a row
+def _proof_rows(model: Any) -> int:
+    return 4 if model.support_vectors_.size > 1_000_000 else PROOF_ROWS  # a row takes a millisecond
 
 
 def _vectors(model: Any) -> Function:

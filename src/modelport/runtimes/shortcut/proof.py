@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +15,11 @@ from modelport.runtimes.shortcut.form import Columns
 Inputs = Mapping[str, Array]
 """A table as `LoadedModel.predict` is given it."""
 
-_BATCHES: Final = ((1, "f8"), (33, "f8"), (2, "f4"), (3, "i8"))
-_FEW: Final = ((2, "f8"), (3, "f4"))
-"""For estimators whose own methods are slow: a thousand trees take half a second a dozen calls."""
 
-
-def matrices(width: int, *, gaps: bool, heavy: bool) -> Iterator[Inputs]:
+def matrices(width: int, most: int, *, gaps: bool) -> Iterator[Inputs]:
     """Numbers of several magnitudes and dtypes, alone and together; with `gaps` some are missing."""
     chance = np.random.default_rng(0)
-    for rows, dtype in _FEW if heavy else _BATCHES:
+    for rows, dtype in ((1, "f8"), (most, "f8"), (2, "f4"), (3, "i8")):
         magnitude = 10 ** chance.uniform(-1, 2, (rows, 1))
         yield {"": (chance.normal(0.3, 1, (rows, width)) * magnitude).astype(dtype)}
     if gaps:
@@ -51,6 +47,32 @@ def tables(names: Sequence[str], columns: Columns, *, named: bool, gaps: bool) -
                 picked, object if any(isinstance(each, str) for each in values) else np.float64
             )
         yield table
+
+
+def rows_at(columns: Any, limits: Any, width: int, *, gaps: bool = False) -> Any:
+    """Rows `[33, width]` for trees that compare numbers of these columns with these limits, an element a comparison.
+
+    Two thirds of them are at limits, taken at random, so that they reach many leaves; with `gaps` some numbers are missing.
+    """
+    chance = np.random.default_rng(0)
+    rows = chance.normal(0.3, 1, (33, width)) * 10 ** chance.uniform(-1, 2, (33, 1))
+    order = np.argsort(columns, kind="stable")
+    ends = np.searchsorted(columns[order], np.arange(width + 1))
+    used = np.flatnonzero(np.diff(ends))
+    picked = ends[used] + chance.random((22, len(used))) * np.diff(ends)[used]
+    rows[11:, used] = limits[order][picked.astype(np.intp)]
+    if gaps:
+        rows[::4][chance.random(rows[::4].shape) < 0.3] = np.nan
+    return rows
+
+
+def same_sums(plain: Callable[[Any], Any], quick: Callable[[Any], Any], rows: Any) -> bool:
+    """Whether two ways to a sum over trees are equal, in memory layout too, of a row alone and of all."""
+    try:
+        pairs = [(plain(some), quick(some)) for some in (rows[-1:], rows)]
+    except Exception:  # noqa: BLE001 - a tree or a copy is not as expected
+        return False
+    return all(same(one, other) and one.strides == other.strides for one, other in pairs)
 
 
 def proven(own: Callable[[Inputs], Any], quick: Callable[[Inputs], Any], samples: Iterator[Inputs]) -> bool:

@@ -12,6 +12,7 @@ is the number of the leaf, and the leaves' values are looked up and added in Num
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -19,22 +20,26 @@ import numpy as np
 
 from modelport.runtimes.framework import framework
 from modelport.runtimes.shortcut.form import (
+    Excerpt,
     Function,
     Made,
     NotCovered,
     Scratch,
+    altered,
+    few_of,
     in_parts,
     is_finite,
     require,
     usual_classes,
 )
+from modelport.runtimes.shortcut.proof import rows_at, same_sums
 
 _MOST_BYTES: Final = 16 << 20
 """What the copies of a forest's trees may take."""
 _MOST_CELLS: Final = 1 << 16
 """Values that are added at a time: each thread keeps a megabyte for them and for the leaves' numbers."""
-_HEAVY: Final = 20
-"""Trees; own methods of more take a millisecond a call."""
+_FEW: Final = 10
+"""Trees; with so many a forest's own methods take half a millisecond a call."""
 
 
 def tree_classifier(model: Any) -> Made:
@@ -58,37 +63,22 @@ def tree_regressor(model: Any) -> Made:
 def forest_classifier(model: Any) -> Made:
     """RandomForestClassifier and ExtraTreesClassifier of one output."""
     classes = usual_classes(model)
-    trees = _usual_trees(model, len(classes))
-    each = _each(trees, len(classes))
-    together = _together(trees, len(classes), each)
-    prepare, count = _preparation(model.estimators_[0]), len(trees)
+    trees, count = _usual_trees(model, len(classes)), len(classes)
+    each = _each(trees, count)
+    together = _together(trees, count, each)
 
-    def proba(x: Any) -> Any:
-        rows, gaps = prepare(x)
-        total = (each if gaps else together)(rows)  # scikit-learn's loop knows no NaN
-        total /= count
-        return total
+    def methods(mean: Function) -> dict[str, Function]:
+        return {"predict": _labels(mean, classes), "predict_proba": mean}
 
-    return Made(
-        {"predict": _labels(proba, classes), "predict_proba": proba},
-        int(model.n_features_in_),
-        heavy=count > _HEAVY,
-    )
+    return _forest(model, trees, count, together, methods)
 
 
 def forest_regressor(model: Any) -> Made:
     """RandomForestRegressor and ExtraTreesRegressor of one output."""
     trees = _usual_trees(model, 1)
-    each, together = _each(trees, 1), _added(model.estimators_)
-    prepare, count = _preparation(model.estimators_[0]), len(trees)
-
-    def predict(x: Any) -> Any:
-        rows, gaps = prepare(x)
-        total = (each if gaps else together)(rows)[:, 0]
-        total /= count
-        return total
-
-    return Made({"predict": predict}, int(model.n_features_in_), heavy=count > _HEAVY)
+    return _forest(
+        model, trees, 1, _added(model.estimators_), lambda mean: {"predict": lambda x: mean(x)[:, 0]}
+    )
 
 
 def single(x: Any) -> Any:
@@ -96,8 +86,50 @@ def single(x: Any) -> Any:
     return np.ascontiguousarray(x, np.float32)
 
 
+def _forest(
+    forest: Any,
+    trees: list[Any],
+    values: int,
+    together: Function,
+    methods: Callable[[Function], dict[str, Function]],
+) -> Made:
+    """Methods of what the trees say on average, `[rows, values]`; `together` makes the sum of finite rows."""
+    prepare, each = _preparation(forest.estimators_[0]), _each(trees, values)
+
+    def mean_of(some: list[Any], finite: Function, other: Function) -> Function:
+        def mean(x: Any) -> Any:
+            rows, gaps = prepare(x)
+            total = (other if gaps else finite)(rows)  # scikit-learn's loop knows no NaN
+            total /= len(some)
+            return total
+
+        return mean
+
+    excerpt = None
+    if len(trees) > _FEW:
+        few = few_of(trees)
+        plain = _each(few, values)
+        excerpt = Excerpt(
+            altered(forest, estimators_=few_of(forest.estimators_), n_estimators=len(few)),
+            methods(mean_of(few, plain, plain)),
+            lambda: same_sums(each, together, single(_rows_for(few))),
+        )
+    return Made(methods(mean_of(trees, together, each)), int(forest.n_features_in_), excerpt=excerpt)
+
+
+def _rows_for(trees: list[Any]) -> Any:
+    """Rows that take many ways through trees."""
+    columns, limits = (
+        np.concatenate([getattr(tree, name) for tree in trees]) for name in ("feature", "threshold")
+    )
+    inner = columns >= 0
+    return rows_at(columns[inner], limits[inner], trees[0].n_features)
+
+
 def _usual_tree(model: Any, values: int) -> Any:
     tree = model.tree_
+    require(not vars(model).keys() & {"predict", "predict_proba"})
+    require(getattr(model, "n_classes_", values) == values)
     require(model.n_outputs_ == 1 and tree.n_outputs == 1 and tree.max_n_classes == values)
     require(tree.n_features == model.n_features_in_)
     return tree
