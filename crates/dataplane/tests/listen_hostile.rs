@@ -10,7 +10,8 @@ use modelport_dataplane::model::Options;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
-use support::{message, row, wait_for, Running, Setup, PATIENCE};
+use support::{message, row, wait_for, Counter, Running, Setup, PATIENCE};
+use tokio::sync::mpsc;
 
 const INFER: &str = "/v2/models/sum/infer";
 
@@ -71,6 +72,42 @@ fn heads_are_bounded() {
     still_serves(&running);
 }
 
+/// Who sends what cannot be read is told so, also where more was sent behind it.
+#[test]
+fn what_is_no_request_is_refused_in_words_of_http() {
+    let running = started(Limits::default());
+    let many = format!("GET / HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let two = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello";
+    let huge = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999999\r\n\r\nhello";
+    for (bytes, status) in [
+        (many.as_str(), 431),
+        (two, 400),
+        (huge, 400),
+        ("nonsense\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nx-space : y\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: sideways\r\n\r\nhello", 400),
+    ] {
+        let mut client = running.client();
+        client.send(bytes.as_bytes());
+        let reply = client.read().unwrap_or_else(|| panic!("no answer to {bytes}"));
+        assert_eq!(reply.status, status, "{bytes}");
+        assert!(client.is_closed(), "{bytes}");
+    }
+    still_serves(&running);
+}
+
+/// A client that ends a connection and has said more than it should have still gets its answer.
+#[test]
+fn the_last_request_of_a_connection_is_answered_whatever_follows_it() {
+    let running = started(Limits::default());
+    let mut last = message("POST", INFER, &[("connection", "close")], row([1.0; 4]).as_bytes());
+    last.extend(message("POST", INFER, &[], row([2.0; 4]).as_bytes()));
+    let mut client = running.client();
+    client.send(&last);
+    assert_eq!(client.read().expect("an answer").status, 200);
+    assert!(client.is_closed());
+}
+
 /// Sixteen thousand of them would hold sixteen thousand answers.
 #[test]
 #[cfg(target_os = "linux")]
@@ -91,6 +128,42 @@ fn a_client_that_does_not_read_its_answer_is_let_go() {
     wait_for("the connection", || running.server.metrics.connections_open() == 1);
     wait_for("its end", || running.server.metrics.connections_open() == 0);
     still_serves(&running);
+}
+
+/// A client that reads slowly would hold all that a model has to say in memory.
+#[test]
+fn a_stream_goes_no_faster_than_its_reader() {
+    const PARTS: usize = 512;
+    const PART: usize = 1 << 20;
+    let setup = Setup::new();
+    let made = Counter::default();
+    let counter = made.clone();
+    setup.function("endless", Options::default(), move |_| {
+        let (sender, parts) = mpsc::channel(1);
+        let made = counter.clone();
+        std::thread::spawn(move || {
+            while made.get() < PARTS && sender.blocking_send(Ok(Bytes::from(vec![7; PART]))).is_ok() {
+                made.add();
+            }
+        });
+        Ok(Answer::Stream { content_type: "text/plain".to_owned(), headers: Vec::new(), parts })
+    });
+    let running = setup.start();
+    let mut slow = running.client();
+    slow.begin("POST", "/v2/models/endless/infer", &[], row([1.0; 4]).as_bytes());
+    let mut read = 0;
+    let mut buffer = vec![0; PART];
+    while read < PARTS * PART {
+        let count = slow.stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "the stream ended after {read} bytes");
+        read += count;
+        // What sockets hold of loopback's is a few of them.
+        let ahead = made.get() - read / PART;
+        assert!(ahead < 64, "{ahead} parts were taken from the model ahead of the client");
+        if read < 8 * PART {
+            std::thread::sleep(Duration::from_millis(1)); // let it run ahead, if it would
+        }
+    }
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

@@ -79,7 +79,9 @@ pub(super) fn builder() -> auto::Builder<TokioExecutor> {
         .header_read_timeout(None)
         .keep_alive(true)
         .max_buf_size(READ_BUFFER)
-        .pipeline_flush(true);
+        // One buffer, one write. Not `pipeline_flush`, which does so too: with it hyper takes a stream as fast as
+        // it is made, whatever the client reads, and loses the last answer where bytes follow its request.
+        .writev(false);
     builder
         .http2()
         .timer(TokioTimer::new())
