@@ -79,6 +79,8 @@ enum State {
     },
     /// To be answered later, from elsewhere.
     Later(Detached),
+    /// Its answer is being sent in parts.
+    Streaming(mpsc::WeakSender<Served<Bytes>>),
     Answered,
 }
 
@@ -107,7 +109,9 @@ impl Reply {
         match std::mem::replace(&mut *state, State::Answered) {
             State::Taken { queue, ticket, index } => queue.complete(ticket, [(index, answer)]),
             State::Later(detached) => detached.answer(answer),
-            State::Answered => return Err(PyRuntimeError::new_err("The request has been answered already.")),
+            State::Streaming(_) | State::Answered => {
+                return Err(PyRuntimeError::new_err("The request has been answered already."))
+            }
         }
         Ok(())
     }
@@ -135,6 +139,7 @@ impl Reply {
         let headers = convert::to_headers(Some(headers))?;
         let (sender, parts) = mpsc::channel(PARTS);
         self.answer(Ok(Answer::Stream { content_type, headers, parts }))?;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Streaming(sender.downgrade());
         Ok(Stream { sender: Mutex::new(Some(sender)) })
     }
 
@@ -146,6 +151,7 @@ impl Reply {
     fn cancelled(&self) -> bool {
         match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Later(detached) => detached.is_cancelled(),
+            State::Streaming(sender) => sender.upgrade().is_some_and(|sender| sender.is_closed()),
             State::Taken { .. } | State::Answered => false,
         }
     }

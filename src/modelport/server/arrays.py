@@ -91,7 +91,7 @@ class ArrayExecutor:
         if request.verb == "explain" and self._explainer is not None:
             self._explainer.handle(request, reply)
         elif self._is_async:
-            LOOP.submit(self._answered(request, reply))
+            LOOP.submit(self._answered(request, reply), lambda: reply.cancelled)
         else:
             finish(self._answered(request, reply))
 

@@ -10,8 +10,11 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+LOOK_S = 0.1
+"""How often it is looked whether somebody still waits for what runs."""
 
 
 class Loop:
@@ -20,7 +23,8 @@ class Loop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Callable[[], bool]] = {}
+        self._looks = False
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is not None:
@@ -32,18 +36,38 @@ class Loop:
                 self._loop = loop
             return self._loop
 
-    def submit(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs a coroutine that handles its own errors; returns at once."""
-        self._started().call_soon_threadsafe(self._begin, work)
+    def submit(self, work: Coroutine[Any, Any, None], is_moot: Callable[[], bool]) -> None:
+        """Runs a coroutine that handles its own errors; returns at once.
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._tasks.discard)
+        It is cancelled, once, when `is_moot` says that nobody waits for it any more.
+        """
+        self._started().call_soon_threadsafe(self._begin, work, is_moot)
+
+    def _begin(self, work: Coroutine[Any, Any, None], is_moot: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        self._tasks[task] = is_moot  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.pop)
+        if not self._looks:
+            self._looks = True
+            loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        for task, is_moot in self._tasks.items():
+            if is_moot():
+                task.cancel()
+                self._tasks[task] = _never  # it may take its time to clean up
+        self._looks = bool(self._tasks)
+        if self._looks:
+            asyncio.get_running_loop().call_later(LOOK_S, self._look)
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs a coroutine and waits for its result; not to be called on the loop's own thread."""
         return asyncio.run_coroutine_threadsafe(work, self._started()).result()
+
+
+def _never() -> bool:
+    return False
 
 
 LOOP = Loop()

@@ -70,7 +70,7 @@ class PayloadExecutor:
             fail(reply, error, self._name)
             return
         if self._is_async[request.verb]:
-            LOOP.submit(self._answered(request, reply, payload))
+            LOOP.submit(self._answered(request, reply, payload), lambda: reply.cancelled)
         else:
             finish(self._answered(request, reply, payload))
 
@@ -172,7 +172,7 @@ async def deliver(
         if on_loop:
             await work
         else:
-            LOOP.submit(_guarded(work, reply, model_name))
+            LOOP.submit(_guarded(work, reply, model_name), lambda: reply.cancelled)
     elif on_loop:
         await asyncio.get_running_loop().run_in_executor(thread, parts.send_all, result)
     else:
@@ -188,6 +188,8 @@ async def _guarded(work: Coroutine[Any, Any, None], reply: Reply, model_name: st
 
 def fail(reply: Reply, error: BaseException, model_name: str) -> None:
     """Tells the client of an error."""
+    if isinstance(error, asyncio.CancelledError) and reply.cancelled:
+        return  # by us, since there is no client any more
     told = to_serve_error(error, model_name)
     try:
         reply.fail(told.status, str(told))

@@ -6,7 +6,7 @@ use super::route::Route;
 use crate::clock::rfc3339_now;
 use crate::trace::context::{self, Context};
 use http::request::Parts;
-use http::Response;
+use http::{HeaderMap, Response};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -16,6 +16,9 @@ struct Line<'a> {
     method: &'a str,
     path: &'a str,
     status: u16,
+    /// A call's own status, which HTTP's never is: that is 200 for a refused one too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<usize>,
     us: u64,
@@ -48,6 +51,7 @@ pub(super) fn line(
         method: head.method.as_str(),
         path: head.uri.path(),
         status: response.status().as_u16(),
+        grpc_status: matches!(response.body(), Reply::Grpc(_)).then(|| grpc_status(response.headers())),
         bytes: response.body().known_len(),
         us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
         request_id: id,
@@ -59,6 +63,11 @@ pub(super) fn line(
     if let Ok(line) = serde_json::to_string(&line) {
         log.line(line);
     }
+}
+
+/// What is known of it with the head: 0 while a stream goes on.
+pub(super) fn grpc_status(headers: &HeaderMap) -> i32 {
+    tonic::Status::from_header_map(headers).map_or(0, |status| status.code() as i32)
 }
 
 #[cfg(test)]
@@ -99,6 +108,26 @@ mod tests {
         assert_eq!((&line["status"], &line["bytes"]), (&200.into(), &2.into()));
         assert!(line["us"].is_u64() && line["time"].is_string());
         assert!(line.get("trace_id").is_none());
+    }
+
+    /// Who looks for failures in the log would find no gRPC call among them.
+    #[test]
+    fn a_line_says_how_a_grpc_call_ended() {
+        let sink = Sink::default();
+        let (log, ended) = Log::to(sink.clone(), |_| {}).unwrap();
+        let head =
+            Request::post("/inference.GRPCInferenceService/ModelInfer").body(()).unwrap().into_parts().0;
+        for response in
+            [tonic::Status::not_found("no").into_http(), Response::new(tonic::body::Body::empty())]
+        {
+            line(&log, &head, &response.map(Reply::Grpc), "id", Instant::now(), None);
+        }
+        crate::listen::log::finish(log, &ended);
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[0]["status"], &lines[0]["grpc_status"]), (&200.into(), &5.into()));
+        assert_eq!(lines[1]["grpc_status"], 0);
     }
 
     #[test]

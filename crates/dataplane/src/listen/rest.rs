@@ -205,8 +205,7 @@ async fn grpc(shared: &Shared, mut request: Request<Incoming>, begun: Instant) -
         access::line(log, head, &response, RequestId::of(&head.headers).as_str(), begun, context);
     }
     if let Some((slot, _)) = traced {
-        let status = tonic::Status::from_header_map(response.headers());
-        slot.end_unclaimed(status.map_or(0, |status| status.code() as i32));
+        slot.end_unclaimed(access::grpc_status(response.headers()));
     }
     response
 }
