@@ -15,7 +15,7 @@ from modelport.protocol.frame import is_series
 from modelport.protocol.infer import InferResponse
 from modelport.protocol.infer_tensor import InferOutput
 from modelport.protocol.tensor import fp32_to_bf16, to_named, to_outputs
-from modelport.server.failure import to_serve_error
+from modelport.server.failure import sayable, to_serve_error
 
 if TYPE_CHECKING:
     from modelport._dataplane import Output, Outputs, Parameters, Reply, Request, Stream
@@ -208,7 +208,7 @@ class Parts:
 
     def _fail(self, stream: Stream, error: Exception) -> None:
         told = to_serve_error(error, self._model_name)
-        stream.fail(told.status, str(told))
+        stream.fail(told.status, sayable(told))
 
 
 _END = object()

@@ -27,3 +27,8 @@ def to_serve_error(error: BaseException, model_name: str) -> ServeError:
         return Unimplemented(str(error) or f"Model {model_name} does not implement this.")
     logger.error("Model %s failed: %s", model_name, error, exc_info=error)
     return InferenceError(str(error) or type(error).__name__)
+
+
+def sayable(error: ServeError) -> str:
+    """The error's text as UTF-8 can carry it: a model's own may hold half of a surrogate pair."""
+    return str(error).encode(errors="backslashreplace").decode()

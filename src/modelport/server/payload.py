@@ -19,7 +19,7 @@ from modelport.protocol.infer import InferRequest
 from modelport.protocol.infer_tensor import InferInput, RequestedOutput
 from modelport.protocol.tensor import to_array
 from modelport.server.answer import Parts, answer, is_async_stream, is_stream
-from modelport.server.failure import to_serve_error
+from modelport.server.failure import sayable, to_serve_error
 from modelport.server.form import is_async
 from modelport.server.loop import LOOP
 from modelport.server.model import Model
@@ -192,7 +192,7 @@ def fail(reply: Reply, error: BaseException, model_name: str) -> None:
         return  # by us, since there is no client any more
     told = to_serve_error(error, model_name)
     try:
-        reply.fail(told.status, str(told))
+        reply.fail(told.status, sayable(told))
     except Exception:
         logger.exception("Model %s: the request was answered already.", model_name)
 

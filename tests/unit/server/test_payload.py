@@ -180,6 +180,7 @@ def test_other_media_types_arrive_as_bytes():
         (ValueError("broken"), 500, "broken"),
         (KeyError("instances"), 500, "'instances'"),
         (RuntimeError(), 500, "RuntimeError"),
+        (ValueError("half a pair: \ud800"), 500, "half a pair: \\ud800"),
         (NotImplementedError("no"), 501, "no"),
         (type("HTTPException", (Exception,), {"status_code": 404, "detail": "gone"})(), 404, "gone"),
     ],
