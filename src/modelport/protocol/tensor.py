@@ -103,6 +103,14 @@ def to_text(array: Array) -> list[str | bytes | None]:
     return [_text(element) for element in elements]
 
 
+def _plain(value: Any) -> Any:
+    # What stands within a dict or list, for JSON.
+    if isinstance(value, np.ndarray | np.number | np.bool_):
+        array = np.asarray(cast("Any", value))
+        return array.tolist() if array.dtype.kind in "biufOU" else array.astype(str).tolist()
+    return str(value)
+
+
 def _text(value: Any) -> str | bytes | None:
     if isinstance(value, str | bytes):
         return value
@@ -111,7 +119,7 @@ def _text(value: Any) -> str | bytes | None:
     if isinstance(value, bytearray):
         return bytes(value)
     if isinstance(value, dict | list | tuple):
-        return msgspec.json.encode(value, enc_hook=str).decode()
+        return msgspec.json.encode(value, enc_hook=_plain).decode()
     iso = getattr(value, "isoformat", None)
     return iso() if iso is not None else str(value)
 

@@ -147,3 +147,23 @@ def test_json_errors_have_kserves_words():
         json.decode(b"{")
     with pytest.raises(InvalidInput, match="Unrecognized request format: "):
         json.decode(b"[" * 100_000)
+
+
+def test_numbers_within_a_dict_stay_numbers():
+    """V1 has them so; as text, a client of V2 would compare "3" with 3."""
+    found = np.empty(1, object)
+    found[0] = {
+        "count": np.int64(3),
+        "share": np.float32(0.5),
+        "sure": np.bool_(True),
+        "box": np.array([[1, 2]]),
+        "day": np.array(["2024-01-01"], "M8[D]"),
+    }
+    ((_, _, _, (text,)),) = to_outputs({"y": found})
+    assert json.decode(text.encode()) == {
+        "count": 3,
+        "share": 0.5,
+        "sure": True,
+        "box": [[1, 2]],
+        "day": ["2024-01-01"],
+    }
