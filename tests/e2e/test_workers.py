@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -40,7 +41,8 @@ class Quick(modelport.Model):
 
 def serve(folder: Path, *more: str) -> list[str]:
     (folder / "models.py").write_text(SLOW)
-    sources = ["--model", f"slow={folder}/models.py:Slow", "--model", f"quick={folder}/models.py:Quick"]
+    classes = ("Slow", "Quick")
+    sources = [word for name in classes for word in ("--model", f"{name.lower()}={folder}/models.py:{name}")]
     return ["-m", "modelport", "serve", *sources, "--http-port", "0", "--grpc-port", "0", *more]
 
 
@@ -137,6 +139,32 @@ def test_termination_answers_what_was_asked(tmp_path: Path):
         for client in clients:
             client.join(PATIENCE_S)
     assert [status for status, _ in outcome] == [200, 200, 200]
+
+
+def test_who_comes_while_it_ends_is_refused_and_does_not_wait(tmp_path: Path):
+    """A balancer would hang on a server that takes connections and never answers, rather than ask another one."""
+    answers: list[int] = []
+    with running(*serve(tmp_path), errors=tmp_path / "err.txt", told=True) as server:
+        url = f"{server.rest}/v1/models/slow:predict"
+        client = threading.Thread(target=lambda: answers.append(ask(url, {"instances": [[10_000]]})[0]))
+        client.start()
+        until("the request in the server", lambda: metric(server.rest, "modelport_in_flight_requests") == 1)
+        os.kill(supervisor_of(server.rest), signal.SIGTERM)
+        address = urlsplit(server.rest)
+
+        def is_refused() -> bool:
+            try:
+                socket.create_connection((str(address.hostname), address.port or 0), timeout=0.2).close()
+            except ConnectionRefusedError:
+                return True
+            except OSError:
+                pass
+            return False
+
+        until("a refusal", is_refused)
+        assert not answers, "the port closed with the process, not before it"
+        client.join(PATIENCE_S)
+    assert answers == [200]
 
 
 def test_a_full_queue_is_refused_with_retry_after(tmp_path: Path):

@@ -159,6 +159,9 @@ class Supervisor:
                         self._receive(key.data)
                 self._reap()
                 if self._ending_since is not None:
+                    # The ports close with the workers' copies. With ours open, whoever connects meanwhile would
+                    # wait for nothing instead of being refused.
+                    self._bound.close()
                     if not self._workers:
                         return 0
                     self._hurry()
