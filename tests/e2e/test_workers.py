@@ -18,6 +18,8 @@ from served import PATIENCE_S, ask, running
 from test_reload import Asking, metric, until
 
 SLOW = """
+import asyncio
+import os
 import re
 import time
 import numpy as np
@@ -33,6 +35,15 @@ class Slow(modelport.Model):
             time.sleep(float(x[0, 0]) / 1000)
         return x[:, 0]
 
+class Awaiting(modelport.Model):
+    async def predict(self, payload, headers=None):
+        what = payload["instances"][0][0]
+        if what == 1:
+            await asyncio.Event().wait()
+        if what == 2:  # holds up the event loop, where nothing can be cancelled
+            time.sleep(3600)
+        return {"predictions": [what], "pid": os.getpid()}
+
 class Quick(modelport.Model):
     def predict(self, x: np.ndarray) -> np.ndarray:
         return x[:, 0]
@@ -41,7 +52,7 @@ class Quick(modelport.Model):
 
 def serve(folder: Path, *more: str) -> list[str]:
     (folder / "models.py").write_text(SLOW)
-    classes = ("Slow", "Quick")
+    classes = ("Slow", "Quick", "Awaiting")
     sources = [word for name in classes for word in ("--model", f"{name.lower()}={folder}/models.py:{name}")]
     return ["-m", "modelport", "serve", *sources, "--http-port", "0", "--grpc-port", "0", *more]
 
@@ -105,6 +116,26 @@ def test_a_hanging_model_costs_its_request_and_no_more(tmp_path: Path, how: int)
             lambda: ask(f"{server.rest}/v1/models/slow:predict", {"instances": [[0]]})[0] == 200,
         )
         assert ask(f"{server.rest}/v1/models/quick:predict", {"instances": [[7]]})[2] == '{"predictions":[7]}'
+
+
+@pytest.mark.parametrize("how", [1, 2], ids=["awaits", "holds up the loop"])
+def test_an_async_model_that_hangs_is_given_up(tmp_path: Path, how: int):
+    """A client would wait for ever; what only awaits is cancelled, and costs no process."""
+    with running(*serve(tmp_path, "--predict-timeout", "1"), errors=tmp_path / "err.txt") as server:
+
+        def call(what: int) -> tuple[int, dict[str, object]]:
+            status, _, text = ask(f"{server.rest}/v1/models/awaiting:predict", {"instances": [[what]]})
+            return status, json.loads(text)
+
+        before = call(0)[1]["pid"]
+        status, answer = call(how)
+        assert status == 504
+        assert "predict timeout" in str(answer["error"])
+        if how == 2:
+            until("a new worker", lambda: get(f"{server.rest}/v2/health/live") == 200 and call(0)[0] == 200)
+        status, answer = call(0)
+        assert status == 200
+        assert (answer["pid"] == before) == (how == 1)
 
 
 def test_killed_worker_loses_only_its_own_requests(tmp_path: Path):

@@ -1,5 +1,6 @@
 //! The bounded queue before one model: many connections push, the model's threads take what is there.
 
+use super::apart::{too_late, Apart};
 use super::completion::{Completions, Outcome, Reply};
 use super::here::{Caller, Usual};
 use super::pace::Pace;
@@ -41,9 +42,9 @@ pub(super) struct Waiting {
 }
 
 pub(super) struct Running {
-    taken_at: Instant,
+    pub(super) taken_at: Instant,
     /// Each with its rows.
-    replies: Vec<Option<(Reply, usize)>>,
+    pub(super) replies: Vec<Option<(Reply, usize)>>,
 }
 
 #[derive(Default)]
@@ -55,6 +56,8 @@ pub(super) struct Inner {
     /// The I/O thread calls the model.
     pub(super) here: bool,
     pub(super) closed: bool,
+    /// What is answered apart from the work that it was taken with.
+    pub(super) apart: Apart,
     next_ticket: u64,
 }
 
@@ -87,7 +90,7 @@ pub struct Queue {
     pub(super) caller: Mutex<Option<Caller>>,
     inner: Mutex<Inner>,
     pub(super) filled: Condvar,
-    completions: Arc<Completions>,
+    pub(super) completions: Arc<Completions>,
     parking: Arc<Parking>,
 }
 
@@ -291,20 +294,9 @@ impl Queue {
         );
     }
 
-    /// Takes one request out of a piece of work, to be answered later from anywhere.
-    pub fn detach(&self, ticket: u64, index: usize) -> Option<Detached> {
-        let mut inner = self.lock();
-        let running = inner.running.get_mut(&ticket)?;
-        let taken_at = running.taken_at;
-        let (reply, rows) = running.replies.get_mut(index).and_then(Option::take)?;
-        if running.replies.iter().all(Option::is_none) {
-            inner.running.remove(&ticket);
-        }
-        Some(Detached { reply, taken_at, rows, completions: Arc::clone(&self.completions) })
-    }
-
-    /// Answers with 504 all requests of work that has run longer than `timeout`; true if there was any:
-    /// the thread that runs it is lost, and so, in the end, is the process.
+    /// Answers with 504 all requests of work that has run longer than `timeout`, and those answered apart from it;
+    /// true if work was among them, whose thread is lost, or something apart that nothing could end: then so is,
+    /// in the end, the process.
     pub fn expire(&self, timeout: Duration) -> bool {
         let now = Instant::now();
         let mut inner = self.lock();
@@ -318,20 +310,13 @@ impl Queue {
         for ticket in &stuck {
             let Some(running) = inner.running.remove(ticket) else { continue };
             for (reply, rows) in running.replies.into_iter().flatten() {
-                let answer = Err(Error::new(
-                    Kind::Timeout,
-                    format!(
-                        "The model did not answer within the predict timeout ({} s).",
-                        timeout.as_secs_f64()
-                    ),
-                ));
-                let batch = BatchSize { requests: 1, rows };
-                done.push((reply, Outcome { answer, taken_at: running.taken_at, done_at: now, batch }));
+                done.push((reply, too_late(timeout, running.taken_at, now, rows)));
             }
         }
+        let is_lost = inner.apart.expire(timeout, now, &mut done) || !stuck.is_empty();
         drop(inner);
         self.completions.push(done);
-        !stuck.is_empty()
+        is_lost
     }
 
     /// Answers everything that waits with this error, because nothing will take it any more.
@@ -352,29 +337,6 @@ impl Queue {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A request that is answered apart from the batch that it was taken with.
-#[derive(Debug)]
-pub struct Detached {
-    reply: Reply,
-    taken_at: Instant,
-    rows: usize,
-    completions: Arc<Completions>,
-}
-
-impl Detached {
-    /// Sends the answer.
-    pub fn answer(self, answer: Result<Answer>) {
-        let batch = BatchSize { requests: 1, rows: self.rows };
-        let outcome = Outcome { answer, taken_at: self.taken_at, done_at: Instant::now(), batch };
-        self.completions.push([(self.reply, outcome)]);
-    }
-
-    /// Whether the client has gone away.
-    pub fn is_cancelled(&self) -> bool {
-        self.reply.is_closed()
     }
 }
 
