@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 from typing import Any
+from urllib.parse import quote
 
 from modelport.server.signature import Signature, TensorSpec
 
@@ -60,7 +61,7 @@ def first_row(body: Any) -> Any:
 
 def curl(address: str, name: str, body: Any) -> str:
     """A command line that asks the model, ready to paste into a shell."""
-    return f"curl {address}/v1/models/{name}:predict -d {shlex.quote(json.dumps(body))}"
+    return f"curl {address}/v1/models/{quote(name, safe='')}:predict -d {shlex.quote(json.dumps(body))}"
 
 
 def _elements(spec: TensorSpec) -> int:

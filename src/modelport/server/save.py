@@ -89,7 +89,7 @@ def _described(model: Any, chosen: Format, example: Any) -> tuple[Signature | No
     """What a server should know of a model, from an example that it predicts here."""
     if chosen.input_names is None:
         example = pandas().DataFrame(example) if isinstance(example, Mapping) else example
-        example = example.to_frame() if is_series(example) else example
+        example = _of_series(example, model) if is_series(example) else example
         specs, arrays = _columns(example) if is_frame(example) else _table(example)
     else:
         example = _tensors(example, chosen.input_names(model))
@@ -98,6 +98,11 @@ def _described(model: Any, chosen: Format, example: Any) -> tuple[Signature | No
     outputs = {
         name: _dense(value) for name, value in to_named(_densed(chosen.predict(model, example))).items()
     }
+    if is_frame(example) and (few := [array for array in outputs.values() if len(array) != len(example)]):
+        raise ValueError(
+            f"example: the model answers {len(few[0])} rows for {len(example)}. A model of texts takes a list of "
+            'them, or a column: X["text"].head().'
+        )
     signature = Signature(
         inputs=tuple(specs),
         outputs=tuple(_spec(name, array) for name, array in outputs.items()),
@@ -140,11 +145,24 @@ def _rows(value: Any, name: str) -> Array:
     return array
 
 
+def _of_series(series: Any, model: Any) -> Any:
+    """A column of texts as a model of texts takes it; for all others a table of one column."""
+    is_text = not hasattr(model, "feature_names_in_") and all(isinstance(value, str) for value in series)
+    return series.to_numpy(object) if is_text else series.to_frame()
+
+
 def _table(example: Any) -> tuple[list[TensorSpec], list[Array]]:
-    """A table without column names is one input. Whether its numbers are whole is chance, so they are FP64."""
+    """A table without column names is one input. Whether its numbers are whole is chance, so they are FP64.
+
+    Text beside numbers is a tensor a column, named after its place: one tensor would make text of all.
+    """
     array = _rows(example, "the array")
     if array.dtype.kind in "biuf":
         array = array.astype(np.float64)
+    if array.dtype == object and array.ndim == 2:
+        columns = [_values(array[:, position]) for position in range(array.shape[1])]
+        if any(column.dtype != object for column in columns):
+            return [_spec(str(position), column) for position, column in enumerate(columns)], columns
     return [_spec("input-0", array)], [array]
 
 
@@ -154,7 +172,7 @@ def _columns(example: Frame) -> tuple[list[TensorSpec], list[Array]]:
     specs: list[TensorSpec] = []
     arrays: list[Array] = []
     for name, column in example.items():
-        array = _values(column)
+        array = _values(column.to_numpy())
         arrays.append(array)
         specs.append(TensorSpec(str(name), datatype_of(array.dtype), (-1,), _categories(column)))
     return specs, arrays
@@ -167,8 +185,8 @@ def _categories(column: Any) -> tuple[Any, ...] | None:
     return tuple(values)
 
 
-def _values(column: Any) -> Array:
-    array: Array = column.to_numpy()
+def _values(array: Array) -> Array:
+    """A column of objects in the datatype of its values."""
     if array.dtype != object:
         return array
     # Numbers with gaps (Int64 and the like) and categories of numbers are objects to NumPy.
@@ -193,5 +211,5 @@ def _versions(libraries: tuple[str, ...], example: Any) -> dict[str, str]:
     for name in (*libraries, "numpy", *(("pandas",) if is_frame(example) else ())):
         version = getattr(sys.modules.get(name), "__version__", None)
         if isinstance(version, str):
-            versions[_DISTRIBUTIONS.get(name, name)] = version
+            versions[_DISTRIBUTIONS.get(name, name)] = str(version)  # torch's is a class of its own
     return versions

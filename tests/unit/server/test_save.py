@@ -7,13 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from modelport.protocol.frame import to_frame
 from modelport.server.arrays import ArrayExecutor
+from modelport.server.example import curl
 from modelport.server.model import Model
 from modelport.server.payload import PayloadExecutor
 from modelport.server.runtime import LoadedModel, LoadError, Settings
@@ -124,6 +127,62 @@ def test_the_runtime_serves_what_was_saved(case, tmp_path):
     saved = read_saved(folder)
     model = runtime.load(folder / saved.artifact, Settings(signature=saved.signature))
     assert warm_up(model, saved) == (True, "warm-up ok")
+
+
+DOCUMENTS = ["good day", "bad day", "so good", "awful"]
+MIXED = np.array([[3, "Oslo"], [5, "Köln"], [3, "Köln"], [5, "Oslo"]], object)
+UNUSUAL = {
+    "texts": (lambda: TEXTS.fit(DOCUMENTS, [1, 0, 1, 0]), DOCUMENTS),
+    "a column of texts": (lambda: TEXTS.fit(DOCUMENTS, [1, 0, 1, 0]), pd.Series(DOCUMENTS, name="text")),
+    "one column": (lambda: StandardScaler().fit(FRAME[["age"]]), FRAME["age"].head()),
+    "text beside numbers": (
+        lambda: make_pipeline(OneHotEncoder(), LogisticRegression()).fit(MIXED, [1, 0, 0, 1]),
+        MIXED[:2],
+    ),
+    "frames out": (
+        lambda: StandardScaler().set_output(transform="pandas").fit(FRAME[["age"]]),
+        FRAME[["age"]].head(),
+    ),
+    "clusters in FP32": (lambda: KMeans(3, n_init=1).fit(X.astype(np.float32)), X[:4].astype(np.float32)),
+}
+TEXTS = make_pipeline(TfidfVectorizer(), LogisticRegression())
+
+
+@pytest.mark.parametrize("case", UNUSUAL.values(), ids=UNUSUAL)
+def test_an_unusual_example_is_served_as_it_was_saved(case, tmp_path):
+    """Lost otherwise: a model that saves without complaint, and a server that refuses it."""
+    from modelport.runtimes.sklearn import SklearnRuntime
+
+    make, example = case
+    folder = save(make(), tmp_path / "m", example=example)
+    saved = read_saved(folder)
+    model = SklearnRuntime.load(folder / saved.artifact, Settings(signature=saved.signature))
+    assert warm_up(model, saved) == (True, "warm-up ok")
+
+
+def test_the_command_to_try_is_one_that_works():
+    """Lost otherwise: a model called org/name answers 404 to the very command that its server prints."""
+    assert curl("http://host", "org/name", {}) == "curl http://host/v1/models/org%2Fname:predict -d '{}'"
+
+
+def test_numbers_beside_text_stay_numbers(tmp_path):
+    """Lost otherwise: the server wants "3" for 3, which the encoder does not know, and answers something else."""
+    make, example = UNUSUAL["text beside numbers"]
+    saved = read_saved(save(make(), tmp_path / "m", example=example))
+    assert [(spec.name, spec.datatype) for spec in saved.signature.inputs] == [("0", "INT64"), ("1", "BYTES")]
+
+
+def test_a_frame_for_a_model_of_texts_is_refused(tmp_path):
+    """Lost otherwise: the vectorizer reads the columns' names as texts, and the server learns a wrong answer."""
+    with pytest.raises(ValueError, match="answers 1 rows for 4"):
+        save(TEXTS.fit(DOCUMENTS, [1, 0, 1, 0]), tmp_path / "m", example=pd.DataFrame({"text": DOCUMENTS}))
+
+
+def test_a_version_that_is_more_than_text_is_written_as_text(tmp_path, monkeypatch):
+    """torch's `__version__` is a class of its own: no program of torch could be saved."""
+    monkeypatch.setattr(np, "__version__", type("Version", (str,), {})("2.0+cpu"))
+    folder = save(LogisticRegression().fit(X, Y), tmp_path / "m", example=X[:2])
+    assert json.loads((folder / "modelport.json").read_text())["libraries"]["numpy"] == "2.0+cpu"
 
 
 def test_the_file_says_what_a_server_needs(tmp_path):
