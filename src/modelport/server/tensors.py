@@ -103,7 +103,7 @@ def summary(specs: tuple[TensorSpec, ...]) -> str:
 def _fit(given: Given, spec: TensorSpec | None, position: int, lenient: bool, accepts_missing: bool) -> Array:
     """One input as the model takes it."""
     if given.nulls and not accepts_missing:
-        raise _null(given, position, lenient)
+        raise _null(given, position)
     if spec is None:
         return _bf16(given.array) if given.datatype == "BF16" else given.array
     array = given.array
@@ -134,9 +134,8 @@ def _reshaped(given: Given, spec: TensorSpec, position: int, lenient: bool) -> A
     shape = given.array.shape
     if lenient and len(spec.shape) > 1 and spec.shape[-1] == 1 and _matches(shape, spec.shape[:-1]):
         return given.array.reshape(*shape, 1)
-    where = "instances" if lenient else f"inputs[{position}].shape"
     raise InvalidInput(
-        f'{where}: input "{spec.name}" takes {"shape " if lenient else ""}{list(spec.shape)}, got {list(shape)}.'
+        f'inputs[{position}].shape: input "{spec.name}" takes {list(spec.shape)}, got {list(shape)}.'
     )
 
 
@@ -195,21 +194,38 @@ def _check_names(inputs: list[Given], expected: tuple[TensorSpec, ...], lenient:
     unknown = [one.name for one in inputs if one.name not in wanted]
     if not missing and not unknown:
         return
+    if len(wanted) == 1 and lenient and unknown == [str(position) for position in range(len(inputs))]:
+        raise _of_two_kinds(inputs, expected[0])
     takes = f"The model takes {_quoted(wanted)}."
     if lenient and len(inputs) == 1 and len(unknown) == 1:
         keys = ", ".join(f'"{name}": …' for name in wanted)
         raise InvalidInput(
-            f"instances: the model takes {len(wanted)} inputs. Send each instance as {{{keys}}}."
+            f"inputs: the model takes {len(wanted)}, got one. In V1, send each instance as {{{keys}}}."
         )
     problems = [f"missing {_quoted(missing)}"] if missing else []
     problems += [f"unknown {_quoted(unknown)}"] if unknown else []
-    raise InvalidInput(f"{'instances' if lenient else 'inputs'}: {', '.join(problems)}. {takes}")
+    raise InvalidInput(f"inputs: {', '.join(problems)}. {takes}")
 
 
-def _null(given: Given, position: int, lenient: bool) -> InvalidInput:
+def _of_two_kinds(inputs: list[Given], spec: TensorSpec) -> InvalidInput:
+    """V1's rows of text and numbers come as a column each; here they should have been one array."""
+    wants_text = spec.datatype == "BYTES"
+    for column, given in enumerate(inputs):
+        if (given.datatype == "BYTES") != wants_text:
+            values: list[object] = given.array.ravel().tolist()
+            row = next((row for row, value in enumerate(values) if value is not None), 0)
+            wanted = "text" if wants_text else f"numbers ({spec.datatype})"
+            return InvalidInput(
+                f"inputs[0].data: element [{row}, {column}] is {_shown(values[row])}, "
+                f'but input "{spec.name}" takes {wanted}.'
+            )
+    return InvalidInput(f'inputs: the model takes one, "{spec.name}", got {len(inputs)}.')
+
+
+def _null(given: Given, position: int) -> InvalidInput:
     assert given.nulls  # noqa: S101
     return InvalidInput(
-        f'{_element(given.array, given.nulls[0], position, lenient)} of input "{given.name}" is null. '
+        f'{_element(given.array, given.nulls[0], position)} of input "{given.name}" is null. '
         "Send a value: the model takes no missing ones."
     )
 
@@ -222,11 +238,11 @@ def _wrong_datatype(given: Given, spec: TensorSpec, position: int, lenient: bool
     wanted = "text" if spec.datatype == "BYTES" else f"numbers ({spec.datatype})"
     got = "text" if given.datatype == "BYTES" else "numbers"
     example = f", such as {_shown(given.array.flat[0])}" if given.array.size else ""
-    return InvalidInput(f'instances: input "{spec.name}" takes {wanted}, got {got}{example}.')
+    return InvalidInput(f'inputs[{position}]: input "{spec.name}" takes {wanted}, got {got}{example}.')
 
 
 def _unfit(source: Array, flat: int, spec: TensorSpec, position: int) -> InvalidInput:
-    where = _element(source, flat, position, lenient=True)
+    where = _element(source, flat, position)
     got = _shown(cast("NDArray[Any]", source).flat[flat])
     return InvalidInput(
         f'{where} of input "{spec.name}" is {got}, which {spec.datatype}, the datatype that the model takes, '
@@ -234,9 +250,9 @@ def _unfit(source: Array, flat: int, spec: TensorSpec, position: int) -> Invalid
     )
 
 
-def _element(array: Array, flat: int, position: int, lenient: bool) -> str:
+def _element(array: Array, flat: int, position: int) -> str:
     index = ", ".join(str(int(axis)) for axis in np.unravel_index(flat, array.shape))
-    return f"{'instances' if lenient else f'inputs[{position}].data'}: element [{index}]"
+    return f"inputs[{position}].data: element [{index}]"
 
 
 def _shown(value: object) -> str:

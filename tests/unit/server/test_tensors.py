@@ -79,7 +79,23 @@ def test_wrong_names_are_told_with_the_right_ones(names: list[str], message: str
 def test_a_v1_list_for_several_inputs_says_how_to_name_them():
     # `instances: [1, 2]` is all that a V1 user has seen; the names of the keys are the cure.
     message = refusal([sent("instances", "FP64", [1])], PAIR, lenient=True)
-    assert message == 'instances: the model takes 2 inputs. Send each instance as {"left": …, "right": …}.'
+    assert (
+        message == 'inputs: the model takes 2, got one. In V1, send each instance as {"left": …, "right": …}.'
+    )
+
+
+@pytest.mark.parametrize(
+    ("datatype", "element", "got"),
+    [
+        ("FP32", "[1, 0]", '"a", but input "x" takes numbers (FP32)'),
+        ("BYTES", "[0, 1]", '2, but input "x" takes text'),
+    ],
+)
+def test_text_among_numbers_is_told_by_its_place(datatype: str, element: str, got: str):
+    # V1's [[…], ["a", 2]] comes as columns "0" and "1", of which its sender knows nothing.
+    rows = [sent("0", "BYTES", [None, "a"], nulls=None), sent("1", "INT64", [2, 3])]
+    message = refusal(rows, signature(("x", datatype, (-1, 2))), lenient=True)
+    assert message == f"inputs[0].data: element {element} is {got}."
 
 
 @pytest.mark.parametrize(
@@ -200,7 +216,7 @@ def test_v1_numbers_become_bf16_rounded_to_the_nearest():
 def test_a_v1_number_that_does_not_fit_is_named(given: str, values: object, wanted: str, got: str):
     # It would wrap around or become infinite, and the prediction would be wrong without a word.
     message = refusal([sent("x", given, values)], signature(("x", wanted, (-1, 2))), lenient=True)
-    assert message.startswith(f'instances: element [0, 1] of input "x" is {got[:12]}')
+    assert message.startswith(f'inputs[0].data: element [0, 1] of input "x" is {got[:12]}')
     assert wanted in message
 
 
@@ -223,7 +239,7 @@ def test_a_v1_list_fills_a_column():
     ("lenient", "message"),
     [
         (False, 'inputs[0].datatype: input "x" takes FP32, got BYTES.'),
-        (True, 'instances: input "x" takes numbers (FP32), got text, such as "5.1".'),
+        (True, 'inputs[0]: input "x" takes numbers (FP32), got text, such as "5.1".'),
     ],
 )
 def test_text_for_numbers_is_refused(lenient: bool, message: str):
@@ -234,16 +250,15 @@ def test_text_for_numbers_is_refused(lenient: bool, message: str):
 def test_numbers_for_text_are_refused():
     # 5 and 5.0 would become different texts.
     message = refusal([sent("x", "INT64", [5])], signature(("x", "BYTES", (-1,))), lenient=True)
-    assert message == 'instances: input "x" takes text, got numbers, such as 5.'
+    assert message == 'inputs[0]: input "x" takes text, got numbers, such as 5.'
 
 
-@pytest.mark.parametrize(
-    ("lenient", "where"), [(False, "inputs[0].data: element [1, 2]"), (True, "instances: element [1, 2]")]
-)
-def test_a_null_is_refused_with_its_position(lenient: bool, where: str):
+@pytest.mark.parametrize("lenient", [False, True])
+def test_a_null_is_refused_with_its_position(lenient: bool):
     # A network would answer NaN for the whole row, with status 200.
     given = sent("x", "FP32", np.zeros((2, 4)), nulls=[6])
     message = refusal([given], MATRIX, lenient=lenient)
+    where = "inputs[0].data: element [1, 2]"
     assert message == f'{where} of input "x" is null. Send a value: the model takes no missing ones.'
 
 
