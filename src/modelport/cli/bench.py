@@ -11,7 +11,8 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
 
 from modelport.cli import Mistake
 
@@ -51,10 +52,12 @@ def run(options: argparse.Namespace) -> int:
     try:
         servable = source.load(Source(name=name, path=options.path), ModelOptions())
     except LoadError as error:
-        raise Mistake(str(error)) from error
-    body = json.loads(Path(options.data).read_text()) if options.data else servable.metadata.example_v2
+        raise Mistake(str(error), code=1) from error
+    body = _read(options.data) if options.data else servable.metadata.example_v2
     if body is None:
-        raise Mistake("the model has no example", "give a V2 request: modelport bench PATH -d request.json")
+        raise Mistake("the model has no example", _GIVE)
+    if servable.tensors:
+        _try(servable, body, options.data)
     print(servable.report.split("\n", 1)[0], file=sys.stderr)
 
     figures: dict[str, Any] = {"model": name}
@@ -64,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     ):
         file = Path(folder) / "body.json"
         file.write_text(json.dumps(body))
-        url = f"{server.address}/v2/models/{name}/infer"
+        url = f"{server.address}/v2/models/{quote(name, safe='')}/infer"
         figures["alone_us"] = _alone(servable, body, options.seconds)
         for connections in (1, 16, 64):
             report = json.loads(
@@ -84,20 +87,55 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _alone(servable: Servable, body: Any, seconds: float) -> float | None:
-    """The median time of one call of the model by the data plane's own entry, in µs."""
+_GIVE: Final = "give a V2 request: modelport bench PATH -d request.json"
+
+
+def _read(file: str) -> Any:
+    """A request body from a file."""
+    try:
+        body = json.loads(Path(file).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise Mistake(f"--data: {file!r} cannot be read: {error}", _GIVE) from error
+    except ValueError as error:
+        raise Mistake(f"--data: {file} is not JSON: {error}", _GIVE) from error
+    if not isinstance(body, dict) or "inputs" not in body:
+        raise Mistake(
+            f'--data: {file} is no V2 request: it has no "inputs"',
+            'V2: {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [6.8, 2.8, 4.8, 1.4]}]}',
+        )
+    return cast("Any", body)
+
+
+def _try(servable: Servable, body: Any, file: str | None) -> None:
+    """One call, so that what is wrong with the request is told before anything is measured."""
+    import msgspec
+
+    from modelport.protocol.errors import ServeError
+
+    try:
+        servable.executor.run(_inputs(body), {}, {})
+    except (ServeError, msgspec.ValidationError, ValueError) as error:
+        raise Mistake(f"{f'--data: {file}' if file else 'the example'}: {error}") from error
+
+
+def _inputs(body: Any) -> list[Any]:
+    """A request's tensors as the data plane hands them over."""
     import msgspec
 
     from modelport.server.saved import Tensor
     from modelport.server.warmup import to_input
 
+    return [to_input(tensor, tensor.datatype) for tensor in msgspec.convert(body["inputs"], list[Tensor])]
+
+
+def _alone(servable: Servable, body: Any, seconds: float) -> float | None:
+    """The median time of one call of the model by the data plane's own entry, in µs."""
     if not servable.tensors:
         return None  # it takes whole requests, which only a server has
-    tensors = msgspec.convert(body["inputs"], list[Tensor])
     times: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
-        inputs = [to_input(tensor, tensor.datatype) for tensor in tensors]
+        inputs = _inputs(body)
         began = time.perf_counter()
         servable.executor.run(inputs, {}, {})
         times.append(time.perf_counter() - began)
