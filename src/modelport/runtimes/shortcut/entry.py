@@ -41,7 +41,8 @@ class Taken(NamedTuple):
 def shortcuts_of(model: Any, taken: Taken) -> Mapping[str, Quick]:
     """The methods that have a proven shortcut, by name; none where the estimator is not as expected.
 
-    One that is made and then answers otherwise than the estimator is logged.
+    One that is made and then answers otherwise than the estimator is logged for us: there is nothing that its user
+    should do, and often it is the estimator that refuses the rows it was tried with.
     """
     if not _is_known():
         return {}
@@ -63,8 +64,8 @@ def shortcuts_of(model: Any, taken: Taken) -> Mapping[str, Quick]:
             return found
         if made.columns is None:
             break  # the layout of what has columns is left to try
-    logger.warning(
-        "%s: the shortcut of %s does not answer as its own method does and is not used",
+    logger.debug(
+        "%s: the shortcut of %s is not proven to answer as its own method does and is not used",
         type(model).__name__,
         ", ".join(differing),
     )
