@@ -167,7 +167,8 @@ def _in_folder(path: Path, wanted: str | None = None) -> tuple[type[Runtime], Pa
     if len(candidates) > 1:
         names = ", ".join(file.name for file in candidates)
         raise LoadError(
-            f"{path}: More than one model file is detected, Only one is allowed within model_dir: {names}"
+            f"{path}: More than one model file is detected, Only one is allowed within model_dir: {names}. "
+            "For several models: --model NAME=PATH --model NAME=PATH"
         )
     if candidates:
         ((file, found),) = candidates.items()
@@ -246,6 +247,8 @@ def _unknown(path: Path) -> str:
             f"ends in {suffix}, but is no model of {' or '.join(names)} (it begins with {start!r}). "
             "Save or download it again."
         )
+    if suffix == ".py":
+        return f"name the class in it that derives from modelport.Model: {path.name}:MyModel"
     return f"no runtime knows {f'the ending {suffix}' if suffix else 'a file without an ending'}. Known: {_known()}."
 
 

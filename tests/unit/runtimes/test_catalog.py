@@ -123,7 +123,15 @@ def test_two_models_in_a_folder_are_refused_in_kserves_words(tmp_path: Path):
     for name in ("b.pkl", "a.joblib"):
         model(tmp_path / name)
     words = "More than one model file is detected, Only one is allowed within model_dir: a.joblib, b.pkl"
-    assert refusal(tmp_path) == f"{tmp_path}: {words}"
+    assert (
+        refusal(tmp_path) == f"{tmp_path}: {words}. For several models: --model NAME=PATH --model NAME=PATH"
+    )
+
+
+def test_a_python_file_wants_its_class(tmp_path: Path):
+    # A list of endings tells nobody that a class is served as file.py:Class.
+    path = model(tmp_path / "mine.py")
+    assert refusal(path).endswith("name the class in it that derives from modelport.Model: mine.py:MyModel")
 
 
 def test_a_folder_without_a_model_lists_what_is_there(tmp_path: Path):
