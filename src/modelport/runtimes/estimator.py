@@ -52,6 +52,11 @@ def takes_documents(estimator: Any) -> bool:
     return False
 
 
+def takes_dicts(estimator: Any) -> bool:
+    """Whether rows are dicts of any keys, as DictVectorizer takes them."""
+    return any(is_native(part) and tag_of(part, "dict") for part in front_of(estimator))
+
+
 def names_of(estimator: Any) -> list[str] | None:
     """The columns that it was fitted on, if they had names."""
     names = getattr(estimator, "feature_names_in_", None)
@@ -84,6 +89,22 @@ def columns_of(estimator: Any, width: int) -> list[Column]:
 def accepts_missing(estimator: Any) -> bool:
     """Whether missing values may be sent at all; a column of its own may still refuse them."""
     return _fate(estimator) != "refuses"
+
+
+def is_single(estimator: Any) -> bool:
+    """Whether it was trained on FP32 and holds something that takes nothing else: scikit-learn's loops over clusters."""
+    trained = (
+        getattr(part, name, None)
+        for part in walk(estimator)
+        for name in _TRAINED_AS.get(type(part).__name__, ())
+    )
+    return any(isinstance(array, np.ndarray) and array.dtype == np.float32 for array in trained)
+
+
+_TRAINED_AS: Final = {
+    **dict.fromkeys(("KMeans", "MiniBatchKMeans", "BisectingKMeans"), ("cluster_centers_",)),
+    **dict.fromkeys(("NMF", "MiniBatchNMF"), ("components_",)),
+}
 
 
 def mixes_rows(estimator: Any) -> bool:

@@ -28,11 +28,7 @@ def outputs_of(estimator: Any, proba: bool) -> tuple[TensorSpec, ...]:
     if proba:
         return _probabilities(last, classes)
     if not hasattr(estimator, "predict"):
-        if type(last).__name__ == "FunctionTransformer":
-            return ()
-        return (
-            TensorSpec("output-0", "BOOL" if type(last).__name__ == "MissingIndicator" else "FP64", (-1, -1)),
-        )
+        return _transformed(last)
     if classes is not None:
         return _labels(last, classes)
     kind = kind_of(last)
@@ -42,9 +38,21 @@ def outputs_of(estimator: Any, proba: bool) -> tuple[TensorSpec, ...]:
     if kind in ("clusterer", "outlier_detector", "density_estimator"):
         return (TensorSpec("output-0", "INT64"),)
     if type(last).__name__.endswith("Ranker"):
-        return (TensorSpec("output-0", "FP32" if _library(last) == "xgboost" else "FP64"),)
+        return (TensorSpec("output-0", _float(last)),)
     shape = _values(last) if kind == "regressor" else None
-    return () if shape is None else (TensorSpec("output-0", "FP64", shape),)
+    return () if shape is None else (TensorSpec("output-0", _float(last), shape),)
+
+
+_UNTOLD: Final = frozenset(("FunctionTransformer", "LabelEncoder", "LabelBinarizer", "MultiLabelBinarizer"))
+"""Transformers whose attributes do not say what they give."""
+
+
+def _transformed(last: Any) -> tuple[TensorSpec, ...]:
+    if type(last).__name__ in _UNTOLD or hasattr(last, "_sklearn_output_config"):  # set_output("pandas")
+        return ()
+    if type(last).__name__ == "MissingIndicator":
+        return (TensorSpec("output-0", "BOOL", (-1, -1)),)
+    return (TensorSpec("output-0", datatype_of(np.dtype(getattr(last, "dtype", None) or float)), (-1, -1)),)
 
 
 def _probabilities(last: Any, classes: Any) -> tuple[TensorSpec, ...]:
@@ -55,7 +63,7 @@ def _probabilities(last: Any, classes: Any) -> tuple[TensorSpec, ...]:
     width = -1 if classes is None else len(classes)
     if _library(last) == "xgboost" and (targets := _xgboost_targets(last)) > 1:
         width = targets
-    return (TensorSpec("output-0", "FP64", (-1, width)),)
+    return (TensorSpec("output-0", _float(last), (-1, width)),)
 
 
 def _labels(last: Any, classes: Any) -> tuple[TensorSpec, ...]:
@@ -84,6 +92,11 @@ def _is_multilabel(binarizer: Any) -> bool:
 
 def _library(estimator: Any) -> str:
     return type(estimator).__module__.partition(".")[0]
+
+
+def _float(estimator: Any) -> str:
+    """The datatype of values and probabilities: XGBoost's own is FP32, whatever it is given."""
+    return "FP32" if _library(estimator) == "xgboost" else "FP64"
 
 
 def _xgboost_targets(estimator: Any) -> int:

@@ -10,16 +10,19 @@ import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import get_ident
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from modelport.protocol.datatype import Array, datatype_of
 from modelport.protocol.errors import InferenceError, InvalidInput
+from modelport.protocol.frame import columns as columns_of_frame
+from modelport.protocol.frame import is_frame
 from modelport.runtimes import estimator as fitted
 from modelport.runtimes.framework import framework, limit_threads
 from modelport.runtimes.outputs import outputs_of
 from modelport.runtimes.shortcut.entry import Quick, Taken, shortcuts_of
+from modelport.runtimes.skopsfile import load_skops
 from modelport.runtimes.structure import final, is_native, walk
 from modelport.runtimes.table import frame, matrix
 from modelport.runtimes.unpickle import load_joblib, modules_named, saved_versions
@@ -52,7 +55,7 @@ class SklearnRuntime(Runtime):
         versions: list[str] = []
         with saved_versions(versions):
             if path.suffix.lower() == ".skops":
-                model = _load_skops(path, settings.allow_pickle)
+                model = load_skops(path, settings.allow_pickle)
             elif settings.allow_pickle:
                 model = load_joblib(path)
             else:
@@ -132,6 +135,7 @@ class SklearnModel(LoadedModel):
                         "Save a signature with its categories, in the order of training, beside the model, or train "
                         "it again with XGBoost 3.1 or later and categories in ASCII."
                     )
+        self._is_single = fitted.is_single(model)
         self._keeps_none = frozenset(name for name, column in named.items() if column.none)
         self.accepts_missing = not self._documents and fitted.accepts_missing(model)
         self.batchable = not fitted.mixes_rows(model)
@@ -181,7 +185,7 @@ class SklearnModel(LoadedModel):
             raise
 
     def _proven_shortcuts(self) -> Mapping[str, Quick]:
-        if self._documents or self._categories or not is_native(self._model):
+        if self._documents or self._categories or self._is_single or not is_native(self._model):
             return {}
         names = [spec.name for spec in (self._inner or self.signature).inputs]
         if not self._framed and self._names is None and (width := fitted.width_of(self._model)) is not None:
@@ -220,6 +224,12 @@ class SklearnModel(LoadedModel):
         if self._documents:
             (texts,) = inputs.values()
             return texts.reshape(-1).tolist()
+        if self._is_single:
+            kinds = "f" if self._framed else "biuf"  # a frame keeps whole numbers: they may be categories
+            inputs = {
+                name: array.astype(np.float32) if array.dtype.kind in kinds else array
+                for name, array in inputs.items()
+            }
         if self._framed:
             columns = [spec.name for spec in (self._inner or self.signature).inputs]
             data = frame(inputs, columns, self._categories, self._keeps_none)
@@ -237,6 +247,8 @@ class SklearnModel(LoadedModel):
     def _outputs(self, result: Any) -> dict[str, Array]:
         if type(result) is np.ndarray and (result.dtype == np.float64 or result.dtype.kind != "f"):
             return {"output-0": result}  # the hot path
+        if is_frame(result):  # set_output("pandas")
+            return columns_of_frame(result)
         results: list[Any] = [result]
         if isinstance(result, list) and result and _ndim(result[0]) == 2:
             results = result  # probabilities of several outputs
@@ -272,38 +284,6 @@ class SklearnModel(LoadedModel):
         return said
 
 
-_KNOWN: Final = (
-    "sklearn.",
-    "numpy.",
-    "scipy.",
-    "xgboost.",
-    "lightgbm.",
-    "catboost.",
-    "collections.OrderedDict",
-)
-"""Types that skops does not trust by itself, trees among them, and that are loaded where pickles are."""
-
-
-def _load_skops(path: Path, allow_pickle: bool) -> object:
-    io = framework("skops.io", "sklearn")
-    try:
-        untrusted: list[str] = io.get_untrusted_types(file=path)
-    except Exception as error:
-        raise LoadError(f"{path}: not a readable skops file ({type(error).__name__}: {error}).") from error
-    strange = [name for name in untrusted if not (allow_pickle and name.startswith(_KNOWN))]
-    if strange:
-        hint = "save the model as ONNX, or allow pickles if you trust the file"
-        if allow_pickle:
-            hint = "build the model from classes of scikit-learn, or save it as joblib if you trust the file"
-        raise LoadError(
-            f"{path}: it holds types that skops does not trust by itself: {', '.join(strange)}. To serve it, {hint}."
-        )
-    try:
-        return io.load(path, trusted=untrusted)
-    except Exception as error:
-        raise LoadError(f"{path}: cannot be loaded ({type(error).__name__}: {error}).") from error
-
-
 def _check(model: Any, path: Path) -> None:
     """Refuses what cannot predict, and says what to save instead."""
     if isinstance(model, dict):
@@ -316,6 +296,11 @@ def _check(model: Any, path: Path) -> None:
         if hasattr(model, "fit_predict"):
             hint = "It can only label the rows that it was fitted to. Save a model that predicts."
         raise LoadError(f"{path}: holds {_article(model)}, which has neither predict nor transform. {hint}")
+    if fitted.takes_dicts(model):
+        raise LoadError(
+            f"{path}: its first step takes dicts of any keys, and a server knows tables and texts. Put a ColumnTransformer "
+            "with OneHotEncoder there instead, or serve it from a modelport.Model of your own."
+        )
     if is_native(model):
         not_fitted: type[Exception] = framework("sklearn.exceptions", "sklearn").NotFittedError
         try:

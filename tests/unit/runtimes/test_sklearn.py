@@ -25,17 +25,26 @@ from sklearn.ensemble import (
     RandomForestRegressor,
     VotingClassifier,
 )
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler, scale
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    LabelEncoder,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+    scale,
+)
 from sklearn.svm import LinearSVC
 
 from modelport.protocol.errors import InferenceError, InvalidInput
+from modelport.runtimes.outputs import outputs_of
 from modelport.runtimes.sklearn import SklearnRuntime
 from modelport.runtimes.unpickle import scan_version
 from modelport.server.runtime import LoadError
@@ -341,6 +350,42 @@ def test_float32_in_is_still_the_declared_output(serve):
     assert answer(loaded, X.astype("f4")).dtype == np.float64
 
 
+def test_clusters_of_fp32_take_any_floats(serve):
+    """Lost otherwise: embeddings are FP32, JSON's numbers are FP64, and scikit-learn's loop refuses two widths."""
+    narrow = X.astype(np.float32)
+    model = KMeans(3, n_init=1, random_state=0).fit(narrow)
+    loaded = serve(model)
+    for sent in (X, narrow, X.astype(int)):
+        assert np.array_equal(answer(loaded, sent), model.predict(sent.astype(np.float32)))
+    in_a_pipeline = make_pipeline(StandardScaler(), KMeans(3, n_init=1, random_state=0)).fit(narrow)
+    assert np.array_equal(answer(serve(in_a_pipeline), X), in_a_pipeline.predict(narrow))
+
+
+def test_a_transformer_that_gives_a_frame_gives_its_columns(serve):
+    """Lost otherwise: names that the user asked for with set_output, and KServe's outputs of a data frame."""
+    model = StandardScaler().set_output(transform="pandas").fit(IRIS.data)
+    loaded = serve(model)
+    expected = model.transform(IRIS.data)
+    got = ask(loaded, columns(IRIS.data))
+    assert list(got) == NAMES
+    assert all(np.array_equal(got[name], expected[name]) for name in NAMES)
+    assert loaded.signature.outputs == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "rows", "datatype"),
+    [
+        (CountVectorizer, ["good day", "bad day"], "INT64"),
+        (lambda: OneHotEncoder(dtype=np.int32), [["a"], ["b"]], "INT32"),
+        (TfidfVectorizer, ["good day", "bad day"], "FP64"),
+    ],
+)
+def test_what_a_transformer_gives_is_declared(serve, make, rows, datatype):
+    """Lost otherwise: clients make room for floats, and whole numbers come."""
+    assert serve(make().fit(rows)).signature.outputs[0].datatype == datatype
+    assert outputs_of(LabelEncoder().fit(["a"]), proba=False) == ()
+
+
 def test_a_transformer_transforms(serve):
     """Lost otherwise: preprocessing served as a model of its own."""
     model = StandardScaler().fit(X)
@@ -388,8 +433,12 @@ def refusal(serve, model, suffix=".joblib", **changes):
         (np.ones(3), "holds a ndarray, which has neither predict nor transform"),
         (LogisticRegression(), "LogisticRegression was saved before it was fitted"),
         (make_pipeline(StandardScaler(), LogisticRegression()), "Pipeline was saved before it was fitted"),
+        (
+            make_pipeline(DictVectorizer(), LogisticRegression()).fit([{"a": 1}, {"b": 2}], [0, 1]),
+            "takes dicts",
+        ),
     ],
-    ids=["dict", "clusterer", "array", "unfitted", "unfitted pipeline"],
+    ids=["dict", "clusterer", "array", "unfitted", "unfitted pipeline", "of dicts"],
 )
 def test_what_cannot_predict_is_named(serve, model, words):
     """Lost otherwise: the mistake is found at the first request, as a 500."""
