@@ -170,9 +170,9 @@ class _Table:
         return columns if self.named else np.column_stack(list(columns.values()))
 
     def matrix(self, given: Given, accepts_missing: bool) -> dict[str, Array] | Array:
-        for spec in self.specs:
+        for position, spec in enumerate(self.specs):
             if spec.datatype == "BYTES" and not (spec.optional or spec.text_or_integers):
-                raise _mismatch(0, spec, given.datatype)
+                raise _mismatch(0, spec, given.datatype, cells.numbers(given)[:, position])
         array = cells.numbers(given)
         if given.nulls:
             if not accepts_missing:
@@ -193,7 +193,10 @@ class _Table:
     def text_matrix(self, given: Given, accepts_missing: bool) -> dict[str, Array]:
         """Columns of a BYTES matrix. It has one datatype only, so here numbers may come as text."""
         if self.plain:
-            raise _mismatch(0, next(spec for spec in self.specs if not spec.optional), "BYTES")
+            position, spec = next(
+                (position, spec) for position, spec in enumerate(self.specs) if not spec.optional
+            )
+            raise _mismatch(0, spec, "BYTES", given.array[:, position])
         rows = len(given.array)
         nulls = set(given.nulls or ())
         columns: dict[str, Array] = {}
@@ -237,7 +240,7 @@ class _Table:
         elif given.datatype == "BYTES":
             if spec.datatype != "BYTES" and not (free or spec.text_or_integers):
                 if not empty:
-                    raise _mismatch(index, spec, "BYTES")
+                    raise _mismatch(index, spec, "BYTES", given.array)
                 return np.full(len(given.array), np.nan)
             values: list[str | None] = cells.text(given)
             for row in nulls:
@@ -245,7 +248,7 @@ class _Table:
             array = np.array(values, object)
         elif spec.datatype == "BYTES" and not free:
             if not empty or not nulls:
-                raise _mismatch(index, spec, given.datatype)
+                raise _mismatch(index, spec, given.datatype, cells.numbers(given))
             array = np.full(len(given.array), None, object)
         else:
             array = cells.numbers(given)
@@ -338,13 +341,16 @@ def _unsigned(inputs: Sequence[Given], accepts_missing: bool) -> dict[str, Array
     return arrays
 
 
-def _mismatch(index: int, spec: TensorSpec, datatype: str, array: Array | None = None) -> InvalidInput:
+def _mismatch(index: int, spec: TensorSpec, datatype: str, column: Array) -> InvalidInput:
     where = f"inputs[{index}].datatype: column {quoted(spec.name)} takes"
+    values: list[object] = column.tolist()
+    value = next((value for value in values if value is not None), None)
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    got = datatype if value is None else f"{datatype}, such as {shown(value)}"
     if spec.text_or_integers:
-        example = f", such as {shown(array.flat[0].item())}" if array is not None and array.size else ""
-        return InvalidInput(f"{where} text or integers, got {datatype}{example}. {AS_TRAINED}")
+        return InvalidInput(f"{where} text or integers, got {got}. {AS_TRAINED}")
     wanted = "text" if spec.datatype == "BYTES" else "numbers"
-    return InvalidInput(f"{where} {wanted} ({spec.datatype}), got {datatype}.")
+    return InvalidInput(f"{where} {wanted} ({spec.datatype}), got {got}.")
 
 
 def _null(row: int, name: str) -> InvalidInput:

@@ -284,22 +284,22 @@ REFUSED = {
     "text for a number": (
         [Given("age", "BYTES", values(b"41")), Given("city", "BYTES", values(b"Rom"))],
         PEOPLE,
-        'inputs[0].datatype: column "age" takes numbers (FP64), got BYTES.',
+        'inputs[0].datatype: column "age" takes numbers (FP64), got BYTES, such as "41".',
     ),
     "a number for text": (
         [Given("age", "FP64", np.ones(1)), Given("city", "INT64", np.ones(1, "i8"))],
         PEOPLE,
-        'inputs[1].datatype: column "city" takes text (BYTES), got INT64.',
+        'inputs[1].datatype: column "city" takes text (BYTES), got INT64, such as 1.',
     ),
     "a matrix of numbers for text": (
         [Given("x", "FP64", np.ones((1, 2)))],
         PEOPLE,
-        'inputs[0].datatype: column "city" takes text (BYTES), got FP64.',
+        'inputs[0].datatype: column "city" takes text (BYTES), got FP64, such as 1.0.',
     ),
     "a matrix of text for numbers": (
         [Given("x", "BYTES", np.array([[b"1", b"2", b"3", b"4"]], object))],
         IRIS,
-        'inputs[0].datatype: column "sepal_length" takes numbers (FP64), got BYTES.',
+        'inputs[0].datatype: column "sepal_length" takes numbers (FP64), got BYTES, such as "1".',
     ),
     "a word in a matrix of text": (
         [Given("x", "BYTES", np.array([[b"1", b"Rom"], [b"1_0", b"Rom"]], object))],
