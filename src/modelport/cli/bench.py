@@ -48,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
     from modelport.server.options import ModelOptions, Source
     from modelport.server.runtime import LoadError
 
+    if not 0 < options.seconds < 1e6:
+        raise Mistake(f"--seconds: must be more than 0, got {options.seconds:g}")
     name = default_name(options.path)
     try:
         servable = source.load(Source(name=name, path=options.path), ModelOptions())

@@ -49,6 +49,15 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     predict_timeout_s: float | None = 60.0
     """Longest time for one call of the model; then 504, and its worker process is replaced."""
 
+    def __post_init__(self) -> None:
+        for name, number in (
+            ("threads", self.threads),
+            ("max_batch_size", self.max_batch_size),
+            ("queue_limit", self.queue_limit),
+        ):
+            if number < 1:
+                raise ValueError(f"{name}: must be at least 1, got {number}")
+
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A model to serve: where it lies and what it is called."""

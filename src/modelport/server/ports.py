@@ -78,6 +78,8 @@ class Bound:
 
 
 def _bind(host: str, port: int, flag: str) -> socket.socket:
+    if not 0 <= port <= 65535:  # the system would take the lower 16 bits
+        raise PortError(f"{flag}: must be a port, 0 to 65535, got {port}")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

@@ -44,6 +44,13 @@ def test_a_wrong_request_is_told(iris, tmp_path, capsys, content, words):
     assert words in told
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_no_time_measures_nothing(iris, capsys, seconds):
+    """A median of nothing was a stack trace."""
+    assert main(["bench", str(iris), f"--seconds={seconds}"]) == 2
+    assert "--seconds: must be more than 0, got" in capsys.readouterr().err
+
+
 def test_a_model_that_is_not_there_is_a_refusal(tmp_path):
     """The same exit code as of `modelport serve`."""
     assert main(["bench", str(tmp_path / "nope.joblib")]) == 1
