@@ -120,7 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     root = parser(given[0] if given else None)
-    options = root.parse_args(given)
+    options, unknown = root.parse_known_args(given)
+    if unknown:
+        of = f"modelport {given[0]}" if hasattr(options, "command") else "modelport"
+        _complain(f"unrecognized arguments: {' '.join(unknown)}", f"{of} --help lists what it takes")
+        raise SystemExit(2)
     if not hasattr(options, "command"):
         root.print_help()
         return 0

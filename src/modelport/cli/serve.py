@@ -174,12 +174,18 @@ def _plan(options: argparse.Namespace) -> Plan:
             raise Mistake(
                 f"--{name.replace('_', '-')}: must be a port, 0 to 65535, got {getattr(options, name)}"
             )
+    has_grpc_port = options.enable_grpc and not options.one_port
+    if has_grpc_port and options.grpc_port and options.http_port == options.grpc_port:
+        raise Mistake(
+            f"--http-port and --grpc-port are both {options.http_port}",
+            "--one-port serves REST and gRPC on the REST port",
+        )
     sources, repository = _sources(options)
     return Plan(
         server=ServerOptions(
             host=options.host,
             http_port=options.http_port,
-            grpc_port=options.grpc_port if options.enable_grpc and not options.one_port else None,
+            grpc_port=options.grpc_port if has_grpc_port else None,
             metrics_port=options.metrics_port,
             one_port=options.one_port,
             workers=options.workers,
@@ -223,7 +229,9 @@ def _sources(options: argparse.Namespace) -> tuple[tuple[Any, ...], str | None]:
     paths = [*options.paths, *([options.model_dir] if options.model_dir else [])]
     if not paths and not options.model:
         if not KSERVE_FOLDER.is_dir():
-            raise Mistake("no model given", "modelport serve ./model.joblib")
+            raise Mistake(
+                f"no model given, and there is no {KSERVE_FOLDER}", "modelport serve ./model.joblib"
+            )
         paths = [str(KSERVE_FOLDER)]
     if options.name and len(paths) != 1:
         raise Mistake("--name goes with one PATH", "for several models: --model NAME=PATH --model NAME=PATH")

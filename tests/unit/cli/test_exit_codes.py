@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import modelport.cli
 from modelport.cli import Mistake, main
 
@@ -28,6 +30,32 @@ def test_a_refusal_is_1_and_a_mistake_is_2(monkeypatch, capsys):
         monkeypatch.setattr(modelport.cli.importlib, "import_module", lambda name, e=error: answers(e))
         assert main(["down"]) == code
     assert "error: no\n\nhint: so\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            ["serve", "m.joblib", "--nonsense=1"],
+            "unrecognized arguments: --nonsense=1\n\nhint: modelport serve --help",
+        ),
+        (["bench", "m.joblib", "more"], "unrecognized arguments: more\n\nhint: modelport bench --help"),
+        (["--nonsense"], "unrecognized arguments: --nonsense\n\nhint: modelport --help"),
+        (["serve"], "no model given, and there is no /mnt/models\n\nhint: modelport serve ./model.joblib"),
+        (
+            ["serve", "m.joblib", "--http-port=7000", "--grpc-port=7000"],
+            "--http-port and --grpc-port are both 7000\n\nhint: --one-port",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_the_next_step(given, words, capsys):
+    """Whoever follows the hint must find the flag there, and not be told that our own port is somebody else's."""
+    try:
+        code = main(given)
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault():
