@@ -93,8 +93,9 @@ def test_every_protocol_gives_the_models_own_answer(server, kinds, iris, name):
     body = {"inputs": [{"name": "x", "shape": [150, 4], "datatype": "FP64", "data": rows.ravel().tolist()}]}
     (output,) = server.ask(f"/v2/models/{name}/infer", body).json["outputs"]
     assert close(np.reshape(output["data"], output["shape"]), expected)
-    (binary,) = client.infer({"x": rows}).values()
-    assert close(binary, expected)
+    for inputs in ({"x": rows}, rows):
+        (binary,) = client.infer(inputs).values()
+        assert close(binary, expected)
 
 
 def test_tables_take_nulls_and_categories(server, kinds):

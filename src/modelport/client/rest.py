@@ -50,9 +50,18 @@ class Client:
         return self._json("POST", f"/v1/models/{self._name(model)}:explain", {"instances": _rows(instances)})
 
     def infer(
-        self, inputs: Mapping[str, Array], *, model: str | None = None, **parameters: bool | float | str
+        self,
+        inputs: Mapping[str, Array] | Array,
+        *,
+        model: str | None = None,
+        **parameters: bool | float | str,
     ) -> dict[str, Array]:
-        """V2 with binary tensors: outputs by name. Text is an object array of `str` both ways."""
+        """V2 with binary tensors: outputs by name. Text is an object array of `str` both ways.
+
+        An array alone is for a model with one input, which may have any name.
+        """
+        if isinstance(inputs, np.ndarray | list):
+            inputs = {"input-0": np.asarray(inputs)}
         tensors: list[dict[str, Any]] = []
         blobs: list[bytes] = []
         for name, array in inputs.items():

@@ -16,7 +16,10 @@ import pytest
 from modelport.protocol.errors import InferenceError, InvalidInput
 from modelport.runtimes.torch import TorchRuntime
 from modelport.server.runtime import LoadedModel, LoadError, Settings
+from modelport.server.save import save
+from modelport.server.saved import read_saved
 from modelport.server.signature import Signature, TensorSpec
+from modelport.server.warmup import warm_up
 
 torch: Any = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -308,6 +311,22 @@ def test_torchscript_is_batched_only_with_a_signature(pt: Path):
 def test_a_scalar_that_a_request_cannot_carry_is_refused_at_load(pt: Path):
     # Found at the first request otherwise.
     assert 'forward() needs "times", a int' in load_error(scripted(pt, Needy()))
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, None], ids=["script", "program"])
+def test_a_saved_model_is_served_as_it_was_saved(tmp_path: Path, make: Any):
+    # torch's __version__ is no plain text, which JSON does not know: nothing of torch could be saved.
+    example = torch.ones(3, 4)
+    rows = torch.export.Dim("rows")
+    model = (
+        make(Linear().eval())
+        if make
+        else torch.export.export(Linear().eval(), (example,), dynamic_shapes=({0: rows},))
+    )
+    folder = save(model, tmp_path / "m", example=example)
+    saved = read_saved(folder)
+    assert saved.libraries["torch"] == str(torch.__version__)
+    assert warm_up(load(folder / saved.artifact, saved.signature), saved) == (True, "warm-up ok")
 
 
 def test_traced_modules_load_too(pt: Path):
