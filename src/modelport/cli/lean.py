@@ -6,8 +6,6 @@ import contextlib
 import importlib
 import os
 import sys
-from types import ModuleType
-from typing import Any
 
 ARENA_MAX = -8
 """`M_ARENA_MAX` of glibc's mallopt."""
@@ -25,20 +23,13 @@ def lean() -> None:
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(ARENA_MAX, 1)
     if "inspect" not in sys.modules and "msgspec" not in sys.modules:
-        sys.modules["inspect"] = _Later("inspect")
+        from modelport.runtimes.later import put_off
+
+        with put_off(("inspect",)):
+            importlib.import_module(
+                "inspect"
+            )  # dataclasses imports it, a megabyte, and hardly ever asks it anything
         _without_extensions()
-
-
-class _Later(ModuleType):
-    """A module that is loaded when somebody uses it: dataclasses imports `inspect`, a megabyte, and hardly ever does.
-
-    The standard library's LazyLoader loads at a second import already.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
 
 
 def _without_extensions() -> None:

@@ -9,14 +9,16 @@ whole, for `from module import name` asks at once.
 
 from __future__ import annotations
 
-import importlib.abc
 import sys
 import threading
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 UNASKED = ("numpy.f2py", "numpy.testing", "scipy.stats._mstats_basic", "scipy.stats.mstats")
 """What NumPy and SciPy name and scikit-learn never looks into."""
@@ -65,10 +67,15 @@ def _run(module: ModuleType) -> bool:
         return True
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
+    """A loader, and below a finder, as `importlib.abc` describes them, which half a megabyte of imports would bring."""
+
     def __init__(self, real: SourceFileLoader) -> None:
         self._real = real
         self.running = False
+
+    def create_module(self, _: ModuleSpec) -> ModuleType | None:
+        return None  # made as ever
 
     def exec_module(self, module: ModuleType) -> None:
         module.__class__ = _Later
@@ -85,7 +92,7 @@ class _Loader(importlib.abc.Loader):
         return getattr(self._real, name)  # `get_source` and the like
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
 
@@ -97,5 +104,5 @@ class _Finder(importlib.abc.MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or not isinstance(spec.loader, SourceFileLoader):
             return None
-        spec.loader = _Loader(spec.loader)
+        spec.loader = cast("Loader", _Loader(spec.loader))
         return spec
