@@ -36,7 +36,7 @@ def outputs_of(estimator: Any, proba: bool) -> tuple[TensorSpec, ...]:
     if labels is not None and kind == "clusterer":
         return (TensorSpec("output-0", datatype_of(np.asarray(labels).dtype)),)
     if kind in ("clusterer", "outlier_detector", "density_estimator"):
-        return (TensorSpec("output-0", "INT64"),)
+        return (TensorSpec("output-0", "INT32" if type(last).__name__ == "SGDOneClassSVM" else "INT64"),)
     if type(last).__name__.endswith("Ranker"):
         return (TensorSpec("output-0", _float(last)),)
     shape = _values(last) if kind == "regressor" else None

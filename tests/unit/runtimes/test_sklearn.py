@@ -28,7 +28,7 @@ from sklearn.ensemble import (
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, SGDOneClassSVM
 from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import MultinomialNB
@@ -330,6 +330,7 @@ def test_several_outputs(serve):
     [
         (KMeans(3, n_init=1, random_state=0), "INT32"),
         (IsolationForest(n_estimators=5, random_state=0), "INT64"),
+        (SGDOneClassSVM(random_state=0), "INT32"),
         (RandomForestRegressor(5, random_state=0), "FP64"),
         (RandomForestClassifier(5, random_state=0), "INT64"),
     ],
