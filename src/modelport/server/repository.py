@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from modelport.protocol.errors import InferenceError, InvalidInput, ModelNotFound, ServeError
+from modelport.protocol.errors import HTTPError, InferenceError, InvalidInput, ModelNotFound, ServeError
 from modelport.server.courtesy import aside
 from modelport.server.options import Plan, Source
 from modelport.server.runtime import LoadError
@@ -147,7 +147,8 @@ class Repository:
             except LoadError as error:
                 self._states[name] = ("UNAVAILABLE", str(error))
                 self._publish()
-                raise InferenceError(f"Model with name {name} cannot be loaded: {error}") from error
+                # As KServe has it; a model of before may still be served.
+                raise HTTPError(503, f"Model with name {name} cannot be loaded: {error}") from error
             versions = {source.version for source in sources}
             for gone in [version for version in self._served.get(name, {}) if version not in versions]:
                 self._drop(name, gone)
