@@ -83,6 +83,8 @@ _PLAIN: Final = frozenset(
     ("FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL", "FP16")
 )
 _INTEGERS: Final = frozenset(name for name in _PLAIN if "INT" in name or name == "BOOL")
+_UNNAMED: Final = "input-0"
+"""What the data plane calls V1's instances that are plain lists."""
 _SHOWN: Final = 5
 """How many names or categories an error lists."""
 
@@ -122,7 +124,7 @@ class _Table:
                 return self.text_matrix(given, accepts_missing)
             if self.width == 1 and len(shape) == 1:
                 return self.stacked({self.names[0]: self.column(0, index, given, accepts_missing)})
-            if not (self.named and given.name in self.positions and self.is_column(given)):
+            if not (self.named and self.is_column(given) and self.is_named(given)):
                 raise self.misshapen(given)
         for index, given in enumerate(inputs):
             if not self.is_column(given):
@@ -276,6 +278,13 @@ class _Table:
     def is_column(self, given: Given) -> bool:
         shape = given.array.shape
         return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+
+    def is_named(self, given: Given) -> bool:
+        """Whether it is called a column: one by its own name is told by that name if the model has none such."""
+        shape = given.array.shape
+        return given.name in self.positions or (
+            len(shape) == 1 and shape != (self.width,) and given.name != _UNNAMED
+        )
 
     def misshapen(self, given: Given) -> InvalidInput:
         shape = list(given.array.shape)

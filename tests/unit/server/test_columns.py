@@ -271,6 +271,19 @@ REFUSED = {
             'columns are "age", "city".'
         ),
     ),
+    "nothing but a misspelt name": (
+        [Given("agee", "FP64", np.ones(1))],
+        PEOPLE,
+        (
+            'inputs: "age", "city" are missing, and "agee" is not a column of the model (did you mean "age"?). The '
+            'model\'s columns are "age", "city".'
+        ),
+    ),
+    "a plain list of numbers": (
+        [Given("input-0", "FP64", np.ones(3))],
+        PEOPLE,
+        "inputs[0].shape: the model takes a table of 2 columns (shape [rows, 2]), got shape [3].",
+    ),
     "a missing column": (
         [Given("city", "BYTES", values(b"Rom"))],
         PEOPLE,
