@@ -30,6 +30,8 @@ def _others() -> list[Resource]:
 def words(resource: Resource) -> set[str]:
     """All names of a resource, in lower case."""
     names = {resource.plural, resource.kind, resource.singular, resource.qualified, *resource.short_names}
+    if resource.group:  # kubectl's full form, as scripts have it
+        names.add(f"{resource.plural}.{resource.version}.{resource.group}")
     return {name.lower() for name in names if name}
 
 

@@ -29,6 +29,20 @@ def test_commands_refuse_an_empty_name(command, tmp_path, capsys):
     assert "is empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "isvc",
+        "InferenceService",
+        "inferenceservices.serving.kserve.io",
+        "inferenceservices.v1beta1.serving.kserve.io",
+    ],
+)
+def test_a_kind_is_called_as_kubectl_calls_it(word):
+    """Scripts that are moved from a cluster name kinds in full."""
+    assert [resource.plural for resource in naming.find(word)] == ["inferenceservices"]
+
+
 @pytest.mark.parametrize("what", ["", "isvc", "iris"])
 def test_events_of_one_object_take_its_kind(what, tmp_path, capsys):
     assert main(["events", what, "--dir", str(tmp_path)]) == 2
