@@ -41,7 +41,10 @@ def test_a_refusal_is_1_and_a_mistake_is_2(monkeypatch, capsys):
         ),
         (["bench", "m.joblib", "more"], "unrecognized arguments: more\n\nhint: modelport bench --help"),
         (["--nonsense"], "unrecognized arguments: --nonsense\n\nhint: modelport --help"),
-        (["serve"], "no model given, and there is no /mnt/models\n\nhint: modelport serve ./model.joblib"),
+        (
+            ["serve", "--http-port=0", "--grpc-port=0"],
+            "no model given, and there is no /mnt/models\n\nhint: modelport serve ./model.joblib",
+        ),
         (
             ["serve", "m.joblib", "--http-port=7000", "--grpc-port=7000"],
             "--http-port and --grpc-port are both 7000\n\nhint: --one-port",
