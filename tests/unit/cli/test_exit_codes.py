@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_a_refusal_is_1_and_a_mistake_is_2(monkeypatch, capsys):
         (["--nonsense"], "unrecognized arguments: --nonsense\n\nhint: modelport --help"),
         (
             ["serve", "--http-port=0", "--grpc-port=0"],
-            "no model given, and there is no /mnt/models\n\nhint: modelport serve ./model.joblib",
+            "no model given, and there is no /mnt/nowhere\n\nhint: modelport serve ./model.joblib",
         ),
         (
             ["serve", "m.joblib", "--http-port=7000", "--grpc-port=7000"],
@@ -51,8 +52,11 @@ def test_a_refusal_is_1_and_a_mistake_is_2(monkeypatch, capsys):
         ),
     ],
 )
-def test_a_mistake_is_told_with_the_next_step(given, words, capsys):
+def test_a_mistake_is_told_with_the_next_step(given, words, capsys, monkeypatch):
     """Whoever follows the hint must find the flag there, and not be told that our own port is somebody else's."""
+    monkeypatch.setattr(
+        "modelport.cli.serve.KSERVE_FOLDER", Path("/mnt/nowhere")
+    )  # platforms leave an empty one
     try:
         code = main(given)
     except SystemExit as ended:
