@@ -53,14 +53,11 @@ class Made:
     def first_at(self, host: str, namespace: str, service: str) -> str | None:
         """The service that requests to a host go to instead: another one, of the same host, whose route is older. Two
         namespaces can make one of NAME-NAMESPACE: x-c in d, and x in c-d."""
-        at = sorted(
-            self.routes.by("host", host), key=lambda one: one["metadata"].get("creationTimestamp", "")
-        )
-        if not at:
+        first = min(self.routes.by("host", host), key=precedence, default=None)
+        if first is None:
             return None
-        meta = at[0]["metadata"]
-        owner, where = meta["labels"][LABEL], meta["namespace"]
-        return None if (where, owner) == (namespace, service) else f"{where}/{owner}"
+        where, name = first["metadata"]["namespace"], first["metadata"]["labels"][LABEL]
+        return None if (where, name) == (namespace, service) else f"{where}/{name}"
 
     async def apply(self, item: Object, plans: Sequence[Object]) -> dict[Name, Object]:
         """Applies what differs, in the plan's order; deletes what is ours and not in the plan. Returns what it wrote."""
@@ -128,6 +125,12 @@ class Made:
             if same and covers(live, full):
                 return None
         return await self._client.apply(kind, full, field_manager=MANAGER)
+
+
+def precedence(route: Object) -> tuple[str, str]:
+    """Sorts routes of one host as Gateway API does: the oldest first, then by `namespace/name`."""
+    meta = route["metadata"]
+    return meta.get("creationTimestamp", ""), f"{meta['namespace']}/{meta['name']}"
 
 
 def hosts(item: Object) -> list[str]:
