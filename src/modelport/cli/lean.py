@@ -25,10 +25,9 @@ def lean() -> None:
     if "inspect" not in sys.modules and "msgspec" not in sys.modules:
         from modelport.runtimes.later import put_off
 
+        # dataclasses imports it, a megabyte, and hardly ever asks it anything.
         with put_off(("inspect",)):
-            importlib.import_module(
-                "inspect"
-            )  # dataclasses imports it, a megabyte, and hardly ever asks it anything
+            importlib.import_module("inspect")
         _without_extensions()
 
 
