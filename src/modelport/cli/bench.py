@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from modelport.cli import Mistake
+from modelport.cli import body as given_body
 
 if TYPE_CHECKING:
     from modelport.cli import Commands
+    from modelport.server.saved import Tensor
     from modelport.server.servable import Servable
 
 DESCRIPTION = """\
@@ -34,7 +37,10 @@ def register(commands: Commands) -> None:
     bench.set_defaults(command=run)
     bench.add_argument("path", metavar="PATH", help="model file, folder or my_model.py:Class")
     bench.add_argument(
-        "-d", "--data", metavar="FILE", help="a V2 request body as JSON (default: the model's example)"
+        "-d",
+        "--data",
+        metavar=given_body.METAVAR,
+        help="a V2 request, or - for standard input (default: the model's example)",
     )
     bench.add_argument("--seconds", type=float, default=3.0, help="seconds a figure (default 3)")
     bench.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -48,18 +54,17 @@ def run(options: argparse.Namespace) -> int:
     from modelport.server.options import ModelOptions, Source
     from modelport.server.runtime import LoadError
 
-    if not 0 < options.seconds < 1e6:
+    if not 0 < options.seconds < math.inf:
         raise Mistake(f"--seconds: must be more than 0, got {options.seconds:g}")
     name = default_name(options.path)
     try:
         servable = source.load(Source(name=name, path=options.path), ModelOptions())
     except LoadError as error:
         raise Mistake(str(error), code=1) from error
-    body = _read(options.data) if options.data else servable.metadata.example_v2
+    body = servable.metadata.example_v2 if options.data is None else _read(options.data)
     if body is None:
-        raise Mistake("the model has no example", _GIVE)
-    if servable.tensors:
-        _try(servable, body, options.data)
+        raise Mistake("the model has no example", "give a V2 request: modelport bench PATH -d request.json")
+    tensors = _tried(servable, body, options.data) if servable.tensors else None
     print(servable.report.split("\n", 1)[0], file=sys.stderr)
 
     figures: dict[str, Any] = {"model": name}
@@ -70,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
         file = Path(folder) / "body.json"
         file.write_text(json.dumps(body))
         url = f"{server.address}/v2/models/{quote(name, safe='')}/infer"
-        figures["alone_us"] = _alone(servable, body, options.seconds)
+        # One that takes whole requests is called by a server only.
+        figures["alone_us"] = None if tensors is None else _alone(servable, tensors, options.seconds)
         for connections in (1, 16, 64):
             report = json.loads(
                 load_test(
@@ -89,55 +95,45 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-_GIVE: Final = "give a V2 request: modelport bench PATH -d request.json"
-
-
-def _read(file: str) -> Any:
-    """A request body from a file."""
-    try:
-        body = json.loads(Path(file).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise Mistake(f"--data: {file!r} cannot be read: {error}", _GIVE) from error
-    except ValueError as error:
-        raise Mistake(f"--data: {file} is not JSON: {error}", _GIVE) from error
+def _read(given: str) -> Any:
+    """A V2 request."""
+    body = given_body.read(given)
     if not isinstance(body, dict) or "inputs" not in body:
         raise Mistake(
-            f'--data: {file} is no V2 request: it has no "inputs"',
+            '--data: this is no V2 request: it has no "inputs"',
             'V2: {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [6.8, 2.8, 4.8, 1.4]}]}',
         )
     return cast("Any", body)
 
 
-def _try(servable: Servable, body: Any, file: str | None) -> None:
-    """One call, so that what is wrong with the request is told before anything is measured."""
+def _tried(servable: Servable, body: Any, given: str | None) -> list[Tensor]:
+    """A request's tensors after one call, so that what is wrong with them is told before anything is measured."""
     import msgspec
 
     from modelport.protocol.errors import ServeError
+    from modelport.server.saved import Tensor
 
     try:
-        servable.executor.run(_inputs(body), {}, {})
+        tensors = msgspec.convert(body["inputs"], list[Tensor])
+        servable.executor.run(_inputs(tensors), {}, {})
     except (ServeError, msgspec.ValidationError, ValueError) as error:
-        raise Mistake(f"{f'--data: {file}' if file else 'the example'}: {error}") from error
+        raise Mistake(f"{'the example' if given is None else '--data'}: {error}") from error
+    return tensors
 
 
-def _inputs(body: Any) -> list[Any]:
-    """A request's tensors as the data plane hands them over."""
-    import msgspec
-
-    from modelport.server.saved import Tensor
+def _inputs(tensors: list[Tensor]) -> list[Any]:
+    """As the data plane hands them over, anew for each call."""
     from modelport.server.warmup import to_input
 
-    return [to_input(tensor, tensor.datatype) for tensor in msgspec.convert(body["inputs"], list[Tensor])]
+    return [to_input(tensor, tensor.datatype) for tensor in tensors]
 
 
-def _alone(servable: Servable, body: Any, seconds: float) -> float | None:
+def _alone(servable: Servable, tensors: list[Tensor], seconds: float) -> float:
     """The median time of one call of the model by the data plane's own entry, in µs."""
-    if not servable.tensors:
-        return None  # it takes whole requests, which only a server has
     times: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
-        inputs = _inputs(body)
+        inputs = _inputs(tensors)
         began = time.perf_counter()
         servable.executor.run(inputs, {}, {})
         times.append(time.perf_counter() - began)

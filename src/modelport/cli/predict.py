@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelport.cli import Mistake, by_grpc, home, naming, route
+from modelport.cli import body as given_body
 from modelport.cli.home import note
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def register(commands: Commands) -> None:
         command.add_argument(
             "-d",
             "--data",
-            metavar="FILE_OR_JSON",
+            metavar=given_body.METAVAR,
             help="the body, or - for standard input (default: the model's example; without one, zeros)",
         )
         command.add_argument(
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     settings = home.settings(options)
     item = home.speak(options, find)
     model = options.model or options.name
-    body = _body(options.data) if options.data else None
+    body = None if options.data is None else given_body.read(options.data)
     protocol = options.protocol or ("v2" if isinstance(body, dict) and "inputs" in body else "v1")
     path = f"/v1/models/{model}:{options.verb}" if protocol == "v1" else f"/v2/models/{model}/infer"
     if options.verb == "explain" and protocol != "v1":
@@ -86,23 +85,6 @@ def run(options: argparse.Namespace) -> int:
         return 1
     print(text)
     return 0
-
-
-def _body(given: str) -> Any:
-    if given == "-":
-        text, place = sys.stdin.read(), "standard input"
-    elif given.lstrip().startswith(("{", "[")):
-        text, place = given, "-d"
-    else:
-        place = given.removeprefix("@")
-        try:
-            text = Path(place).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Mistake(f"-d {place}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise Mistake(f"{place}: no JSON: {error}") from error
 
 
 def _example(item: Object, settings: Settings, path: str, model: str, key: str | None) -> Any:

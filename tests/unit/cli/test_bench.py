@@ -44,6 +44,12 @@ def test_a_wrong_request_is_told(iris, tmp_path, capsys, content, words):
     assert words in told
 
 
+def test_an_empty_request_is_not_the_example(iris, capsys):
+    """`-d "$BODY"` with a variable that is not set: figures of another request look like those that were asked for."""
+    assert main(["bench", str(iris), "-d", ""]) == 2
+    assert "--data: is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
 def test_no_time_measures_nothing(iris, capsys, seconds):
     """A median of nothing was a stack trace."""
