@@ -9,7 +9,7 @@ import sys
 
 import joblib
 import pytest
-from node_platform import PATIENCE_S, running
+from node_platform import PATIENCE_S, POD, pod, running
 from sklearn.linear_model import LogisticRegression
 
 from modelport.kinds.inferenceservice import INFERENCE_SERVICE
@@ -74,6 +74,28 @@ def test_who_watches_goes_on_watching_when_the_control_plane_is_killed(platform)
             assert told.startswith("again")
         finally:
             watching.kill()
+
+
+def test_who_follows_a_log_goes_on_when_the_control_plane_is_killed(platform):
+    """`logs -f` ended with an error, of a pod that wrote on. Each line comes once, those of the time without it too."""
+    code = (
+        "import itertools, time\nfor i in itertools.count(): print('line', i, flush=True); time.sleep(0.02)"
+    )
+    platform.create(POD, pod("counting", {"command": ["python", "-c", code]}))
+    platform.until_ready("counting")
+    words = [sys.executable, "-m", "modelport", "logs", "pod/counting", "-f", "--dir", str(platform.folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        try:
+            seen = [int(following.stdout.readline().split()[1]) for _ in range(20)]
+            for _ in range(2):
+                os.kill(next(pid for pid, role in roles(platform) if role == "control"), 9)
+                platform.until("it is back", lambda: says_ready(platform))
+                newest = int(platform.log("counting", tailLines="1").split()[1])
+                while seen[-1] < newest:
+                    seen.append(int(following.stdout.readline().split()[1]))
+        finally:
+            following.kill()
+    assert seen == list(range(seen[0], seen[0] + len(seen)))
 
 
 def roles(platform) -> list[tuple[int, str]]:

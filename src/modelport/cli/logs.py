@@ -10,9 +10,14 @@ from modelport.cli import Mistake, home, naming
 from modelport.cli.home import note
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from modelport.cli import Commands
     from modelport.kube.client import Client
     from modelport.kube.resource import Object
+
+AGAIN_S = 0.5
+"""Between two tries to reach a platform that does not answer."""
 
 
 def register(commands: Commands) -> None:
@@ -87,14 +92,67 @@ async def _one(
 
     name = pod["metadata"]["name"]
     params = {"container": container}
-    params |= {"follow": "true"} if options.follow else {}
     params |= {"previous": "true"} if options.previous else {}
     params |= {"tailLines": str(options.tail)} if options.tail is not None else {}
     prefix = f"[{name}/{container}] " if several else ""
     try:
-        async for line in client.log(options.namespace, name, params):
+        lines = (
+            _follow(client, pod, params) if options.follow else client.log(options.namespace, name, params)
+        )
+        async for line in lines:
             print(f"{prefix}{line}", flush=True)
     except ApiError as error:
         note(f"{name}/{container}: {error.message}")
         return 1
     return 0
+
+
+async def _follow(client: Client, pod: Object, params: dict[str, str]) -> AsyncIterator[str]:
+    """A container's lines until it ends: an API server that is killed is back in a second, and what was written
+    meanwhile is told. No line is lost; of equal ones that were written at one moment, some may come twice."""
+    from modelport.kube.client import Unreachable
+    from modelport.kube.errors import ApiError
+    from modelport.kube.resource import POD
+
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    asked = params | {"follow": "true", "timestamps": "true"}
+    runs = _runs(pod, params["container"])
+    since = ""
+    last: list[str] = []
+    """What was told with the stamp `since`."""
+    away = False
+    while True:
+        told, first = list(last), ""
+        try:
+            if away:
+                now = _runs(await client.get(POD, namespace, name), params["container"])
+                told, runs = told if now == runs else [], now
+                away = False
+            async for stamped in client.log(namespace, name, asked):
+                stamp, _, line = stamped.partition(" ")
+                first = first or stamp
+                if told and stamp == first:
+                    # Asked again: it begins with the lines that were noted together with the last one that was told.
+                    if line == told[0]:
+                        del told[0]
+                    continue
+                told = []
+                since, last = stamp, [*(last if stamp == since else ()), line]
+                yield line
+            return
+        except (Unreachable, ApiError) as error:
+            if isinstance(error, ApiError) and error.code < 500:
+                raise
+            if not away:
+                note("the platform does not answer: waiting for it")
+            away = True
+            if since:
+                asked.pop("tailLines", None)
+                asked["sinceTime"] = since
+            await asyncio.sleep(AGAIN_S)
+
+
+def _runs(pod: Object, container: str) -> int:
+    """How often a container was started anew."""
+    statuses: list[Object] = pod.get("status", {}).get("containerStatuses", [])
+    return next((one.get("restartCount", 0) for one in statuses if one["name"] == container), 0)
