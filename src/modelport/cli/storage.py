@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,7 +169,7 @@ def run_list(options: argparse.Namespace) -> int:
     from modelport.storage.space import size
 
     cache = fetch.cache(options, fetch.load(options))
-    models = prune.held(cache)
+    models, halves = prune.held(cache), prune.halves(cache)
     rules = None
     if (cache.folder.parent / "kubeconfig").exists():
         try:
@@ -177,10 +178,15 @@ def run_list(options: argparse.Namespace) -> int:
             note(f"platform: {mistake}")
     if options.output == "json":
         total = prune.size(cache)
-        listed = {"cache": str(cache.folder), "bytes": total, "models": [_object(one) for one in models]}
+        listed = {
+            "cache": str(cache.folder),
+            "bytes": total,
+            "models": [_object(one) for one in models],
+            "partial": [asdict(one) for one in halves],
+        }
         print(json.dumps(listed | ({"rules": msgspec.to_builtins(rules)} if rules is not None else {})))
         return 0
-    if models:
+    if models or halves:
         print(f"{'DIGEST':<14}{'SIZE':>10}  {'USED':<8}{'IN USE':<8}URI")
     now = time.time()
     for one in models:
@@ -188,6 +194,10 @@ def run_list(options: argparse.Namespace) -> int:
         held = "yes" if one.in_use else "no"
         uri = ", ".join(one.uris) or "(its URI is another by now)"
         print(f"{one.digest[7:19]:<14}{size(one.bytes):>10}  {used:<8}{held:<8}{uri}")
+    for half in halves:
+        used = ago(now - half.changed_at)
+        held = "yes" if half.in_use else "no"
+        print(f"{'(half)':<14}{size(half.bytes):>10}  {used:<8}{held:<8}{half.uri}")
     note(f"{cache.folder}: {len(models)} models, {size(prune.size(cache))}")
     for line in rules.words() if rules is not None else []:
         note(f"platform: {line}")

@@ -8,8 +8,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from modelport.storage import clone, lock, space
 from modelport.storage.cache import Cache
+from modelport.storage.progress import Progress
 
 ABANDONED_S = 7 * 24 * 3600.0
 """What was fetched half, and not gone on with for so long, goes at the next prune."""
@@ -27,6 +30,20 @@ class Held:
     used_at: float
     """Seconds since 1970."""
     in_use: bool
+
+
+@dataclass(frozen=True)
+class Half:
+    """What has been fetched of a URI so far."""
+
+    uri: str
+    """Without secrets; empty where it is not known."""
+    bytes: int
+    """On disk."""
+    changed_at: float
+    """When something of it last came, in seconds since 1970."""
+    in_use: bool
+    """Whether a process fetches it now."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,26 @@ def held(cache: Cache) -> list[Held]:
             )
         )
     return sorted(found, key=lambda one: one.used_at)
+
+
+def halves(cache: Cache) -> list[Half]:
+    """What was begun and is not whole, that which waits longest first."""
+    found: list[Half] = []
+    for folder in cache.partial.iterdir():
+        told = Progress("")
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            told = msgspec.json.decode((folder / "progress.json").read_bytes(), type=Progress)
+        states: list[os.stat_result] = []
+        for path in _files(folder):
+            with contextlib.suppress(OSError):  # whoever fetches it may have renamed it
+                states.append(path.stat())
+        probe = lock.attempt(cache.locks / folder.name)
+        if probe is not None:
+            probe.release()
+        taken = sum(state.st_blocks * 512 for state in states)
+        newest = max((state.st_mtime for state in states), default=0.0)
+        found.append(Half(told.uri, taken, newest, probe is None))
+    return sorted(found, key=lambda one: one.changed_at)
 
 
 def in_use(cache: Cache, digest: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import threading
 import pytest
 
 from modelport import storage
+from modelport.cli import main
 from modelport.storage import Cache, clone, lock, prune
 
 
@@ -160,3 +163,24 @@ def test_what_lies_there_half_makes_way_where_the_disk_is_too_small(cache):
     with held:
         prune.free(cache, 1 << 60)
         assert [one.name for one in cache.partial.iterdir()] == ["fetched"]
+
+
+def test_what_was_fetched_half_is_listed_until_it_is_dropped(web, fetch, cache, capsys):
+    """It takes the disk that somebody looks for, after a fetch that was broken off of a model that nobody wants any more."""
+    uri = web.put("/large.onnx", os.urandom(24 << 20))
+    web.cut = lambda path, length: 3 << 20 if web.gets < 6 else 0
+    with pytest.raises(storage.StorageError):
+        fetch(uri, retry=storage.Retry(budget_s=0.2, first_s=0.01, longest_s=0.1))
+    (half,) = cache.partial.iterdir()
+    lock.acquire(cache.locks / half.name).release()  # its last thread has ended
+    folder = str(cache.folder)
+    assert main(["storage", "list", "--cache", folder]) == 0
+    assert re.search(
+        rf"^\(half\) +\d.* MiB  \d+s +no +{re.escape(uri)}$", capsys.readouterr().out, re.MULTILINE
+    )
+    main(["storage", "list", "--cache", folder, "-o", "json"])
+    (half,) = json.loads(capsys.readouterr().out)["partial"]
+    assert (half["uri"], half["bytes"] >= 1 << 20, half["in_use"]) == (uri, True, False)
+    main(["storage", "prune", "--cache", folder])
+    main(["storage", "list", "--cache", folder])
+    assert "(half)" not in capsys.readouterr().out
