@@ -66,6 +66,9 @@ def test_the_address_that_is_told_answers(platform, ingress, host):
         platform.until("the new address", lambda: urlsplit(told(platform)).hostname == host)
         platform.until("an answer there", lambda: answers(told(platform)))
         assert "predictions" in platform.modelport("predict", "iris", "-d", '{"instances": [[3.0]]}')
+        # Its paths are the protocol's own, so it comes by the service's host, also where REST comes by a path.
+        by_grpc = platform.modelport("predict", "iris", "--protocol", "grpc", "-d", '{"instances": [[3.0]]}')
+        assert json.loads(by_grpc)["outputs"][0]["data"] == [1]
     finally:
         write(before)
 

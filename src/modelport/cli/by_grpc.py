@@ -20,11 +20,13 @@ HINTS = {
 }
 
 
-def ask(item: Object, settings: Settings, model: str, body: Any, key: str | None) -> dict[str, Any]:
-    """The answer, as REST would have it. A Mistake for a refusal."""
+def ask(
+    item: Object, authority: str | None, settings: Settings, model: str, body: Any, key: str | None
+) -> dict[str, Any]:
+    """The answer, as REST would have it. `authority`: the service's own host. A Mistake for a refusal."""
     from modelport.client.grpc import GrpcClient, GrpcError, GrpcMissing
 
-    name, authority = item["metadata"]["name"], route.host(item)
+    name = item["metadata"]["name"]
     if authority is None:
         raise route.unaddressed(item)
     target = "127.0.0.1" if settings.host in ("0.0.0.0", "127.0.0.1", "localhost") else settings.host  # noqa: S104

@@ -56,11 +56,12 @@ def run(options: argparse.Namespace) -> int:
     """Asks, and prints the answer; exit code 1 for an answer that is an error."""
     from modelport.kinds.inferenceservice import INFERENCE_SERVICE
 
-    async def find(client: Client) -> Object:
-        return await client.get(INFERENCE_SERVICE, options.namespace, options.name)
+    async def find(client: Client) -> tuple[Object, str | None]:
+        found = await client.get(INFERENCE_SERVICE, options.namespace, options.name)
+        return found, await route.own_host(client, found) if options.protocol == "grpc" else None
 
     settings = home.settings(options)
-    item = home.speak(options, find)
+    item, own_host = home.speak(options, find)
     model = options.model or options.name
     body = None if options.data is None else given_body.read(options.data)
     protocol = options.protocol or ("v2" if isinstance(body, dict) and "inputs" in body else "v1")
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         # Without a saved example it is made of the signature: zeros, and "text".
         note(f"asked with {_short(body)}")
     if protocol == "grpc":
-        print(json.dumps(by_grpc.ask(item, settings, model, body, options.key)))
+        print(json.dumps(by_grpc.ask(item, own_host, settings, model, body, options.key)))
         return 0
     answer = route.ask(item, settings, "POST", path, body, options.key)
     text = answer.body.decode(errors="replace")

@@ -45,6 +45,18 @@ def below(item: Object) -> str:
     return urlsplit(item.get("status", {}).get("url") or "").path.rstrip("/")
 
 
+async def own_host(client: Client, item: Object) -> str | None:
+    """The name of a service alone, by which gRPC reaches it: where services share a host, its calls' paths do not say whom
+    they are for."""
+    from modelport.kube.resource import HTTP_ROUTE
+
+    if not below(item):
+        return host(item)
+    meta = item["metadata"]
+    found = await client.find(HTTP_ROUTE, meta["namespace"], meta["name"])
+    return next(iter(mapping((found or {}).get("spec")).get("hostnames") or []), None)
+
+
 async def address(client: Client, item: Object, settings: Settings) -> str:
     """An address that curl and browsers resolve without a header, its name under `.localhost`; or the gateway's, and the
     header. Empty where it has none."""
