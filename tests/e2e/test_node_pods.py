@@ -253,6 +253,25 @@ def test_a_model_with_packages_of_its_own_says_so_and_serves(platform, tmp_path)
         platform.delete(name, grace_s=0)
 
 
+def test_no_place_of_a_mount_stays_on_the_machine(platform, alone):
+    """Who runs the platform as root finds no empty /mnt/models one day and wonders whose it is. Volumes in volumes have theirs."""
+    place = f"/mnt/{platform.folder.parent.name}"
+    mounts = [
+        {"name": "a", "mountPath": f"{place}/models"},
+        {"name": "b", "mountPath": f"{place}/models/in/it"},
+    ]
+    command = ["sh", "-c", f"echo yes > {place}/models/in/it/word; cat {place}/models/in/it/word; sleep 1000"]
+    body = {"command": command, "volumeMounts": mounts}
+    platform.create(
+        POD, pod("placed", body, volumes=[{"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}])
+    )
+    platform.until("its word", lambda: "yes" in platform.log("placed"))
+    assert not Path(place).exists()
+    (inner,) = (platform.folder / "pods").glob("default_placed_*/volumes/b/word")
+    assert inner.read_text() == "yes\n"
+    platform.delete("placed", grace_s=0)
+
+
 def test_followers_of_a_log_go_on_over_a_cut(platform):
     """`kubectl logs -f` of a talkative container, whose log is kept small meanwhile."""
     setting = {

@@ -53,25 +53,36 @@ def enter(room: Room, folder: Path) -> None:
     if room.mounts and not room.mount:
         _check(_libc.unshare(CLONE_NEWNS), "a mount namespace of its own")
         _mount("none", "/", MS_REC | MS_PRIVATE)
-        for mount in room.mounts:
-            _bind(mount, folder)
+        for number, mount in enumerate(room.mounts):
+            _bind(mount, folder, [Path(one.target) for one in room.mounts[:number]])
 
 
-def _bind(mount: Mount, own: Path) -> None:
+def _bind(mount: Mount, own: Path, mounted: list[Path]) -> None:
     target = Path(mount.target)
+    is_folder = Path(mount.source).is_dir()
     try:
-        _place(target, is_folder=Path(mount.source).is_dir())
-    except PermissionError:
         try:
+            around = next(one for one in (target, *target.parents) if one.exists())
+            # Root could make it, and would leave it behind on the machine.
+            if around != target and _is_the_machines(around, mounted):
+                _cover(around, own / COVER)
+            _place(target, is_folder=is_folder)
+        except PermissionError:
             _cover(next(parent for parent in target.parents if parent.is_dir()), own / COVER)
-            _place(target, is_folder=Path(mount.source).is_dir())
-        except OSError as error:
-            raise Shut(_no_place(mount.target, error)) from error
+            _place(target, is_folder=is_folder)
     except OSError as error:
         raise Shut(_no_place(mount.target, error)) from error
     _mount(mount.source, mount.target, MS_BIND | MS_REC)
     if mount.read_only:
         _mount("none", mount.target, MS_REMOUNT | MS_BIND | MS_RDONLY | _flags(mount.target))
+
+
+def _is_the_machines(folder: Path, mounted: list[Path]) -> bool:
+    """Whether what is made there stays, in a place where users make nothing: no volume, nor /tmp and its like. Not `/`, which
+    can be covered for a process alone, but not for those that come to it later (exec, probes)."""
+    if folder == Path("/") or any(folder.is_relative_to(one) for one in mounted):
+        return False
+    return not folder.stat().st_mode & 0o002
 
 
 def _no_place(target: str, error: OSError) -> str:
