@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from modelport.cli import Mistake, route
+from modelport.cli import Mistake, home, route
 
 if TYPE_CHECKING:
     from modelport.kube.resource import Object
@@ -29,11 +29,11 @@ def ask(
     name = item["metadata"]["name"]
     if authority is None:
         raise route.unaddressed(item)
-    target = "127.0.0.1" if settings.host in ("0.0.0.0", "127.0.0.1", "localhost") else settings.host  # noqa: S104
+    target = route.reached(settings)
     certificate = Path(settings.tls_certificate).read_bytes() if settings.tls_certificate else None
     try:
         with GrpcClient(
-            f"{target}:{settings.gateway_port}",
+            home.with_port(target, settings.gateway_port),
             authority=authority,
             certificate=certificate,
             certified_name=_certified_name(settings, target),
@@ -60,7 +60,8 @@ def _certified_name(settings: Settings, target: str) -> str:
             shown: Any = secured.getpeercert() or {}
     except OSError as error:
         raise Mistake(
-            f"the gateway at {target}:{settings.gateway_port} does not answer: {error}", "modelport status"
+            f"the gateway at {home.with_port(target, settings.gateway_port)} does not answer: {error}",
+            "modelport status",
         ) from error
     names = [str(value) for _, value in shown.get("subjectAltName", ())]
     return names[0].replace("*.", "any.") if names else ""
@@ -92,6 +93,8 @@ def tensors(body: Any, metadata: Any) -> dict[str, Array]:
         }
     except (KeyError, TypeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        if isinstance(error, TypeError):  # Python's words for it would be of lists and their indices
+            what = "inputs must be objects, and rows have a value for each input's name"
         raise Mistake(
             f"the body does not fit: {what}", 'as in: -d \'{"inputs": [{"name": …, "shape": …}]}\''
         ) from error

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelport.cli import Mistake, colour, documents, home, route, waiting
+from modelport.cli import Mistake, colour, documents, home, naming, route, waiting
 from modelport.cli.apply import MANAGER
 from modelport.cli.describe import problems
 from modelport.cli.home import note
@@ -45,7 +45,7 @@ def register(commands: Commands) -> None:
     deploy.set_defaults(command=run)
     home.add_dir(deploy)
     home.add_namespace(deploy)
-    deploy.add_argument("model", metavar="PATH_OR_URI")
+    deploy.add_argument("model", type=naming.given, metavar="PATH_OR_URI")
     deploy.add_argument("--name", help="the service's name (default: the file's or folder's)")
     deploy.add_argument("--format", metavar="NAME", help="model format, where the file does not tell")
     deploy.add_argument(
@@ -62,7 +62,7 @@ def register(commands: Commands) -> None:
     )
     deploy.add_argument("--no-wait", action="store_true", help="return once it is applied")
     deploy.add_argument(
-        "--timeout", type=float, default=300.0, metavar="S", help="longest wait (default 300)"
+        "--timeout", type=home.seconds, default=300.0, metavar="S", help="longest wait (default 300)"
     )
 
 
@@ -85,8 +85,9 @@ def run(options: argparse.Namespace) -> int:
         began = time.monotonic()
         applied = await client.apply(INFERENCE_SERVICE, item, field_manager=MANAGER, force=True)
         name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
+        here = home.flags(options)
         if options.no_wait:
-            note(f"applied; its state: modelport describe {name}")
+            note(f"applied; its state: modelport describe {name}{here}")
             return 0
         progress = Progress()
         last: list[Object | None] = [None]
@@ -105,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
                 note(f"error: {problem}")
             if not done:
                 note(f"error: {name} is not Ready after {options.timeout:.0f} s")
-            note(f"\nhint: modelport describe {name}")
+            note(f"\nhint: modelport describe {name}{here}")
             return 1
         # The state may be of a time before the platform was killed: Ready is what answers.
         until = began + options.timeout
@@ -113,11 +114,13 @@ def run(options: argparse.Namespace) -> int:
             route.silence, state or {}, settings, os.environ.get("MODELPORT_KEY"), until
         )
         if said is not None:
-            note(f"error: {name} is Ready, but {said}\n\nhint: modelport status · modelport describe {name}")
+            note(
+                f"error: {name} is Ready, but {said}\n\nhint: modelport status{home.dir_flag(options)} · modelport describe {name}{here}"
+            )
             return 1
         note(f"{colour.paint('Ready', 'good', sys.stderr)} in {time.monotonic() - began:.1f} s")
         print(await route.address(client, state or {}, settings))
-        note(f"\nNext: modelport predict {name}")
+        note(f"\nNext: modelport predict {name}{here}")
         return 0
 
     return home.speak(options, deploy)

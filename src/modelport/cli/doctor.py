@@ -168,7 +168,7 @@ def _platform(folder: Folder) -> Iterator[Finding]:
     if len(ill) > SHOWN:
         yield Finding("note", f"{len(ill) - SHOWN} more services are not well", "modelport get isvc -A")
     if "gateway" not in running:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.host, settings.gateway_port))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
@@ -57,10 +59,13 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
 
 
 def folder(options: argparse.Namespace) -> Folder:
-    """The folder that was named."""
+    """The folder that was named. A Mistake where it is something else."""
     from modelport.local.folder import Folder
 
-    return Folder(options.dir.expanduser().absolute())
+    place = options.dir.expanduser().absolute()
+    if place.exists() and not place.is_dir():
+        raise Mistake(f"--dir: {place} is a file", "give the platform's folder, or none for the usual one")
+    return Folder(place)
 
 
 def settings(options: argparse.Namespace) -> Settings:
@@ -131,7 +136,26 @@ def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -
 
 def dir_flag(options: argparse.Namespace) -> str:
     """`--dir` as the next command needs it; empty for the default folder."""
-    return "" if options.dir == default() else f" --dir {options.dir}"
+    return "" if options.dir == default() else f" --dir {shlex.quote(str(options.dir))}"
+
+
+def flags(options: argparse.Namespace) -> str:
+    """`-n` and `--dir` as the next command about the same object needs them."""
+    namespace = "" if options.namespace == "default" else f" -n {shlex.quote(options.namespace)}"
+    return namespace + dir_flag(options)
+
+
+def with_port(address: str, port: int) -> str:
+    """As URLs have it: an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def seconds(text: str) -> float:
+    """How long, as an argument for argparse."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (found := float(text)) < math.inf:
+            return found
+    raise argparse.ArgumentTypeError(f"must be seconds, 0 or more, got {text!r}")
 
 
 def note(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelport.cli import Mistake, home, naming
 from modelport.cli.home import note
+from modelport.cli.waiting import AGAIN_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from modelport.cli import Commands
     from modelport.kube.client import Client
     from modelport.kube.resource import Object
-
-AGAIN_S = 0.5
-"""Between two tries to reach a platform that does not answer."""
 
 
 def register(commands: Commands) -> None:

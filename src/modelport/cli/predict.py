@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
         found = await client.get(INFERENCE_SERVICE, options.namespace, options.name)
         return found, await route.own_host(client, found) if options.protocol == "grpc" else None
 
+    if options.key and not (options.key.isascii() and options.key.isprintable()):
+        raise Mistake("--key: holds characters that no key has", "was it copied whole, without a line's end?")
     settings = home.settings(options)
     item, own_host = home.speak(options, find)
     model = options.model or options.name
@@ -82,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         if answer.status == 401:
             note(f"\nhint: {KEY}")
         elif answer.status in (404, 503):
-            note(f"\nhint: modelport describe {options.name}")
+            note(f"\nhint: modelport describe {options.name}{home.flags(options)}")
         return 1
     print(text)
     return 0

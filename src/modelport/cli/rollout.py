@@ -36,7 +36,7 @@ def register(commands: Commands) -> None:
         home.add_namespace(step)
         step.add_argument("name", type=naming.given, metavar="NAME", help="an InferenceService")
         if verb == "status":
-            step.add_argument("--timeout", type=float, default=300.0, metavar="S", help="default 300")
+            step.add_argument("--timeout", type=home.seconds, default=300.0, metavar="S", help="default 300")
         if verb == "undo":
             step.add_argument("--to", type=int, metavar="REVISION", help="one of `rollout history`")
 
@@ -90,9 +90,11 @@ def _undo(options: argparse.Namespace) -> int:
         try:
             revision = await history.undo(client, options.namespace, options.name, options.to)
         except history.NoRevision as error:
-            raise Mistake(str(error), f"modelport rollout history {options.name}") from error
+            raise Mistake(
+                str(error), f"modelport rollout history {options.name}{home.flags(options)}"
+            ) from error
         print(f"{options.name}: back to revision {revision.number} ({revision.summary})")
-        note(f"\nNext: modelport rollout status {options.name}")
+        note(f"\nNext: modelport rollout status {options.name}{home.flags(options)}")
         return 0
 
     return home.speak(options, undo)

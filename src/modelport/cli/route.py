@@ -7,11 +7,11 @@ import json
 import ssl
 import time
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from modelport.cli import Mistake
+from modelport.cli import Mistake, home
 from modelport.cli.waiting import condition
 from modelport.kube.part import mapping
 
@@ -25,6 +25,10 @@ ANSWERS = (200, 401, 403)
 """Of a service that is asked whether its model is there; the last two where whoever asks shows no key."""
 AGAIN_S, UNKNOWN_S = 0.2, 10.0
 """Between two tries; and so long a service may know no such model, or the gateway no such service."""
+
+
+EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}  # noqa: S104 - to be told apart
+"""For hosts that are bound, one of their addresses."""
 
 
 class Answer(msgspec.Struct):
@@ -71,8 +75,16 @@ async def address(client: Client, item: Object, settings: Settings) -> str:
     hosts = cast("list[str]", mapping((route or {}).get("spec")).get("hostnames") or [])
     local = next((one for one in hosts if one == "localhost" or one.endswith(".localhost")), None)
     scheme = "https" if settings.tls_certificate else "http"
-    start = f"{scheme}://{local or '127.0.0.1'}:{settings.gateway_port}{path}"
-    return start if local else f"{start} (with the header Host: {found})"
+    target = reached(settings)
+    if local and target in ("127.0.0.1", "::1"):
+        return f"{scheme}://{local}:{settings.gateway_port}{path}"
+    start = f"{scheme}://{home.with_port(target, settings.gateway_port)}{path}"
+    return f"{start} (with the header Host: {found})"
+
+
+def reached(settings: Settings) -> str:
+    """The address by which this machine's own commands come to the gateway."""
+    return EVERY.get(settings.host, settings.host)
 
 
 def unaddressed(item: Object) -> Mistake:
@@ -104,7 +116,7 @@ def ask(
     name = host(item)
     if name is None:
         raise unaddressed(item)
-    target = "127.0.0.1" if settings.host in ("0.0.0.0", "127.0.0.1", "localhost") else settings.host  # noqa: S104
+    target = reached(settings)
     connection: http.client.HTTPConnection
     if settings.tls_certificate:
         connection = http.client.HTTPSConnection(
@@ -116,12 +128,15 @@ def ask(
     if key:
         headers["Authorization"] = f"Bearer {key}"
     try:
-        connection.request(method, below(item) + path, None if body is None else json.dumps(body), headers)
+        connection.request(
+            method, quote(below(item) + path, safe="/:"), None if body is None else json.dumps(body), headers
+        )
         answer = connection.getresponse()
         return Answer(answer.status, answer.read())
     except OSError as error:
         raise Mistake(
-            f"the gateway at {target}:{settings.gateway_port} does not answer: {error}", "modelport status"
+            f"the gateway at {home.with_port(target, settings.gateway_port)} does not answer: {error}",
+            "modelport status",
         ) from error
     finally:
         connection.close()

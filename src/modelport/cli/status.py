@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output == "json":
         report = {
             "dir": str(folder.path),
-            "gateway": f"{settings.host}:{settings.gateway_port}",
+            "gateway": home.with_port(settings.host, settings.gateway_port),
             "api": f"127.0.0.1:{settings.api_port}",
             "running": not missing,
             "missing": missing,

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import random
+import shlex
 import shutil
 import socket
 import subprocess
@@ -134,8 +135,8 @@ def run(options: argparse.Namespace) -> int:
 def announce(folder: Folder, settings: Settings) -> None:
     """Says where the platform is and what to do next."""
     scheme = "https" if settings.tls_certificate else "http"
-    home_flag = "" if folder.path == home.default().absolute() else f" --dir {folder.path}"
-    print(f"gateway     {scheme}://{settings.host}:{settings.gateway_port}")
+    home_flag = "" if folder.path == home.default().absolute() else f" --dir {shlex.quote(str(folder.path))}"
+    print(f"gateway     {scheme}://{home.with_port(settings.host, settings.gateway_port)}")
     print(f"kubeconfig  {folder.kubeconfig}")
     print(f"folder      {folder.path}", flush=True)  # a pipe's reader need not wait for the end
     note(f"\nNext: modelport deploy ./model.joblib{home_flag}\nStop: modelport down{home_flag}")
@@ -264,9 +265,9 @@ def _free_port(host: str) -> int:
             try:
                 probe.bind((host, port))
             except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL:
-                    raise Mistake(f"--host: {host} is no address of this machine") from error
-                continue
+                if error.errno == errno.EADDRINUSE or error.errno == errno.EACCES:
+                    continue
+                raise Mistake(f"--host: {host} is no address of this machine") from error
             return port
     raise Mistake(
         f"all ports from {FIRST_PORT} to {LAST_PORT} are in use", "choose one: modelport up --port N"

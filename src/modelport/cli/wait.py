@@ -32,7 +32,9 @@ def register(commands: Commands) -> None:
         metavar="WHAT",
         help="condition=TYPE[=STATUS] or delete",
     )
-    wait.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds (default 120)")
+    wait.add_argument(
+        "--timeout", type=home.seconds, default=120.0, metavar="S", help="seconds (default 120)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

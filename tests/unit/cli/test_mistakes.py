@@ -1,0 +1,83 @@
+"""Mistakes on the command line: each is named, with a next step that can be pasted, and nothing of Python's is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelport.cli import by_grpc, home, main
+from modelport.local.folder import Folder, Settings
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"],
+        ["down"],
+        ["doctor"],
+        ["get"],
+        ["up"],
+        ["keys", "list"],
+        ["kubeconfig"],
+        ["predict", "iris"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_file_where_the_folder_should_be_is_told(tmp_path, capsys, words):
+    (tmp_path / "file").touch()
+    assert main([*words, "--dir", str(tmp_path / "file")]) == 2
+    assert f"error: --dir: {tmp_path}/file is a file" in capsys.readouterr().err
+
+
+def test_the_next_step_can_be_pasted_whatever_the_folder_is_called(tmp_path, capsys):
+    """`modelport up --detach --dir /home/me/my models` would make a platform in /home/me/my."""
+    assert main(["status", "--dir", str(tmp_path / "my models")]) == 2
+    assert f"modelport up --detach --dir '{tmp_path}/my models'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["-1", "nan", "inf", "soon"])
+@pytest.mark.parametrize(
+    "words", [["wait", "isvc/iris"], ["deploy", "x.joblib"], ["rollout", "status", "iris"]]
+)
+def test_a_wait_has_an_end(capsys, words, given):
+    """`not Ready after nan s` came at once, of a service that was about to be."""
+    with pytest.raises(SystemExit):
+        main([*words, f"--timeout={given}"])
+    assert f"must be seconds, 0 or more, got {given!r}" in capsys.readouterr().err
+
+
+def test_an_unset_variable_deploys_nothing(capsys):
+    """The working folder would be taken for a model."""
+    with pytest.raises(SystemExit):
+        main(["deploy", ""])
+    assert "the name is empty" in capsys.readouterr().err
+
+
+def test_a_key_that_cannot_travel_is_refused_and_never_shown(tmp_path, capsys, monkeypatch):
+    """A key from a file with a line's end was a traceback that showed it."""
+    monkeypatch.setenv("MODELPORT_KEY", "mp_secret\r")
+    assert main(["predict", "iris", "--dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "error: --key: holds characters that no key has" in said
+    assert "mp_secret" not in said
+
+
+@pytest.mark.parametrize("body", [{"inputs": 5}, {"inputs": [5]}, {"instances": [[1, 2]]}, {"instances": 3}])
+def test_a_body_that_does_not_fit_is_told_in_words_of_bodies(body):
+    two = {"inputs": [{"name": "a", "datatype": "FP64"}, {"name": "b", "datatype": "FP64"}]}
+    with pytest.raises(
+        home.Mistake, match="inputs must be objects, and rows have a value for each input's name"
+    ):
+        by_grpc.tensors(body, lambda: two)
+
+
+def test_addresses_of_ipv6_are_written_as_urls_have_them(tmp_path, capsys):
+    folder = Folder(tmp_path)
+    folder.make()
+    folder.keep(Settings(gateway_port=8085, api_port=8086, pod_network="127.99", host="::1"))
+    main(["status", "--dir", str(tmp_path), "-o", "json"])
+    assert '"gateway": "[::1]:8085"' in capsys.readouterr().out
+
+
+def test_a_host_that_is_nowhere_is_not_a_matter_of_ports(tmp_path, capsys):
+    assert main(["up", "--detach", "--dir", str(tmp_path), "--host", "no..host", "--insecure"]) == 2
+    assert "error: --host: no..host is no address of this machine" in capsys.readouterr().err
