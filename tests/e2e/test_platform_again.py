@@ -76,6 +76,32 @@ def test_who_watches_goes_on_watching_when_the_control_plane_is_killed(platform)
             watching.kill()
 
 
+def test_who_waits_goes_on_waiting_when_the_control_plane_is_killed(platform):
+    """A script that deploys and waits failed for a second without an API server, of a service that was well."""
+    words = [
+        sys.executable,
+        "-m",
+        "modelport",
+        "wait",
+        "isvc/again",
+        "--for",
+        "delete",
+        "--dir",
+        str(platform.folder),
+    ]
+    before = watches(platform)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        try:
+            platform.until("its watch", lambda: watches(platform) > before)
+            os.kill(next(pid for pid, role in roles(platform) if role == "control"), 9)
+            assert waiting.stderr.readline().startswith("the platform does not answer")
+            platform.until("it is back", lambda: says_ready(platform))
+            platform.ask(lambda client: client.delete(INFERENCE_SERVICE, "default", "again"))
+            assert waiting.wait(PATIENCE_S) == 0
+        finally:
+            waiting.kill()
+
+
 def test_who_follows_a_log_goes_on_when_the_control_plane_is_killed(platform):
     """`logs -f` ended with an error, of a pod that wrote on. Each line comes once, those of the time without it too."""
     code = (
@@ -96,6 +122,13 @@ def test_who_follows_a_log_goes_on_when_the_control_plane_is_killed(platform):
         finally:
             following.kill()
     assert seen == list(range(seen[0], seen[0] + len(seen)))
+
+
+def watches(platform) -> int:
+    """How many are open at the API server."""
+    told = platform.ask(lambda client: client.request("GET", "/metrics"))
+    (line,) = (one for one in told.splitlines() if one.startswith("apiserver_longrunning_requests{"))
+    return int(line.split()[1])
 
 
 def roles(platform) -> list[tuple[int, str]]:

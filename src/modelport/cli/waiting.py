@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from modelport.cli.home import note
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelport.kube.client import Client
     from modelport.kube.resource import Object, Resource
+
+AGAIN_S = 0.5
+"""Between two tries to reach a platform that does not answer."""
 
 
 async def until(
@@ -24,6 +29,22 @@ async def until(
     """Returns True once `wanted` holds, False when time is over. `see` gets every state, None once it is gone."""
 
     async def watch() -> None:
+        from modelport.kube.client import Unreachable
+        from modelport.kube.errors import ApiError
+
+        away = False
+        while True:
+            try:
+                return await follow()
+            except (Unreachable, ApiError) as error:  # an API server that is killed is back in a second
+                if isinstance(error, ApiError) and error.code < 500 and error.code != 410:
+                    raise
+                if not away:
+                    note("the platform does not answer: waiting for it")
+                away = True
+                await asyncio.sleep(AGAIN_S)
+
+    async def follow() -> None:
         listing = await client.list(resource, namespace, fields=f"metadata.name={name}")
         since = listing.resource_version
         item = listing.items[0] if listing.items else None
