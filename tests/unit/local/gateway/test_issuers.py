@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -240,3 +241,14 @@ def test_what_is_known_of_an_issuer_is_what_its_tokens_are_held_to() -> None:
     assert problems == [
         "ConfigMap default/login: it is away. The keys of 2026-01-01T00:00:00Z stay in force."
     ]
+
+
+def test_a_key_that_is_too_short_is_passed_over_like_those_of_other_kinds() -> None:
+    """An issuer that still lists an old key of 1024 bits would lock everybody out."""
+    short = {"kty": "RSA", "kid": "old", "n": "A" * 171, "e": "AQAB"}
+    good = {"kty": "RSA", "kid": "new", "n": "A" * 342, "e": "AQAB"}
+    assert issuer.public_keys(json.dumps({"keys": [short, good]}).encode(), "keys") == [good]
+    with pytest.raises(ValueError, match="no key for signatures: RSA of 2048 bits or more, P-256 or Ed25519"):
+        issuer.public_keys(json.dumps({"keys": [short]}).encode(), "keys")
+    with pytest.raises(ValueError, match="is no RSA key's"):
+        issuer.public_keys(json.dumps({"keys": [good, short | {"n": "?"}]}).encode(), "keys")
