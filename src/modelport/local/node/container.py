@@ -196,7 +196,7 @@ def _phase(
     if mains and all(s is not None and s.done for _, s in mains):
         good = all(s is not None and s.ended is not None and s.ended.code == 0 for _, s in mains)
         return "Succeeded" if good else "Failed"
-    if any(s is not None and (s.running or s.restarts or s.ended) for _, s in mains):
+    if any(s is not None and (s.running or s.restarts or (s.ended and s.started_at)) for _, s in mains):
         return "Running"
     del policy
     return "Pending"

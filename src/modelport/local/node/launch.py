@@ -47,9 +47,12 @@ def plan(
     settings: Settings,
     python: str,
 ) -> Launch:
-    """The process for a container, by an interpreter. Raises NotPossible."""
+    """The process for a container, by an interpreter. Raises NotPossible, Missing."""
     own = image.is_own(container)
-    mounted = volumes.mounts(container, places)
+    try:
+        mounted = volumes.mounts(container, places, variables)
+    except OSError as error:
+        raise NotPossible("CreateContainerConfigError", f"container {container['name']}: {error}") from error
     # What was fetched lies in the cache; the volume that would have taken it is only its name.
     known = {
         target: path for target, path in fetched.items() if sees(target, [mount for mount, _, _ in mounted])

@@ -189,7 +189,7 @@ class Runner:
                 message=str(error),
                 finished_at=timestamp(datetime.now(UTC)),
             )
-            self._record.wait_for(name, "RunContainerError", str(error))
+            await self.wait_for(name, "RunContainerError", str(error))
             return False
         state.pid, state.start = started.pid, started.start
         state.started_at = timestamp(datetime.now(UTC))

@@ -15,6 +15,7 @@ from modelport.local.apiserver.part import part, parts
 GROUPS = ("initContainers", "containers")
 PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 FILE_MODE = 0o644
+TOKEN_LIFE_S = 3600
 CREATING = ("configMap", "secret", "projected", "downwardAPI")
 """Volumes whose files are made with a mode."""
 
@@ -86,6 +87,10 @@ def _fill_volume(volume: Object) -> None:
     for kind in CREATING:
         if isinstance(volume.get(kind), dict):
             volume[kind].setdefault("defaultMode", FILE_MODE)
+    for source in parts(part(volume, "projected"), "sources"):
+        # kubectl describe crashes on a token without it.
+        if token := part(source, "serviceAccountToken"):
+            token.setdefault("expirationSeconds", TOKEN_LIFE_S)
     if isinstance(volume.get("hostPath"), dict):
         volume["hostPath"].setdefault("type", "")
 
@@ -191,6 +196,24 @@ def _check_mounts(container: Object, at: str, volumes: set[str]) -> list[Cause]:
             causes.append(invalid_value(f"{path}.mountPath", where, "must be unique"))
         else:
             paths.add(where)
+        causes += _check_sub_path(mount, path)
+    return causes
+
+
+def _check_sub_path(mount: Object, at: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for field in ("subPath", "subPathExpr"):
+        given = str(mount.get(field) or "")
+        if given.startswith("/"):
+            causes.append(invalid_value(f"{at}.{field}", given, "must be a relative path"))
+        if ".." in given.split("/"):
+            causes.append(invalid_value(f"{at}.{field}", given, "must not contain '..'"))
+    if mount.get("subPath") and mount.get("subPathExpr"):
+        causes.append(
+            invalid_value(
+                f"{at}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"
+            )
+        )
     return causes
 
 
