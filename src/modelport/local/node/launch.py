@@ -33,6 +33,8 @@ class Launch(msgspec.Struct, kw_only=True):
     termination_log: Path
     mounted: list[tuple[str, Path, bool]]
     """What it should see where: path in the container, place, read only."""
+    models: frozenset[str] = frozenset()
+    """Paths in the container where a model lies that was fetched: always a folder, also around a single file."""
     own: bool
 
 
@@ -93,7 +95,14 @@ def plan(
         environment=full,
         folder=work,
     )
-    return Launch(python=python, start=start, termination_log=termination_log, mounted=mounted, own=own)
+    return Launch(
+        python=python,
+        start=start,
+        termination_log=termination_log,
+        mounted=mounted,
+        models=frozenset(known),
+        own=own,
+    )
 
 
 def sees(target: str, mounted: list[str]) -> bool:

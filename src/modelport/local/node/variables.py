@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -140,7 +141,8 @@ def field_of(pod: Object, path: str, where: str) -> str:
         return str(known[path])
     if path in ("metadata.labels", "metadata.annotations"):
         values = mapping(pod["metadata"].get(path.partition(".")[2]))
-        return "\n".join(f'{name}="{value}"' for name, value in sorted(values.items()))
+        quoted = {name: json.dumps(str(value), ensure_ascii=False) for name, value in values.items()}
+        return "\n".join(f"{name}={value}" for name, value in sorted(quoted.items()))
     names = ", ".join([*sorted(known), "metadata.labels['NAME']", "metadata.annotations['NAME']"])
     raise Missing(f"{where}: fieldPath {path!r} is not known. Known: {names}.")
 

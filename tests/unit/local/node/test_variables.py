@@ -8,7 +8,7 @@ import os
 import pytest
 
 from modelport.kube.resource import SECRET
-from modelport.local.node.variables import Missing, environment
+from modelport.local.node.variables import Missing, environment, field_of
 
 RESOURCES = {"limits": {"cpu": "1500m"}, "requests": {"cpu": "250m", "memory": "64Mi"}}
 POD = {
@@ -46,6 +46,12 @@ def test_memory_without_a_limit_is_the_machines():
     reference = {"resource": "limits.memory", "containerName": "d", "divisor": "1Mi"}
     found = variables({"env": [{"name": "A", "valueFrom": {"resourceFieldRef": reference}}]})
     assert int(found["A"]) > 100
+
+
+def test_annotations_of_several_lines_are_one_line_each():
+    """As Kubernetes writes them, so that a program can read the file line by line."""
+    pod = POD | {"metadata": POD["metadata"] | {"annotations": {"a": 'x"\ny'}}}
+    assert field_of(pod, "metadata.annotations", "") == 'a="x\\"\\ny"'
 
 
 @pytest.mark.parametrize("key", ["keystore", "latin"])
