@@ -171,6 +171,21 @@ def test_equal_requests_and_limits_are_guaranteed(api: Api) -> None:
             "must not contain '..'",
         ),
         (
+            {"initContainers": [{"name": "a", "image": "x", "restartPolicy": "Never"}]},
+            "spec.initContainers[0].restartPolicy",
+            'supported values: "Always"',
+        ),
+        (
+            {"initContainers": [{"name": "a", "image": "x", "livenessProbe": {"tcpSocket": {"port": 1}}}]},
+            "spec.initContainers[0].livenessProbe",
+            "may not be set for init containers without restartPolicy=Always",
+        ),
+        (
+            {"containers": [{"name": "a", "image": "x", "restartPolicy": "Always"}]},
+            "spec.containers[0].restartPolicy",
+            "may not be set for non-init containers",
+        ),
+        (
             {"containers": [{"name": "a", "image": "x", "env": [{"value": "1"}]}]},
             "spec.containers[0].env[0].name",
             "Required",

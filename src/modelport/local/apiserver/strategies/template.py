@@ -147,7 +147,22 @@ def check_pod_spec(spec: Any, at: str) -> list[Cause]:
         for probe in PROBES:
             causes += _check_probe(container.get(probe), f"{path}.{probe}")
         causes += checks.check_handlers(container, path)
+        causes += _check_role(container, path, initializes=path.startswith(f"{at}.initContainers"))
     return causes + checks.check_sizes(body, at)
+
+
+def _check_role(container: Object, at: str, *, initializes: bool) -> list[Cause]:
+    """What only containers may say that serve: the main ones, and of those that initialize the ones that stay."""
+    policy = container.get("restartPolicy")
+    if not initializes:
+        return [forbidden(f"{at}.restartPolicy", "may not be set for non-init containers")] if policy else []
+    if policy not in (None, "Always"):
+        return [not_supported(f"{at}.restartPolicy", policy, ("Always",))]
+    return [
+        forbidden(f"{at}.{name}", "may not be set for init containers without restartPolicy=Always")
+        for name in ("lifecycle", *PROBES)
+        if container.get(name) and policy is None
+    ]
 
 
 def _containers(spec: Object, at: str) -> Iterator[tuple[str, Object]]:
