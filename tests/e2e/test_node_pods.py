@@ -154,6 +154,17 @@ def test_why_a_container_does_not_start_is_an_event_of_its_pod(platform):
         platform.delete(name, grace_s=0)
 
 
+def test_a_port_that_is_in_use_in_the_pods_own_network_is_explained(platform, alone):
+    """Nobody else is in there: that port 80 leads to the services is not to be guessed."""
+    platform.create(POD, pod("eighty", {"command": ["python", "-m", "http.server", "80"]}))
+    said = platform.until(
+        "its end",
+        lambda: container(platform.pod("eighty")).get("lastState", {}).get("terminated", {}).get("message"),
+    )
+    assert "Address already in use. In a pod's network port 80 leads to the other services" in said
+    platform.delete("eighty", grace_s=0)
+
+
 def test_files_of_a_configmap_change_with_it(platform):
     platform.apply(CONFIG_MAP, config("follow", {"level": "one"}))
     platform.create(

@@ -93,8 +93,10 @@ async def http(get: Object, container: Object, address: str) -> str | None:
         rest = b""
         while len(rest) < 16_384 and (block := await reader.read(4096)):
             rest += block
-        body = rest.partition(b"\r\n\r\n")[2].decode(errors="replace")
-        return f"HTTP probe of {path} failed with statuscode: {status} {body[:200]}".strip()
+        said = " ".join(rest.partition(b"\r\n\r\n")[2].decode(errors="replace").split())
+        if said.startswith("<"):
+            said = ""  # a page for browsers, whose first lines say nothing
+        return f"HTTP probe of {path} failed with statuscode: {status} {said[:200]}".strip()
     finally:
         writer.close()
         with contextlib.suppress(OSError):

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 AGAIN_S = 1.0
 """Between tries to start what something is missing for."""
+IN_USE = "Address already in use"
+PORT_OF_SERVICES = (
+    ". In a pod's network port 80 leads to the other services, and each other port is free for one process: listen on "
+    "another, and name it under ports"
+)
+"""What whoever meets a port in use has to know of a network of a pod's own."""
 
 
 class Runner:
@@ -361,5 +367,8 @@ class Runner:
             lacking = self._record.kept.lacking
             with contextlib.suppress(OSError):
                 said = logs.tail(self._record.log_file(name), 20)[-2048:]
-                return f"{said} ({lacking})" if lacking else said
+                if lacking:
+                    return f"{said} ({lacking})"
+                taken = not image.is_own(container) and IN_USE in said
+                return f"{said.rstrip()}{PORT_OF_SERVICES}" if taken else said
         return ""

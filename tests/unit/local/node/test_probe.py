@@ -43,7 +43,8 @@ def web():
             good = name not in ("header", "host") or self.headers.get("X-Probe") == "yes"
             if name == "host":
                 good = good and self.headers.get_all("Host") == ["models.example"]
-            body = b"the database is away"
+            body = b"<!DOCTYPE HTML>\n<html>" if name == "page" else b"the database\n  is away"
+            good = good and name != "page"
             self.send_response(int(name) if name.isdigit() else 200 if good else 400)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -60,6 +61,12 @@ def web():
 def test_http(web, path, good):
     said = ask({"httpGet": {"port": web, "path": path}, "timeoutSeconds": 20})
     assert said is None if good else said is not None and "the database is away" in said
+
+
+def test_a_page_for_browsers_is_no_part_of_a_sentence(web):
+    """It would be ten lines of HTML in the one line that says why a service is not Ready."""
+    said = ask({"httpGet": {"port": web, "path": "/page"}, "timeoutSeconds": 20})
+    assert said == "HTTP probe of /page failed with statuscode: 400"
 
 
 def test_http_by_the_ports_name_and_with_headers(web):
