@@ -95,9 +95,41 @@ def test_an_init_container_that_fails_is_tried_again_and_told(platform):
     )
     ended = container(found, "i")["lastState"]["terminated"]
     assert (ended["exitCode"], ended["message"]) == (3, "no database")
+    assert platform.events("stuck")["BackOff"].endswith("container=i pod=stuck: no database")
     assert found["status"]["phase"] == "Pending"
     assert container(found)["state"]["waiting"]["reason"] == "PodInitializing"
     platform.delete("stuck", grace_s=0)
+
+
+def test_what_stays_beside_the_containers_starts_before_them_and_ends_after_them(platform, tmp_path):
+    """An init container with restartPolicy Always: the pod waits for its start, not for its end."""
+    beside = (
+        "trap 'echo proxy >> $PLACE; exit 0' TERM; until [ -e go ]; do sleep 0.05; done; echo up >> $PLACE;"
+        " touch up; while :; do sleep 0.05; done"
+    )
+    place = tmp_path / "order"
+    probe = {"exec": {"command": ["test", "-e", "up"]}, "timeoutSeconds": 20}
+    env = {"env": [{"name": "PLACE", "value": str(place)}]}
+    platform.create(
+        POD,
+        pod(
+            "escorted",
+            {"command": ["sh", "-c", "echo main >> $PLACE"], **env},
+            restartPolicy="Never",
+            initContainers=[
+                {"name": "proxy", "image": "x", "restartPolicy": "Always", "startupProbe": probe}
+                | {"command": ["sh", "-c", beside], **env},
+            ],
+        ),
+    )
+    platform.until("the proxy", lambda: container(platform.pod("escorted"), "proxy").get("containerID"))
+    assert not container(platform.pod("escorted")).get("containerID"), "it is not started yet"
+    (folder,) = (platform.folder / "pods").glob("default_escorted_*/proxy")
+    (folder / "go").touch()
+    platform.until("the end", lambda: platform.pod("escorted")["status"].get("phase") == "Succeeded")
+    platform.until("the proxy's end", lambda: "proxy" in place.read_text())
+    assert place.read_text().split() == ["up", "main", "proxy"]
+    platform.delete("escorted", grace_s=0)
 
 
 def test_why_a_container_does_not_start_is_an_event_of_its_pod(platform):
@@ -107,17 +139,30 @@ def test_why_a_container_does_not_start_is_an_event_of_its_pod(platform):
     platform.create(POD, pod("unset", {"command": ["true"], "env": [{"name": "A", "valueFrom": of_key}]}))
     mount = {"name": "v", "mountPath": "/v"}
     volume = {"name": "v", "configMap": {"name": "away"}}
+    platform.create(POD, pod("typo", {"command": ["no-such-program"]}))
     platform.create(POD, pod("bare", {"command": ["true"], "volumeMounts": [mount]}, volumes=[volume]))
 
     for name, reason, words in (
         ("foreign", "Failed", "image 'nginx' is not known on this machine"),
         ("unset", "Failed", "away"),
         ("bare", "FailedMount", "away"),
+        ("typo", "Failed", "command 'no-such-program'"),
     ):
         platform.until(
             f"the words about {name}", lambda n=name, r=reason, w=words: w in platform.events(n).get(r, "")
         )
         platform.delete(name, grace_s=0)
+
+
+def test_a_port_that_is_in_use_in_the_pods_own_network_is_explained(platform, alone):
+    """Nobody else is in there: that port 80 leads to the services is not to be guessed."""
+    platform.create(POD, pod("eighty", {"command": ["python", "-m", "http.server", "80"]}))
+    said = platform.until(
+        "its end",
+        lambda: container(platform.pod("eighty")).get("lastState", {}).get("terminated", {}).get("message"),
+    )
+    assert "Address already in use. In a pod's network port 80 leads to the other services" in said
+    platform.delete("eighty", grace_s=0)
 
 
 def test_files_of_a_configmap_change_with_it(platform):
@@ -174,6 +219,8 @@ def test_a_container_that_hangs_is_started_anew(platform):
     )
     last = container(found)["lastState"]["terminated"]
     assert last["message"].startswith("container c failed its liveness probe: command exited with 1")
+    said = platform.events("hanging")["Unhealthy"]
+    assert said == "container c: liveness probe: command exited with 1; it is started again"
     platform.delete("hanging", grace_s=0)
 
 

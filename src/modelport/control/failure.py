@@ -55,9 +55,16 @@ def of_pods(pods: Iterable[Object]) -> Failure | None:
 def of_pod(pod: Object) -> Failure | None:
     """A pod's failure, or None while there is hope."""
     status = pod.get("status", {})
+    beside = {
+        one["name"]
+        for one in objects(mapping(pod.get("spec")).get("initContainers"))
+        if one.get("restartPolicy") == "Always"
+    }
     for kind in ("initContainerStatuses", "containerStatuses"):
         for container in objects(status.get(kind)):
-            found = _of_container(pod, container, "init container" if kind[0] == "i" else "container")
+            # One that stays beside the others is no different from them once it has started.
+            initializes = kind[0] == "i" and container["name"] not in beside
+            found = _of_container(pod, container, "init container" if initializes else "container")
             if found is not None:
                 return found
     if status.get("phase") == "Failed":

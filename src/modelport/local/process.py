@@ -29,6 +29,11 @@ class Process(msgspec.Struct, frozen=True):
         """Whether it still runs."""
         return _start(self.pid) == self.start
 
+    @property
+    def leads(self) -> bool:
+        """Whether a group of its number is its own: it runs, or it has ended and nobody else has its number."""
+        return _start(self.pid, ended=True) in (self.start, None)
+
     def signal(self, number: int) -> bool:
         """Sends a signal, to this very process; False where it has ended."""
         try:
@@ -76,13 +81,14 @@ def descendants(pid: int, stop: Collection[int] = ()) -> list[int]:
     return [found for child in direct if child not in stop for found in (child, *descendants(child, stop))]
 
 
-def _start(pid: int) -> int | None:
+def _start(pid: int, *, ended: bool = False) -> int | None:
+    """When it began; None where there is none. `ended`: one that waits to be reaped counts, too."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" and not ended else int(fields[19])
 
 
 def _pss(pid: int) -> int | None:

@@ -83,10 +83,22 @@ CONTAINER: Final = {
     "stdin": PROCESS,
     "stdinOnce": PROCESS,
     "tty": PROCESS,
-    "terminationMessagePath": "Last words are read from $TERMINATION_LOG.",
+    "terminationMessagePath": "Last words are read from the file that $MODELPORT_TERMINATION_LOG names.",
     "lifecycle.postStart": "Only preStop is carried out.",
+    "lifecycle.stopSignal": "Every process is stopped by SIGTERM.",
 }
 """Of a container."""
+MOUNT: Final = {"mountPropagation": PROCESS, "recursiveReadOnly": PROCESS}
+"""Of a container's mount."""
+VOLUME: Final = {
+    "emptyDir.sizeLimit": "Volumes are folders of this machine, and not limited.",
+    "emptyDir.medium": "Volumes are folders of this machine's disk.",
+}
+"""Of a volume. Kinds that there are none of here are refused when the pod starts."""
+TOKENS: Final[dict[str, str]] = dict.fromkeys(
+    ("serviceAccountToken", "clusterTrustBundle", "podCertificate"), POD["automountServiceAccountToken"]
+)
+"""Of a source of a projected volume."""
 RUNTIME: Final = {
     "multiModel": "A pod serves one model.",
     "workerSpec": WORKERS,
@@ -191,6 +203,12 @@ def _pod(part: Object, where: str, skip: tuple[str, ...] = ()) -> dict[str, str]
         for position, container in enumerate(objects(part.get(kind))):
             found |= _set(container, CONTAINER, f"{where}.{kind}[{position}]")
             found |= _devices(container, f"{where}.{kind}[{position}]")
+            for number, mount in enumerate(objects(container.get("volumeMounts"))):
+                found |= _set(mount, MOUNT, f"{where}.{kind}[{position}].volumeMounts[{number}]")
+    for position, volume in enumerate(objects(part.get("volumes"))):
+        found |= _set(volume, VOLUME, f"{where}.volumes[{position}]")
+        for number, source in enumerate(objects(mapping(volume.get("projected")).get("sources"))):
+            found |= _set(source, TOKENS, f"{where}.volumes[{position}].projected.sources[{number}]")
     return found
 
 
@@ -205,7 +223,7 @@ def _devices(container: Object, where: str) -> dict[str, str]:
     }
 
 
-def _set(given: Object, names: dict[str, str], where: str) -> dict[str, str]:
+def _set(given: Object, names: Mapping[str, str], where: str) -> dict[str, str]:
     return {f"{where}.{name}": why for name, why in names.items() if _is_set(given, name)}
 
 

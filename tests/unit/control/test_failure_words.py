@@ -24,6 +24,19 @@ def test_an_init_container_is_named():
     assert found.message == "init container prep: cannot prepare"
 
 
+def test_what_stays_beside_the_others_has_failed_only_until_it_runs_again():
+    """It never ends well, so what it once died of would be told for ever."""
+    last = {"terminated": {"exitCode": 1, "message": "no database"}}
+    container = {"name": "proxy", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": last}
+    spec = {"initContainers": [{"name": "proxy", "restartPolicy": "Always"}]}
+    pod = {"metadata": {"name": "p"}, "spec": spec, "status": {"initContainerStatuses": [container]}}
+    found = of_pod(pod)
+    assert found is not None
+    assert found.message == "no database"
+    container |= {"state": {"running": {}}, "started": True}
+    assert of_pod(pod) is None
+
+
 def looping(**ended):
     state = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 4 s restarting failed container"}}
     container = {"name": "main", "state": state, "lastState": {"terminated": ended}}

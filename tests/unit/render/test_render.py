@@ -310,6 +310,34 @@ def test_every_field_of_a_predictor_is_carried_out_or_named(name):
     assert said or json.dumps(changed.objects) != json.dumps(plan(bare).objects) or changed.problems, name
 
 
+def test_what_a_pods_volumes_lack_here_is_named():
+    token = {"serviceAccountToken": {"path": "token"}}
+    changed = plan(
+        {
+            "volumes": [
+                {"name": "a", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+                {"name": "b", "projected": {"sources": [{"configMap": {"name": "c"}}, token]}},
+            ],
+            "containers": [
+                {
+                    "name": "kserve-container",
+                    "image": "i",
+                    "command": ["serve"],
+                    "volumeMounts": [{"name": "a", "mountPath": "/a", "mountPropagation": "HostToContainer"}],
+                    "lifecycle": {"stopSignal": "SIGUSR1"},
+                }
+            ],
+        }
+    )
+    assert set(changed.ignored) == {
+        "spec.predictor.volumes[0].emptyDir.medium",
+        "spec.predictor.volumes[0].emptyDir.sizeLimit",
+        "spec.predictor.volumes[1].projected.sources[1].serviceAccountToken",
+        "spec.predictor.containers[0].volumeMounts[0].mountPropagation",
+        "spec.predictor.containers[0].lifecycle.stopSignal",
+    }
+
+
 @pytest.mark.parametrize("name", sorted(PREDICTOR["model"]["properties"].keys() - {"modelFormat"}))
 def test_every_field_of_a_model_is_carried_out_or_named(name):
     bare = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m"}

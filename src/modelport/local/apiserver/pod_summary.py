@@ -10,11 +10,24 @@ from modelport.kube.resource import Object
 from modelport.local.apiserver.part import part, parts
 from modelport.local.apiserver.table import age
 
+INIT = "initContainerStatuses"
+
 
 def pod_ready(pod: Object) -> str:
     """How many containers are ready, of how many."""
-    ready = sum(1 for one in _statuses(pod) if one.get("ready") and "running" in _state(one))
-    return f"{ready}/{len(parts(pod, 'spec', 'containers'))}"
+    beside = _beside(pod)
+    serving = [*(one for one in _statuses(pod, INIT) if one.get("name") in beside), *_statuses(pod)]
+    ready = sum(1 for one in serving if one.get("ready") and "running" in _state(one))
+    return f"{ready}/{len(beside) + len(parts(pod, 'spec', 'containers'))}"
+
+
+def _beside(pod: Object) -> set[str]:
+    """Containers among those that initialize that stay beside the others."""
+    return {
+        str(one.get("name"))
+        for one in parts(pod, "spec", "initContainers")
+        if one.get("restartPolicy") == "Always"
+    }
 
 
 def pod_status(pod: Object) -> str:
@@ -30,10 +43,12 @@ def pod_status(pod: Object) -> str:
 
 def _init_reason(pod: Object) -> str | None:
     """What the init container says that has not ended well yet; None once all have."""
-    statuses = _statuses(pod, "initContainerStatuses")
+    statuses, beside = _statuses(pod, INIT), _beside(pod)
     total = len(parts(pod, "spec", "initContainers"))
     for position, one in enumerate(statuses):
         state = _state(one)
+        if one.get("name") in beside and one.get("started"):
+            continue
         if "terminated" in state:
             if part(state, "terminated").get("exitCode") == 0:
                 continue
@@ -71,7 +86,7 @@ def pod_restarts(pod: Object, now: datetime) -> Any:
     """How often containers were started again, and when last: the init containers' until they have ended well."""
     statuses = _statuses(pod)
     if _init_reason(pod) is not None:
-        statuses = _statuses(pod, "initContainerStatuses")
+        statuses = _statuses(pod, INIT)
     count = sum(int(one.get("restartCount") or 0) for one in statuses)
     ends = [part(one, "lastState", "terminated").get("finishedAt") for one in statuses]
     last = max((text for text in ends if text), default=None)

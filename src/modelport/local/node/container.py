@@ -87,6 +87,12 @@ def restarts_again(policy: str, code: int, *, init: bool) -> bool:
     return policy == "Always" or (policy == "OnFailure" and code != 0)
 
 
+def is_sidecar(container: Object) -> bool:
+    """Whether a container is started before the others, in its place among those that initialize, and stays beside them.
+    Only of those that initialize the API server lets one say so."""
+    return container.get("restartPolicy") == "Always"
+
+
 def status(container: Object, state: State | None) -> Object:
     """The container's entry in the pod's status."""
     state = state or State(waiting="PodInitializing")
@@ -145,9 +151,12 @@ def pod_status(
     inits = [(c, states.get(c["name"])) for c in objects(spec.get("initContainers"))]
     mains = [(c, states.get(c["name"])) for c in spec["containers"]]
     initialized = all(
-        s is not None and s.done and s.ended is not None and s.ended.code == 0 for _, s in inits
+        s is not None
+        and (s.started if is_sidecar(c) else s.done and s.ended is not None and s.ended.code == 0)
+        for c, s in inits
     )
-    ready = bool(mains) and all(s is not None and s.ready for _, s in mains)
+    serving = [*((c, s) for c, s in inits if is_sidecar(c)), *mains]
+    ready = bool(mains) and all(s is not None and s.ready for _, s in serving)
     found: Object = {
         "phase": _phase(spec.get("restartPolicy", "Always"), inits, mains),
         "hostIP": "127.0.0.1",
@@ -162,9 +171,9 @@ def pod_status(
         found.pop("podIPs")
     if inits:
         found["initContainerStatuses"] = [status(c, s) for c, s in inits]
-    not_ready = [c["name"] for c, s in mains if s is None or not s.ready]
+    not_ready = [c["name"] for c, s in serving if s is None or not s.ready]
     words = f"{UNREADY} [{' '.join(not_ready)}]" if not_ready else ""
-    words += "".join(f"; {c['name']}: {s.unready}" for c, s in mains if s is not None and s.unready)
+    words += "".join(f"; {c['name']}: {s.unready}" for c, s in serving if s is not None and s.unready)
     conditions: list[Object] = []
     for kind, holds, reason, message in (
         ("PodScheduled", not problem, "" if not problem else "Unfit", problem),
@@ -190,13 +199,15 @@ def _condition(before: Object, kind: str, holds: bool, reason: str, message: str
 def _phase(
     policy: str, inits: list[tuple[Object, State | None]], mains: list[tuple[Object, State | None]]
 ) -> str:
-    for _, state in inits:
+    for container, state in inits:
+        if is_sidecar(container):
+            continue
         if state is not None and state.done and state.ended is not None and state.ended.code != 0:
             return "Failed"
     if mains and all(s is not None and s.done for _, s in mains):
         good = all(s is not None and s.ended is not None and s.ended.code == 0 for _, s in mains)
         return "Succeeded" if good else "Failed"
-    if any(s is not None and (s.running or s.restarts or s.ended) for _, s in mains):
+    if any(s is not None and (s.running or s.restarts or (s.ended and s.started_at)) for _, s in mains):
         return "Running"
     del policy
     return "Pending"

@@ -13,6 +13,8 @@ from modelport.wire import fork
 
 WRITTEN_LIMIT_S = 2.0
 """So long the exit code of a dead process may take to be written down."""
+DEAD_LIMIT_S = 5.0
+"""So long a process that was killed may take to be gone."""
 
 
 async def end_of(process: Process) -> None:
@@ -48,18 +50,21 @@ async def exit_of(exits: Path, process: Process) -> fork.Exit | None:
 
 
 def kill_group(process: Process, number: int, *, leader_only: bool = False) -> None:
-    """Signals a process and what it has started; our own server passes signals on by itself."""
+    """Signals a process and what it has started and left; our own server passes signals on by itself."""
     if leader_only:
         process.signal(number)
         return
-    if process.alive:
+    if process.leads:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
 
 
 async def terminate(process: Process, grace_s: float, *, leader_only: bool) -> None:
-    """SIGTERM, and after the grace period SIGKILL to whatever is left of the group."""
-    kill_group(process, signal.SIGTERM, leader_only=leader_only)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(end_of(process), grace_s)
+    """SIGTERM, and after the grace period SIGKILL to whatever is left of the group. Without one, SIGKILL."""
+    if grace_s > 0:
+        kill_group(process, signal.SIGTERM, leader_only=leader_only)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(end_of(process), grace_s)
     kill_group(process, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(end_of(process), DEAD_LIMIT_S)

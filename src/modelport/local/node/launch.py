@@ -33,6 +33,8 @@ class Launch(msgspec.Struct, kw_only=True):
     termination_log: Path
     mounted: list[tuple[str, Path, bool]]
     """What it should see where: path in the container, place, read only."""
+    models: frozenset[str] = frozenset()
+    """Paths in the container where a model lies that was fetched: always a folder, also around a single file."""
     own: bool
 
 
@@ -47,9 +49,12 @@ def plan(
     settings: Settings,
     python: str,
 ) -> Launch:
-    """The process for a container, by an interpreter. Raises NotPossible."""
+    """The process for a container, by an interpreter. Raises NotPossible, Missing."""
     own = image.is_own(container)
-    mounted = volumes.mounts(container, places)
+    try:
+        mounted = volumes.mounts(container, places, variables)
+    except OSError as error:
+        raise NotPossible("CreateContainerConfigError", f"container {container['name']}: {error}") from error
     # What was fetched lies in the cache; the volume that would have taken it is only its name.
     known = {
         target: path for target, path in fetched.items() if sees(target, [mount for mount, _, _ in mounted])
@@ -90,7 +95,14 @@ def plan(
         environment=full,
         folder=work,
     )
-    return Launch(python=python, start=start, termination_log=termination_log, mounted=mounted, own=own)
+    return Launch(
+        python=python,
+        start=start,
+        termination_log=termination_log,
+        mounted=mounted,
+        models=frozenset(known),
+        own=own,
+    )
 
 
 def sees(target: str, mounted: list[str]) -> bool:

@@ -8,11 +8,15 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelport.kube.part import objects, texts
 from modelport.kube.resource import Object
 from modelport.local import enter
 from modelport.local.node import grpc_health
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 ENTER = Path(enter.__file__)
 
@@ -69,14 +73,15 @@ async def http(get: Object, container: Object, address: str) -> str | None:
     """GET; a status from 200 to 399 is success."""
     port = port_of(get.get("port", 80), container)
     host = get.get("host") or address
-    reader, writer = await asyncio.open_connection(host, port)
+    reader, writer = await asyncio.open_connection(host, port, ssl=_tls(get))
     try:
-        headers = "".join(f"{one['name']}: {one['value']}\r\n" for one in objects(get.get("httpHeaders")))
         path = get.get("path") or "/"
-        writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: kube-probe/modelport\r\n"
-            f"Connection: close\r\n{headers}\r\n".encode()
-        )
+        given = [(str(one["name"]), str(one.get("value") or "")) for one in objects(get.get("httpHeaders"))]
+        named = {name.lower() for name, _ in given}
+        usual = [("Host", f"{host}:{port}"), ("User-Agent", "kube-probe/modelport"), ("Accept", "*/*")]
+        headers = [*(one for one in usual if one[0].lower() not in named), ("Connection", "close"), *given]
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
         await writer.drain()
         line = await reader.readline()
         words = line.split(maxsplit=2)
@@ -88,12 +93,25 @@ async def http(get: Object, container: Object, address: str) -> str | None:
         rest = b""
         while len(rest) < 16_384 and (block := await reader.read(4096)):
             rest += block
-        body = rest.partition(b"\r\n\r\n")[2].decode(errors="replace")
-        return f"HTTP probe of {path} failed with statuscode: {status} {body[:200]}".strip()
+        said = " ".join(rest.partition(b"\r\n\r\n")[2].decode(errors="replace").split())
+        if said.startswith("<"):
+            said = ""  # a page for browsers, whose first lines say nothing
+        return f"HTTP probe of {path} failed with statuscode: {status} {said[:200]}".strip()
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+def _tls(get: Object) -> SSLContext | None:
+    """As in Kubernetes, a probe does not ask whose certificate it is."""
+    if str(get.get("scheme") or "").upper() != "HTTPS":
+        return None
+    import ssl  # late: few probes need it
+
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def _tcp(socket: Object, container: Object, address: str) -> str | None:

@@ -84,6 +84,8 @@ class Prober:
         self._stranger = stranger
         self.failure = ""
         """Which probe failed, and what it said last."""
+        self.grace_s: float | None = None
+        """How long the container has to end after that, where the probe says so itself."""
 
     async def run(self) -> None:
         """Probes until the container must be restarted; cancelled when it ends."""
@@ -113,9 +115,13 @@ class Prober:
                 return True
             spent_s = asyncio.get_running_loop().time() - began
             if spent_s > start_limit_s(given):
-                self.failure = f"startup probe: {failure}"
+                self._give_up(given, f"startup probe: {failure}")
                 return False
             await asyncio.sleep(pause_s(given, ever=False, holds=False, spent_s=spent_s))
+
+    def _give_up(self, given: Object, failure: str) -> None:
+        own = given.get("terminationGracePeriodSeconds")
+        self.failure, self.grace_s = failure, None if own is None else float(own)
 
     async def _readiness(self, given: Object | None) -> None:
         if given is None:
@@ -153,6 +159,6 @@ class Prober:
             failure = await self._ask(given)
             tally.count(good=failure is None)
             if not tally.holds:
-                self.failure = f"liveness probe: {failure}"
+                self._give_up(given, f"liveness probe: {failure}")
                 return
             await asyncio.sleep(float(given.get("periodSeconds") or 10))

@@ -27,6 +27,7 @@ def publish(folder: Path, files: Mapping[str, tuple[bytes, int]]) -> bool:
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            os.fchmod(descriptor, mode)  # whatever this process's umask
     (folder / moment).mkdir(exist_ok=True, mode=0o700)
     _turn(data, moment)
     wanted = {PurePosixPath(path).parts[0] for path in files}

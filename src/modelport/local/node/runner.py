@@ -14,9 +14,9 @@ import msgspec
 
 from modelport.kube.meta import timestamp
 from modelport.kube.resource import Object
-from modelport.local.node import image, initializer, interpreter, leftover, listener, logs
-from modelport.local.node.container import Ended, back_off_s, reason_of, restarts_again
-from modelport.local.node.ending import end_of, exit_of, kill_group, terminate
+from modelport.local.node import image, initializer, interpreter, leftover, listener, logs, stopping
+from modelport.local.node.container import Ended, back_off_s, is_sidecar, reason_of, restarts_again
+from modelport.local.node.ending import end_of, exit_of, kill_group
 from modelport.local.node.forks import ForkFailed
 from modelport.local.node.launch import Launch, NotPossible, plan
 from modelport.local.node.memory import watch as watch_memory
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 AGAIN_S = 1.0
 """Between tries to start what something is missing for."""
+IN_USE = "Address already in use"
+PORT_OF_SERVICES = (
+    ". In a pod's network port 80 leads to the other services, and each other port is free for one process: listen on "
+    "another, and name it under ports"
+)
+"""What whoever meets a port in use has to know of a network of a pod's own."""
 
 
 class Runner:
@@ -43,6 +49,10 @@ class Runner:
         """The pod's volumes, by name."""
         self.environments: dict[str, dict[str, str]] = {}
         """What the running containers find, for probes and hooks that are commands."""
+        self._dismissed: set[str] = set()
+        """Containers that are not started again."""
+        self._started = asyncio.Event()
+        """Some container has started."""
 
     # Containers that initialize
 
@@ -72,7 +82,15 @@ class Runner:
             state.restarts += 1
             state.run += 1
             self._record.change()
+            if not image.is_initializer(container):  # which tells its troubles by itself
+                await self._tell_back_off(container["name"], message)
             await asyncio.sleep(pause_s)
+
+    async def _tell_back_off(self, name: str, message: str) -> None:
+        """One event with a count, however long the pause is by now."""
+        words = f"back-off restarting failed container={name} pod={self._record.name}"
+        said = f"{words}: {message}" if message else words
+        await interpreter.tell(self._node, self._record, "Warning", "BackOff", said)
 
     async def _once(self, container: Object) -> tuple[int, str]:
         """One run of a container, to its end: its exit code and last words."""
@@ -88,12 +106,31 @@ class Runner:
 
     # Containers that serve
 
+    async def until_started(self, container: Object) -> None:
+        """Returns once a container runs, and its startup probe, where it has one, has succeeded."""
+        state = self._record.state(container["name"])
+        while not (state.running and state.started):
+            self._started.clear()
+            await self._started.wait()
+
+    async def dismiss(self, container: Object) -> None:
+        """Ends a container for good."""
+        name = container["name"]
+        state = self._record.state(name)
+        self._dismissed.add(name)
+        if state.running:
+            process = Process(state.pid, state.start)
+            grace_s = termination_grace_s(self._record.pod)
+            await stopping.end(container, process, self.environments.get(name, {}), self._record, grace_s)
+
     async def keep(self, container: Object) -> None:
         """A container's runs, one after the other."""
         name = container["name"]
         state = self._record.state(name)
-        policy = self._record.pod["spec"].get("restartPolicy", "Always")
-        while not state.done:
+        policy = (
+            "Always" if is_sidecar(container) else self._record.pod["spec"].get("restartPolicy", "Always")
+        )
+        while not state.done and name not in self._dismissed:
             if not state.running and not await self._start(container):
                 await asyncio.sleep(AGAIN_S)
                 continue
@@ -101,7 +138,7 @@ class Runner:
             await self._until_end(container)
             ended = state.ended
             assert ended is not None  # noqa: S101
-            if not restarts_again(policy, ended.code, init=False):
+            if name in self._dismissed or not restarts_again(policy, ended.code, init=False):
                 state.done = True
                 self._record.change()
                 return
@@ -112,6 +149,8 @@ class Runner:
             state.waiting = "CrashLoopBackOff" if pause_s else "ContainerCreating"
             state.message = f"{ended.message or words}" if pause_s else ""
             self._record.change()
+            if pause_s:
+                await self._tell_back_off(name, ended.message)
             await asyncio.sleep(pause_s)
 
     # One run
@@ -189,13 +228,14 @@ class Runner:
                 message=str(error),
                 finished_at=timestamp(datetime.now(UTC)),
             )
-            self._record.wait_for(name, "RunContainerError", str(error))
+            await self.wait_for(name, "RunContainerError", str(error))
             return False
         state.pid, state.start = started.pid, started.start
         state.started_at = timestamp(datetime.now(UTC))
         state.waiting, state.message = "", ""
         state.ready, state.unready = False, ""
         state.started = "startupProbe" not in container
+        self._started.set()
         self._record.change()
         return True
 
@@ -234,8 +274,13 @@ class Runner:
                     kill_group(process, signal.SIGKILL)
                 elif probing.done():
                     unhealthy = True
-                    grace_s = termination_grace_s(self._record.pod)
-                    await terminate(process, grace_s, leader_only=image.is_own(container))
+                    words = f"container {name}: {prober.failure}; it is started again"
+                    await interpreter.tell(self._node, self._record, "Warning", "Unhealthy", words)
+                    grace_s = prober.grace_s
+                    if grace_s is None:
+                        grace_s = termination_grace_s(self._record.pod)
+                    variables = self.environments.get(name, {})
+                    await stopping.end(container, process, variables, self._record, grace_s)
                 await asyncio.wait({ended})
         finally:
             for task in (ended, probing, memory, logged, lost):
@@ -244,6 +289,8 @@ class Runner:
         failure = f"failed its {prober.failure}" if unhealthy else ""
         if cut_off:
             failure = "lost its network: the process that carries the pod's connections has ended"
+        if not image.is_own(container):
+            kill_group(process, signal.SIGKILL)  # what it has left behind would hold its ports
         how = await exit_of(self._node.folder.exits, process)
         code, reason = reason_of(how, killed_for_memory=out_of_memory)
         state.pid = state.start = 0
@@ -292,6 +339,7 @@ class Runner:
 
     def _set_started(self, name: str) -> None:
         self._record.state(name).started = True
+        self._started.set()
         self._record.dirty.set()
 
     async def _network_lost(self, container: Object) -> None:
@@ -319,5 +367,8 @@ class Runner:
             lacking = self._record.kept.lacking
             with contextlib.suppress(OSError):
                 said = logs.tail(self._record.log_file(name), 20)[-2048:]
-                return f"{said} ({lacking})" if lacking else said
+                if lacking:
+                    return f"{said} ({lacking})"
+                taken = not image.is_own(container) and IN_USE in said
+                return f"{said.rstrip()}{PORT_OF_SERVICES}" if taken else said
         return ""

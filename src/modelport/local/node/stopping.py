@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 from collections.abc import Callable, Mapping
 
 from modelport.kube.part import mapping, texts
 from modelport.kube.resource import Object
 from modelport.local.node import image, probe
-from modelport.local.node.ending import end_of, kill_group
+from modelport.local.node.container import is_sidecar
+from modelport.local.node.ending import terminate
 from modelport.local.node.record import Record
 from modelport.local.process import Process
 
@@ -20,8 +20,8 @@ UNROUTED = "internal.modelport.io/unrouted"
 """Annotation: the gateway sends nothing here any more."""
 UNROUTED_LIMIT_S = 10.0
 GRACE_S, SHUTDOWN_GRACE_S = 30.0, 30.0
-DEAD_LIMIT_S = 5.0
-"""So long a process that was killed may take to be gone."""
+AFTER_HOOK_S = 2.0
+"""What is left at least for SIGTERM, where the hook has taken all of the grace period. The kubelet's."""
 
 
 def termination_grace_s(pod: Object) -> float:
@@ -56,29 +56,34 @@ async def stop(
     grace_s = deletion_grace_s(record.pod, hurry=hurry, shutdown=shutdown)
     if running and grace_s and not shutdown:
         await _until_unrouted(record, is_gone)
-    for container, process in running:
-        hook = container.get("lifecycle", {}).get("preStop")
-        if hook and grace_s:
-            environment = environments.get(container["name"], {})
-            await _hook(hook, container, environment, process.pid, record, grace_s)
-        kill_group(
-            process,
-            signal.SIGTERM if grace_s else signal.SIGKILL,
-            leader_only=image.is_own(container) and grace_s > 0,
-        )
-    ends = [asyncio.create_task(end_of(process)) for _, process in running]
-    if ends:
-        await asyncio.wait(ends, timeout=grace_s or DEAD_LIMIT_S)
-        for _, process in running:
-            kill_group(process, signal.SIGKILL)
-        await asyncio.wait(ends, timeout=DEAD_LIMIT_S)
-        for task in ends:
-            task.cancel()
+    until = asyncio.get_running_loop().time() + grace_s
+
+    async def finish(container: Object, process: Process) -> None:
+        left_s = max(0.0, until - asyncio.get_running_loop().time())
+        await end(container, process, environments.get(container["name"], {}), record, left_s)
+
+    await asyncio.gather(*(finish(*one) for one in running if not is_sidecar(one[0])))
+    for one in reversed(running):  # what the others may need to their end goes last
+        if is_sidecar(one[0]):
+            await finish(*one)
     for container, _ in running:
         state = record.state(container["name"])
         state.pid = state.start = 0
         state.ready = state.started = False
     return [process for _, process in running]
+
+
+async def end(
+    container: Object, process: Process, environment: dict[str, str], record: Record, grace_s: float
+) -> None:
+    """A container's end within its grace period: its hook, SIGTERM, and SIGKILL."""
+    began = asyncio.get_running_loop().time()
+    hook = container.get("lifecycle", {}).get("preStop")
+    left_s = grace_s
+    if hook and grace_s:
+        await _hook(hook, container, environment, process.pid, record, grace_s)
+        left_s = max(AFTER_HOOK_S, grace_s - (asyncio.get_running_loop().time() - began))
+    await terminate(process, left_s, leader_only=image.is_own(container))
 
 
 async def _hook(

@@ -16,6 +16,7 @@ from modelport.kube.part import objects
 from modelport.kube.resource import Object
 from modelport.local.folder import Folder, Settings
 from modelport.local.node import image, leftover, listener, namespaces, volumes
+from modelport.local.node.container import is_sidecar
 from modelport.local.node.ending import exit_of
 from modelport.local.node.forks import ForkFailed, Forks
 from modelport.local.node.launch import Launch, NotPossible
@@ -62,9 +63,8 @@ class Surroundings:
         hosts.write_text(names(services))
         mounts = [Mount(source=str(hosts), target="/etc/hosts")]
         for number, (target, place, read_only) in enumerate(reversed(launch.mounted)):
-            mounts.append(
-                Mount(source=str(_folder_of(place, home, number)), target=target, read_only=read_only)
-            )
+            source = _folder_of(place, home, number) if target in launch.models else place
+            mounts.append(Mount(source=str(source), target=target, read_only=read_only))
         room = Room(user=relay.user, network=relay.network, mounts=tuple(mounts))
         return msgspec.structs.replace(launch, start=msgspec.structs.replace(launch.start, room=room)), ""
 
@@ -161,7 +161,8 @@ def names(services: Iterable[Object]) -> str:
 
 def ports_of(pod: Object) -> list[int]:
     """Where the pod's commands listen. Our own servers are not in its network: they listen outside themselves."""
-    containers = objects(pod["spec"]["containers"])
+    beside = [one for one in objects(pod["spec"].get("initContainers")) if is_sidecar(one)]
+    containers = [*beside, *objects(pod["spec"]["containers"])]
     own = _declared(one for one in containers if image.is_own(one))
     foreign = [one for one in containers if not image.is_own(one)]
     return sorted((_declared(foreign) | {DEFAULT_PORT}) - own) if foreign else []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from modelport.kube.part import mapping, objects
 from modelport.kube.quantity import to_bytes, to_cores
@@ -41,7 +43,7 @@ def environment(pod: Object, container: Object, find: Find) -> dict[str, str]:
     return found
 
 
-def expand(text: str, variables: dict[str, str]) -> str:
+def expand(text: str, variables: Mapping[str, str]) -> str:
     """`$(NAME)` becomes the variable's value, where there is one; `$$` is a dollar."""
 
     def replace(match: re.Match[str]) -> str:
@@ -74,7 +76,22 @@ def _all(find: Find, kind: Resource, reference: Object, container: Object) -> di
         raise Missing(
             f"{kind.kind} {reference['name']!r}, which container {container['name']} takes its environment from, does not exist. Create it."
         )
-    return {name: value.decode(errors="replace") for name, value in decoded(kind, item).items()}
+    where = f"environment of container {container['name']}"
+    return {
+        name: _text(value, f"{where}: {kind.kind} {reference['name']!r}: key {name!r}")
+        for name, value in decoded(kind, item).items()
+    }
+
+
+def _text(value: bytes, where: str) -> str:
+    """A value as an environment can hold it. Raises Missing."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise Missing(f"{where} is not text, which a variable has to be. Mount it as a file of a volume.")
+    return text
 
 
 def _from(pod: Object, container: Object, variable: Object, find: Find) -> str | None:
@@ -87,7 +104,8 @@ def _from(pod: Object, container: Object, variable: Object, find: Find) -> str |
         item = find(kind, reference["name"])
         values = decoded(kind, item) if item is not None else {}
         if reference["key"] in values:
-            return values[reference["key"]].decode(errors="replace")
+            named = f"{where}: {kind.kind} {reference['name']!r}: key {reference['key']!r}"
+            return _text(values[reference["key"]], named)
         if reference.get("optional"):
             return None
         if item is None:
@@ -98,8 +116,9 @@ def _from(pod: Object, container: Object, variable: Object, find: Find) -> str |
     if "fieldRef" in source:
         return field_of(pod, source["fieldRef"]["fieldPath"], where)
     if "resourceFieldRef" in source:
-        return _resource(pod, container, source["resourceFieldRef"])
-    return None
+        reference = source["resourceFieldRef"]
+        return resource_of(pod, reference.get("containerName") or container["name"], reference)
+    raise Missing(f"{where}: {next(iter(source), 'valueFrom')} is not carried out on one machine.")
 
 
 def field_of(pod: Object, path: str, where: str) -> str:
@@ -122,18 +141,25 @@ def field_of(pod: Object, path: str, where: str) -> str:
         return str(known[path])
     if path in ("metadata.labels", "metadata.annotations"):
         values = mapping(pod["metadata"].get(path.partition(".")[2]))
-        return "\n".join(f'{name}="{value}"' for name, value in sorted(values.items()))
-    raise Missing(f"{where}: fieldPath {path!r} is not known. Known: {', '.join(sorted(known))}.")
+        quoted = {name: json.dumps(str(value), ensure_ascii=False) for name, value in values.items()}
+        return "\n".join(f"{name}={value}" for name, value in sorted(quoted.items()))
+    names = ", ".join([*sorted(known), "metadata.labels['NAME']", "metadata.annotations['NAME']"])
+    raise Missing(f"{where}: fieldPath {path!r} is not known. Known: {names}.")
 
 
-def _resource(pod: Object, container: Object, reference: Object) -> str:
-    name = reference.get("containerName") or container["name"]
-    target = next((c for c in pod["spec"]["containers"] if c["name"] == name), container)
+def resource_of(pod: Object, name: str, reference: Object) -> str:
+    """An amount that a container asks for or is limited to. Without a limit it may have all that this machine has."""
+    groups = (pod["spec"]["containers"], pod["spec"].get("initContainers"))
+    container = next((c for group in groups for c in objects(group) if c["name"] == name), None)
     kind, _, amount = reference["resource"].partition(".")
-    given = mapping(target.get("resources", {}).get(kind)).get(amount)
-    divisor = reference.get("divisor") or "1"
+    given = mapping(mapping(mapping(container).get("resources")).get(kind)).get(amount)
     if given is None:
-        return "0"
+        given = _whole_machine(amount) if kind == "limits" else "0"
+    read = to_cores if amount == "cpu" else to_bytes
+    return str(-int(-read(given) // (read(reference.get("divisor") or "1") or 1)))
+
+
+def _whole_machine(amount: str) -> str:
     if amount == "cpu":
-        return str(-int(-to_cores(given) // (to_cores(divisor) or 1)))
-    return str(-int(-to_bytes(given) // (to_bytes(divisor) or 1)))
+        return str(os.cpu_count() or 1)
+    return str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if amount == "memory" else "0"

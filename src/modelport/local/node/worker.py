@@ -11,6 +11,7 @@ from modelport.kube.errors import ApiError
 from modelport.kube.part import objects
 from modelport.kube.resource import POD, Object
 from modelport.local.node import leftover, polling, stopping, teller, volumes
+from modelport.local.node.container import is_sidecar
 from modelport.local.node.record import Record
 from modelport.local.node.runner import AGAIN_S, Runner
 from modelport.local.node.variables import Find, Missing
@@ -112,14 +113,21 @@ class Worker:
     async def _carry_out(self) -> None:
         await self._begin()
         spec = self._record.pod["spec"]
+        beside: list[Object] = []
         for container in objects(spec.get("initContainers")):
-            if not await self._runner.initialize(container):
-                return
-        for container in objects(spec["containers"]):
-            self._tasks.append(asyncio.create_task(self._runner.keep(container)))
-        keeping = tuple(self._tasks)
-        self._tasks.append(asyncio.create_task(polling.follow(self._node, self._record)))
-        await asyncio.gather(*keeping)
+            if is_sidecar(container):
+                beside.append(container)
+                self._tasks.append(asyncio.create_task(self._runner.keep(container)))
+                await self._runner.until_started(container)
+            elif not await self._runner.initialize(container):
+                break
+        else:
+            keeping = [asyncio.create_task(self._runner.keep(one)) for one in objects(spec["containers"])]
+            self._tasks += [*keeping, asyncio.create_task(polling.follow(self._node, self._record))]
+            await asyncio.gather(*keeping)
+        # Where the others have ended for good, nobody needs what ran beside them.
+        for container in reversed(beside):
+            await self._runner.dismiss(container)
 
     async def _begin(self) -> None:
         """An address and volumes: what all containers share."""

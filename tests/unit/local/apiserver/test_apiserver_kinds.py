@@ -48,6 +48,7 @@ def test_containers_get_kubernetes_defaults(api: Api) -> None:
         {"name": "b", "configMap": {"name": "x"}},
         {"name": "c", "secret": {"secretName": "x", "defaultMode": 256}},
         {"name": "d", "hostPath": {"path": "/"}},
+        {"name": "e", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
     ]
     made = api.create("pods", pod(containers=[container], volumes=volumes))
     got = made["spec"]["containers"][0]
@@ -73,6 +74,14 @@ def test_containers_get_kubernetes_defaults(api: Api) -> None:
         {"name": "b", "configMap": {"name": "x", "defaultMode": 420}},
         {"name": "c", "secret": {"secretName": "x", "defaultMode": 256}},
         {"name": "d", "hostPath": {"path": "/", "type": ""}},
+        # Without the seconds `kubectl describe pod` crashes.
+        {
+            "name": "e",
+            "projected": {
+                "defaultMode": 420,
+                "sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}],
+            },
+        },
     ]
 
 
@@ -146,6 +155,35 @@ def test_equal_requests_and_limits_are_guaranteed(api: Api) -> None:
             {"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]},
             "spec.volumes[0].hostPath",
             "more than 1",
+        ),
+        (
+            {
+                "volumes": [{"name": "v"}],
+                "containers": [
+                    {
+                        "name": "a",
+                        "image": "x",
+                        "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "../.."}],
+                    }
+                ],
+            },
+            "spec.containers[0].volumeMounts[0].subPath",
+            "must not contain '..'",
+        ),
+        (
+            {"initContainers": [{"name": "a", "image": "x", "restartPolicy": "Never"}]},
+            "spec.initContainers[0].restartPolicy",
+            'supported values: "Always"',
+        ),
+        (
+            {"initContainers": [{"name": "a", "image": "x", "livenessProbe": {"tcpSocket": {"port": 1}}}]},
+            "spec.initContainers[0].livenessProbe",
+            "may not be set for init containers without restartPolicy=Always",
+        ),
+        (
+            {"containers": [{"name": "a", "image": "x", "restartPolicy": "Always"}]},
+            "spec.containers[0].restartPolicy",
+            "may not be set for non-init containers",
         ),
         (
             {"containers": [{"name": "a", "image": "x", "env": [{"value": "1"}]}]},

@@ -90,6 +90,14 @@ def test_a_pod_in_three_words(obj: dict[str, Any], ready: str, status: str, rest
     assert shown(kinds.POD, **obj) == [ready, status, restarts]
 
 
+def test_what_stays_beside_the_containers_counts_among_them() -> None:
+    escorted = pod(UP, init=[{"running": {}, "_": {"ready": True, "started": True}}])
+    escorted["spec"]["initContainers"] = [{"name": "c", "restartPolicy": "Always"}]
+    assert shown(kinds.POD, **escorted) == ["2/2", "Running", "0"]
+    escorted["status"]["initContainerStatuses"][0] |= {"ready": False, "started": False}
+    assert shown(kinds.POD, **escorted) == ["1/2", "Init:0/1", "0"]
+
+
 TEMPLATE = {"spec": {"containers": [{"name": "a", "image": "nginx"}, {"name": "b", "image": "envoy"}]}}
 
 

@@ -49,6 +49,38 @@ def test_a_first_crash_is_restarted_at_once_and_later_ones_ever_more_slowly():
     assert pauses == sorted(pauses)
 
 
+def with_sidecar() -> dict:
+    found = pod("c", inits=("proxy", "prep"))
+    found["spec"]["initContainers"][0]["restartPolicy"] = "Always"
+    return found
+
+
+def test_one_that_stays_beside_the_others_has_initialized_once_it_has_started():
+    prep = State(done=True, ended=ended(0))
+    proxy = State(pid=1, start=1)
+    assert condition(told(with_sidecar(), proxy=proxy, prep=prep), "Initialized")["status"] == "False"
+    proxy.started = True
+    assert condition(told(with_sidecar(), proxy=proxy, prep=prep), "Initialized")["status"] == "True"
+
+
+def test_a_pod_is_ready_with_what_stays_beside_its_containers():
+    main, prep = State(pid=1, start=1, ready=True), State(done=True, ended=ended(0))
+    proxy = State(pid=2, start=2, started=True, unready="HTTP 503")
+    said = condition(told(with_sidecar(), proxy=proxy, prep=prep, c=main), "Ready")
+    assert (said["status"], said["message"]) == (
+        "False",
+        "containers with unready status: [proxy]; proxy: HTTP 503",
+    )
+    proxy.ready, proxy.unready = True, ""
+    assert condition(told(with_sidecar(), proxy=proxy, prep=prep, c=main), "Ready")["status"] == "True"
+
+
+def test_a_container_that_never_ran_leaves_its_pod_pending():
+    """`kubectl get pods` and whoever waits for phase=Running must not be told that it runs."""
+    never = Ended(code=128, reason="StartError", message="no such program")
+    assert told(pod("a"), a=State(waiting="RunContainerError", ended=never))["phase"] == "Pending"
+
+
 def test_a_container_that_ran_long_is_forgiven():
     state = State()
     for _ in range(8):

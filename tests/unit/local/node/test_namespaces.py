@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from modelport.local.folder import Folder
 from modelport.local.node import namespaces, surroundings
 from modelport.local.node.launch import Launch
 from modelport.local.node.relay import SERVICES, Identity
@@ -338,6 +339,39 @@ def test_every_service_has_the_names_that_it_has_in_a_cluster():
 def test_ports_are_those_that_are_declared_and_kserves_own():
     pod = {"spec": {"containers": [{"ports": [{"containerPort": 9000}, {"name": "x"}]}, {}]}}
     assert surroundings.ports_of(pod) == [8080, 9000]
+
+
+def test_ports_of_what_stays_beside_the_containers_are_open():
+    proxy = {"ports": [{"containerPort": 9901}], "restartPolicy": "Always"}
+    once = {"ports": [{"containerPort": 5432}]}
+    pod = {"spec": {"initContainers": [proxy, once], "containers": [{}]}}
+    assert surroundings.ports_of(pod) == [8080, 9901]
+
+
+def test_a_file_of_a_volume_is_a_file_where_it_is_mounted(tmp_path):
+    """`subPath: config.yaml` at /etc/app/config.yaml: the program must not find a folder there. A model that is a
+    single file lies in a folder, where servers look for it."""
+    config, model = tmp_path / "config.yaml", tmp_path / "model.joblib"
+    config.touch()
+    model.touch()
+    pod = {"metadata": {"namespace": "n", "name": "p", "uid": "u"}, "spec": {"containers": []}}
+
+    class Rooms(surroundings.Surroundings):
+        async def _network(self, *_: object) -> Identity:
+            return Identity(pid=1, start=1, user="", network="")
+
+    known = Rooms(Folder(tmp_path / "platform"), None, None)  # type: ignore[arg-type]
+    known._means = namespaces.Means("root")
+    known._home(pod).mkdir(parents=True)
+    given = msgspec.structs.replace(
+        launch(tmp_path),
+        mounted=[("/etc/app/config.yaml", config, True), ("/mnt/models", model, True)],
+        models=frozenset({"/mnt/models"}),
+    )
+    found, _ = asyncio.run(known.furnish(pod, given, "127.1.1.1", []))
+    sources = {mount.target: Path(mount.source) for mount in found.start.room.mounts}
+    assert sources["/etc/app/config.yaml"] == config
+    assert (sources["/mnt/models"] / "model.joblib").resolve() == model
 
 
 def test_ports_of_our_own_servers_stay_free_for_them():

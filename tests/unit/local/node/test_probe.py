@@ -6,6 +6,7 @@ import asyncio
 import http.server
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
+from modelport._dataplane import self_signed
 from modelport.local.node import grpc_health, memory, probe
 from modelport.local.node import prober as prober_module
 from modelport.local.node.prober import Prober
@@ -38,8 +40,11 @@ def web():
 
         def do_GET(self):
             name = self.path.strip("/")
-            good = name != "header" or self.headers.get("X-Probe") == "yes"
-            body = b"the database is away"
+            good = name not in ("header", "host") or self.headers.get("X-Probe") == "yes"
+            if name == "host":
+                good = good and self.headers.get_all("Host") == ["models.example"]
+            body = b"<!DOCTYPE HTML>\n<html>" if name == "page" else b"the database\n  is away"
+            good = good and name != "page"
             self.send_response(int(name) if name.isdigit() else 200 if good else 400)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -58,10 +63,44 @@ def test_http(web, path, good):
     assert said is None if good else said is not None and "the database is away" in said
 
 
+def test_a_page_for_browsers_is_no_part_of_a_sentence(web):
+    """It would be ten lines of HTML in the one line that says why a service is not Ready."""
+    said = ask({"httpGet": {"port": web, "path": "/page"}, "timeoutSeconds": 20})
+    assert said == "HTTP probe of /page failed with statuscode: 400"
+
+
 def test_http_by_the_ports_name_and_with_headers(web):
     get = {"port": "web", "path": "/header", "httpHeaders": [{"name": "X-Probe", "value": "yes"}]}
     assert ask({"httpGet": get, "timeoutSeconds": 20}, port=web) is None
     assert ask({"httpGet": {"port": "nope"}}) == "container c has no port 'nope'"
+
+
+def test_a_header_that_is_given_stands_in_the_place_of_the_usual_one(web):
+    """Two Host headers are a 400 at every careful server, so the pod would never be Ready."""
+    headers = [{"name": "host", "value": "models.example"}, {"name": "X-Probe", "value": "yes"}]
+    get = {"port": web, "path": "/host", "httpHeaders": headers}
+    assert ask({"httpGet": get, "timeoutSeconds": 20}) is None
+
+
+def test_https_whatever_the_certificate(tmp_path):
+    """A server of TLS answers plain HTTP never, and the pod would wait for ever."""
+    _, chain, key = self_signed(["elsewhere.example"], 10)
+    (tmp_path / "chain").write_text(chain)
+    (tmp_path / "key").write_text(key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "chain", tmp_path / "key")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        get = {"port": server.server_port, "path": "/", "scheme": "HTTPS"}
+        assert ask({"httpGet": get, "timeoutSeconds": 20}) is None
+        said = ask({"httpGet": get | {"path": "/no/such"}, "timeoutSeconds": 20})
+        assert said is not None
+        assert "404" in said
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_nobody_listens():
@@ -173,7 +212,7 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
         "readinessProbe": {"exec": {"command": ["true"]}, "timeoutSeconds": 20},
     }
 
-    async def run() -> list[str]:
+    async def run() -> list[object]:
         told: list[str] = []
 
         async def unready(words: str) -> None:
@@ -200,6 +239,7 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
             "timeoutSeconds": 20,
             "periodSeconds": 0.1,
             "failureThreshold": 1,
+            "terminationGracePeriodSeconds": 7,
         }
         failing = Prober(
             container,
@@ -211,9 +251,9 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
             is_unready=unready,
         )
         await failing.run()
-        return [failing.failure]
+        return [failing.failure, failing.grace_s]
 
-    assert asyncio.run(run()) == ["startup probe: command exited with 1"]
+    assert asyncio.run(run()) == ["startup probe: command exited with 1", 7.0]
 
 
 def test_a_readiness_probe_that_fails_for_long_is_told_once(monkeypatch):

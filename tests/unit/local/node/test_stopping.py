@@ -124,6 +124,52 @@ def test_a_hook_that_cannot_run_is_told_and_does_not_hold_up_the_end(start, capl
     assert "container c: preStop:" in caplog.text
 
 
+def test_what_a_container_left_behind_is_killed_with_the_pod(start, tmp_path):
+    """Its leader is polite and gone: what it has started must not go on alone, on a port that the next pod wants."""
+    inner = tmp_path / "inner"
+    text = POLITE.replace(
+        "print('up', flush=True)\n",
+        "import subprocess\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {DEAF!r}], stdout=subprocess.PIPE)\n"
+        f"pathlib.Path({str(inner)!r}).write_text(str(child.pid))\n"
+        "child.stdout.readline()\n"
+        "print('up', flush=True)\n",
+    )
+    record, child = start(text)
+    grandchild = Process.of(int(inner.read_text()))
+    assert grandchild is not None
+    stop(record, hurry=False)
+    assert child.wait() == 0
+    deadline = time.monotonic() + 20
+    while grandchild.alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not grandchild.alive
+
+
+def test_the_hook_takes_its_time_out_of_the_grace_period(start):
+    """Else a pod that may take 30 s takes 60, and whoever waits for its end thinks that it hangs."""
+    hook = {"lifecycle": {"preStop": {"exec": {"command": ["sleep", "60"]}}}}
+    record, child = start(DEAF, container=hook, deletion=0.5)
+    began = time.monotonic()
+    stop(record, hurry=False)
+    assert child.wait() == -signal.SIGKILL
+    assert time.monotonic() - began >= 0.5 + stopping.AFTER_HOOK_S
+
+
+def test_what_stays_beside_the_others_ends_after_them(start, tmp_path):
+    """A proxy that is gone before the server has finished its requests fails them."""
+    order = tmp_path / "order"
+    say = "open(sys.argv[1].replace('ended-well', 'order'), 'a').write({0!r})"
+    slow = POLITE.replace("pathlib.Path(sys.argv[1]).touch()", f"time.sleep(0.3), {say.format('main ')}")
+    record, main = start(slow)
+    beside, proxy = start(POLITE.replace("pathlib.Path(sys.argv[1]).touch()", say.format("proxy")))
+    record.kept.containers["proxy"] = beside.state("c")
+    record.pod["spec"]["initContainers"] = [{"name": "proxy", "command": ["x"], "restartPolicy": "Always"}]
+    stop(record, hurry=False)
+    assert (main.wait(), proxy.wait()) == (0, 0)
+    assert order.read_text() == "main proxy"
+
+
 def test_what_a_container_started_is_killed_with_it(start, tmp_path):
     inner = tmp_path / "inner"
     text = PATIENT.replace("print('up', flush=True)\n", "") + (

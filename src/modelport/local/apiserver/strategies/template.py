@@ -15,6 +15,7 @@ from modelport.local.apiserver.part import part, parts
 GROUPS = ("initContainers", "containers")
 PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 FILE_MODE = 0o644
+TOKEN_LIFE_S = 3600
 CREATING = ("configMap", "secret", "projected", "downwardAPI")
 """Volumes whose files are made with a mode."""
 
@@ -86,6 +87,10 @@ def _fill_volume(volume: Object) -> None:
     for kind in CREATING:
         if isinstance(volume.get(kind), dict):
             volume[kind].setdefault("defaultMode", FILE_MODE)
+    for source in parts(part(volume, "projected"), "sources"):
+        # kubectl describe crashes on a token without it.
+        if token := part(source, "serviceAccountToken"):
+            token.setdefault("expirationSeconds", TOKEN_LIFE_S)
     if isinstance(volume.get("hostPath"), dict):
         volume["hostPath"].setdefault("type", "")
 
@@ -142,7 +147,22 @@ def check_pod_spec(spec: Any, at: str) -> list[Cause]:
         for probe in PROBES:
             causes += _check_probe(container.get(probe), f"{path}.{probe}")
         causes += checks.check_handlers(container, path)
+        causes += _check_role(container, path, initializes=path.startswith(f"{at}.initContainers"))
     return causes + checks.check_sizes(body, at)
+
+
+def _check_role(container: Object, at: str, *, initializes: bool) -> list[Cause]:
+    """What only containers may say that serve: the main ones, and of those that initialize the ones that stay."""
+    policy = container.get("restartPolicy")
+    if not initializes:
+        return [forbidden(f"{at}.restartPolicy", "may not be set for non-init containers")] if policy else []
+    if policy not in (None, "Always"):
+        return [not_supported(f"{at}.restartPolicy", policy, ("Always",))]
+    return [
+        forbidden(f"{at}.{name}", "may not be set for init containers without restartPolicy=Always")
+        for name in ("lifecycle", *PROBES)
+        if container.get(name) and policy is None
+    ]
 
 
 def _containers(spec: Object, at: str) -> Iterator[tuple[str, Object]]:
@@ -191,6 +211,24 @@ def _check_mounts(container: Object, at: str, volumes: set[str]) -> list[Cause]:
             causes.append(invalid_value(f"{path}.mountPath", where, "must be unique"))
         else:
             paths.add(where)
+        causes += _check_sub_path(mount, path)
+    return causes
+
+
+def _check_sub_path(mount: Object, at: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for field in ("subPath", "subPathExpr"):
+        given = str(mount.get(field) or "")
+        if given.startswith("/"):
+            causes.append(invalid_value(f"{at}.{field}", given, "must be a relative path"))
+        if ".." in given.split("/"):
+            causes.append(invalid_value(f"{at}.{field}", given, "must not contain '..'"))
+    if mount.get("subPath") and mount.get("subPathExpr"):
+        causes.append(
+            invalid_value(
+                f"{at}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive"
+            )
+        )
     return causes
 
 
