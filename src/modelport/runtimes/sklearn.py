@@ -114,10 +114,11 @@ class SklearnModel(LoadedModel):
         inferred = _specs(columns, self._names, self._documents)
         unknown = any(column.datatype == "" for column in columns)
         outputs = outputs_of(model, self._proba)
-        self.signature = enriched(
-            settings.signature, Signature(() if unknown else inferred, outputs, "columns"), proba=self._proba
-        )
-        # Where a column's datatype is unknown the signature cannot be public, but names and order are known.
+        # Where a column's datatype is unknown and nobody has saved it, the signature cannot be public, but names and
+        # order are known.
+        is_said = settings.signature is not None and bool(settings.signature.inputs)
+        own = Signature(() if unknown and not is_said else inferred, outputs, "columns")
+        self.signature = enriched(settings.signature, own, proba=self._proba)
         self._inner = (
             Signature(inferred, outputs, "columns") if unknown and settings.signature is None else None
         )
@@ -355,9 +356,8 @@ def _describe(model: Any, columns: list[fitted.Column], names: list[str] | None,
     if documents:
         said.append("texts")
     elif columns:
-        some = [
-            f"{name} {column.datatype}".strip() for name, column in zip(names or (), columns, strict=False)
-        ]
+        named = sorted(zip(names or (), columns, strict=False), key=lambda pair: pair[1].optional)
+        some = [f"{name} {'unused' if one.optional else one.datatype}".strip() for name, one in named]
         listed = f" ({', '.join(some[:3])}{', …' if len(some) > 3 else ''})" if some else ""
         said.append(f"{len(columns)} column{'' if len(columns) == 1 else 's'}{listed}")
     classes = getattr(model, "classes_", None)

@@ -43,6 +43,8 @@ def load(source: Source, options: ModelOptions, on_unusable: Callable[[], None] 
     inside = kept is not None and bool(kept.artifact) and path.is_dir() and options.model_format != MLFLOW
     named = path / kept.artifact if kept and kept.artifact and inside else path
     runtime, artifact = catalog.locate(named if named.exists() else path, options.model_format)
+    if kept is not None:
+        saved.check_code(kept, artifact)
     settings = Settings(
         name=source.name,
         predict_proba=options.predict_proba,

@@ -7,6 +7,8 @@ The model brought its framework with it. Only what writes a format that the fram
 from __future__ import annotations
 
 import importlib
+import mmap
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +24,8 @@ class Format(NamedTuple):
 
     runtime: str
     suffix: str
-    write: Callable[[Any, Path], None]
+    write: Callable[[Any, Path], tuple[str, ...] | None]
+    """Writes it, and says what reading it takes besides `libraries`."""
     predict: Callable[[Any, Any], Any]
     """What the written artifact answers, which for a booster is not what the estimator around it says."""
     libraries: tuple[str, ...]
@@ -73,8 +76,23 @@ def _module(name: str, purpose: str) -> Any:
 # Tables
 
 
-def _write_joblib(model: Any, path: Path) -> None:
-    _module("joblib", "Saving a scikit-learn model").dump(model, path)
+def _write_joblib(model: Any, path: Path) -> tuple[str, ...]:
+    """By joblib, which writes functions and classes as names; those of a script or notebook, which nobody else can
+    import, go into the file with their code."""
+    try:
+        _module("joblib", "Saving a scikit-learn model").dump(model, path)
+        if not _names_main(path):
+            return ()
+    except (pickle.PicklingError, AttributeError):  # a lambda, or a function in a function
+        pass
+    with path.open("wb") as file:
+        _module("cloudpickle", "Saving functions and classes of a script or notebook").dump(model, file)
+    return ("cloudpickle",)
+
+
+def _names_main(path: Path) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"__main__") >= 0
 
 
 def _write_skops(model: Any, path: Path) -> None:

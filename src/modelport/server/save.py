@@ -36,6 +36,9 @@ def save(
 
     scikit-learn is written by joblib (`format="skops"`: without pickle, so that loading runs no code), XGBoost
     as UBJSON, LightGBM as text, CatBoost as CBM, torch programs as .pt2, TorchScript as .pt, ONNX as .onnx.
+    Functions and classes that you defined in a script or notebook are written by joblib with their code, which
+    the same Python (3.11, 3.12, …) has to read; what you import from a module of your own is not: put the module
+    beside the model.
 
     `example` is a few rows as the model takes them: a DataFrame, an array, or a dict of arrays. From it come the
     names, datatypes and categories of the columns, the examples in the server's documentation, and the warm-up
@@ -50,20 +53,20 @@ def save(
     chosen = format_of(model, format)
     signature, saved_example = (None, None) if example is None else _described(model, chosen, example)
     artifact = f"model{chosen.suffix}"
-    saved = Saved(
-        artifact=artifact,
-        runtime=chosen.runtime,
-        signature=signature,
-        example=saved_example,
-        libraries=_versions(chosen.libraries, example),
-        created=datetime.datetime.now(datetime.UTC),
-    )
     # Written beside and moved, so that what is in the folder is whole whenever we are interrupted.
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as place:
         new = Path(place) / "new"
         new.mkdir()
-        chosen.write(model, new / artifact)
+        besides = chosen.write(model, new / artifact) or ()
+        saved = Saved(
+            artifact=artifact,
+            runtime=chosen.runtime,
+            signature=signature,
+            example=saved_example,
+            libraries=_versions((*chosen.libraries, *besides), example),
+            created=datetime.datetime.now(datetime.UTC),
+        )
         document = {"version": saved.version, **msgspec.to_builtins(saved)}
         (new / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
         if target.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -79,6 +80,17 @@ def read_saved(folder: Path) -> Saved | None:
         return _checked(_decoded(path), path)
     path = folder / "MLmodel"
     return _checked(_mlflow(path), path) if path.is_file() else None
+
+
+def check_code(saved: Saved, path: Path) -> None:
+    """Raises LoadError where the model has code of its own in its file, which another Python wrote."""
+    wrote = ".".join(saved.libraries.get("python", "").split(".")[:2])
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if "cloudpickle" in saved.libraries and wrote and wrote != running:
+        raise LoadError(
+            f"{path}: it holds code of Python {wrote}, which {running} cannot run. Serve it by Python {wrote}, or move "
+            "your functions and classes to a module of its own, save the model again, and put the module beside it."
+        )
 
 
 def _decoded(path: Path) -> Saved:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from modelport.storage import mirror, packed, scheme
 from modelport.storage.credentials import Credentials
@@ -69,8 +70,8 @@ def look(
     if isinstance(found, Listing):
         files = tuple((file.path, file.size) for file in found.files if context.patterns.wants(file.path))
     elif isinstance(found, InPlace):
-        _, size, paths = scheme.survey(found.path, context.cancel)
-        files = tuple((path, None) for path in paths) if len(paths) > 1 else ((found.path.name, size),)
+        _, _, paths = scheme.survey(found.path, context.cancel)
+        files = tuple((path or found.path.name, _size(found.path / path)) for path in paths)
     listed = found if isinstance(found, Listing) else None
     assert not isinstance(found, Unchanged)  # noqa: S101 (nothing was known)
     return Look(
@@ -83,3 +84,10 @@ def look(
         in_place=isinstance(found, InPlace),
         unpacked=listed is not None and listed.unpack and len(files) == 1 and packed.is_archive(files[0][0]),
     )
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None  # removed since

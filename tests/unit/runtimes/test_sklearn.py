@@ -140,7 +140,7 @@ def test_a_pipeline_of_text_and_numbers(serve):
     frame, labels = people()
     model = table_model().fit(frame, labels)
     loaded = serve(model)
-    assert loaded.description == "Pipeline, 4 columns (id BYTES, age FP64, city BYTES, …), 2 classes"
+    assert loaded.description == "Pipeline, 4 columns (age FP64, city BYTES, class FP64, …), 2 classes"
     by_name = {spec.name: spec for spec in loaded.signature.inputs}
     assert by_name["city"].categories == tuple(CITIES)
     assert by_name["id"].optional

@@ -1,6 +1,9 @@
 """From a fitted model to a folder, back, and through the first prediction."""
 
 import json
+import subprocess
+import sys
+import threading
 
 import lightgbm
 import numpy as np
@@ -12,7 +15,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from modelport.protocol.frame import to_frame
 from modelport.server.arrays import ArrayExecutor
@@ -28,7 +31,9 @@ from modelport.server.warmup import warm_up
 pytest.importorskip("modelport.server.columns")
 pytest.importorskip("modelport.server.tensors")
 
+from modelport.runtimes.source import load
 from modelport.server.loaded import RuntimeExecutor
+from modelport.server.options import ModelOptions, Source
 
 RANDOM = np.random.default_rng(7)
 X = RANDOM.normal(size=(80, 3))
@@ -117,6 +122,67 @@ def test_what_is_saved_is_read_and_warms_up(case, tmp_path):
     v1, v2 = example_bodies(saved)
     assert len(v1["instances"]) == len(example)
     json.dumps([v1, v2], allow_nan=False)
+
+
+def first_letters(frame):
+    return frame.map(lambda text: text[:1])
+
+
+def test_a_column_that_nothing_uses_may_be_left_out(tmp_path):
+    """Lost otherwise: clients of a table with a ticket number that the model drops must invent one."""
+    runtime = pytest.importorskip("modelport.runtimes.sklearn").SklearnRuntime
+    frame = FRAME.assign(ticket="A/5 21171")
+    first = make_pipeline(FunctionTransformer(first_letters), OneHotEncoder())  # nobody knows what it takes
+    chosen = ColumnTransformer([("n", StandardScaler(), ["age"]), ("c", first, ["city"])])
+    model = make_pipeline(chosen, LogisticRegression()).fit(frame, LABELS)
+    folder = save(model, tmp_path / "m", example=frame.head())
+    saved = read_saved(folder)
+    loaded = runtime.load(folder / saved.artifact, Settings(signature=saved.signature))
+    assert [spec.name for spec in loaded.signature.inputs if spec.optional] == ["income", "ticket"]
+    assert [spec.datatype for spec in loaded.signature.inputs] == ["INT64", "FP64", "BYTES", "BYTES"]
+
+
+BY_VALUE = """
+import sys
+import threading
+import numpy as np
+import modelport
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+X = np.arange(12.0).reshape(6, 2)
+OFFSET = 3
+
+def shifted(rows):
+    return np.log(rows + OFFSET)
+
+model = make_pipeline(FunctionTransformer({function}), LinearRegression()).fit(X, X[:, 0])
+modelport.save(model, sys.argv[1], example=X[:2])
+"""
+
+
+@pytest.mark.parametrize("function", ["shifted", "lambda rows: np.log(rows + OFFSET)"])
+def test_a_function_of_a_notebook_is_saved_with_its_code(tmp_path, function):
+    """Lost otherwise: what was saved in a notebook without a word is refused when it is served."""
+    runtime = pytest.importorskip("modelport.runtimes.sklearn").SklearnRuntime
+    folder = tmp_path / "m"
+    code = BY_VALUE.replace("{function}", function)
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=300)
+    saved = read_saved(folder)
+    assert "cloudpickle" in saved.libraries
+    model = runtime.load(folder / saved.artifact, Settings(signature=saved.signature))
+    assert warm_up(model, saved) == (True, "warm-up ok")
+
+
+def test_code_of_another_python_is_refused(tmp_path):
+    """Lost otherwise: an interpreter runs bytecode that it does not know, and may crash without a word."""
+    save(LogisticRegression().fit(X, Y), folder := tmp_path / "m", example=X[:2])
+    document = json.loads((folder / "modelport.json").read_text())
+    document["libraries"] |= {"python": "3.7.9", "cloudpickle": "3.1.2"}
+    (folder / "modelport.json").write_text(json.dumps(document))
+    with pytest.raises(LoadError, match=r"code of Python 3\.7.*module of its own"):
+        load(Source(name="m", path=str(folder)), ModelOptions())
 
 
 @pytest.mark.parametrize("case", ["sklearn matrix", "sklearn frame", "sklearn skops"])
@@ -247,7 +313,7 @@ def test_a_failed_save_leaves_the_old_one(tmp_path):
     model = LogisticRegression().fit(X, Y)
     folder = save(model, tmp_path / "m", example=X[:2])
     before = (folder / "modelport.json").read_bytes()
-    model.unpicklable = lambda: None
+    model.unpicklable = threading.Lock()
     with pytest.raises(Exception, match="pickle"):
         save(model, folder, example=X[:2], overwrite=True)
     assert (folder / "modelport.json").read_bytes() == before

@@ -7,6 +7,7 @@ import tarfile
 import pytest
 
 from modelport.storage import Patterns, StorageError
+from modelport.storage.look import look
 
 
 @pytest.fixture
@@ -83,3 +84,14 @@ def test_a_claims_path_cannot_lead_out_of_it(fetch, model):
 def test_an_unknown_scheme_names_the_known_ones(fetch):
     with pytest.raises(StorageError, match=r"no scheme ftp://. Schemes: file://, .*s3://"):
         fetch("ftp://host/model")
+
+
+def test_a_look_at_a_folder_names_its_files_with_their_sizes(tmp_path):
+    """Lost otherwise: `storage check` says of a model on this machine that it holds nothing."""
+    (tmp_path / "model.joblib").write_bytes(b"12345")
+    assert look(str(tmp_path)).files == (("model.joblib", 5),)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "notes.txt").write_bytes(b"1234567")
+    found = look(str(tmp_path))
+    assert (dict(found.files), found.bytes) == ({"model.joblib": 5, "deep/notes.txt": 7}, 12)
+    assert look(str(tmp_path / "model.joblib")).files == (("model.joblib", 5),)
