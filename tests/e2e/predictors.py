@@ -119,17 +119,6 @@ class Slow(modelport.Model):
         return x
 
 
-class Farewell(modelport.Model):
-    """Prints when it predicts and when it is told to stop."""
-
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        print("predicted")
-        return x
-
-    def stop(self) -> None:
-        print("stopped")
-
-
 class Broken(modelport.Model):
     """Cannot load."""
 

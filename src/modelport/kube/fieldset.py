@@ -8,7 +8,7 @@ A leaf is in the set; a node with children is in it only if it has `.`. Sets are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
@@ -75,38 +75,23 @@ def difference(left: FieldSet, right: FieldSet) -> FieldSet:
     """What is in the left set and not in the right. A parent there does not take its children along."""
     if not left or not right:
         return left
-    return _children_without(left, right, _difference)
+    return _children_without(left, right)
 
 
-def _difference(left: FieldSet, right: FieldSet) -> FieldSet | None:
-    return node_of(is_member(left) and not is_member(right), _children_without(left, right, _difference))
-
-
-def without_below(left: FieldSet, right: FieldSet) -> FieldSet:
-    """What is in the left set and neither in the right nor below something in the right."""
-    if not left or not right:
-        return left
-    return _children_without(left, right, _without_below)
-
-
-def _without_below(left: FieldSet, right: FieldSet) -> FieldSet | None:
-    return (
-        None if is_member(right) else node_of(is_member(left), _children_without(left, right, _without_below))
-    )
-
-
-def _children_without(
-    left: FieldSet, right: FieldSet, subtract: Callable[[FieldSet, FieldSet], FieldSet | None]
-) -> FieldSet:
+def _children_without(left: FieldSet, right: FieldSet) -> FieldSet:
     kept: FieldSet = {}
     for name, child in left.items():
         if name == SELF:
             continue
         other = right.get(name)
-        rest = child if other is None else subtract(child, other)
+        rest = child if other is None else _difference(child, other)
         if rest is not None:
             kept[name] = rest
     return kept
+
+
+def _difference(left: FieldSet, right: FieldSet) -> FieldSet | None:
+    return node_of(is_member(left) and not is_member(right), _children_without(left, right))
 
 
 def with_named(fields: FieldSet, schema: Schema) -> FieldSet:

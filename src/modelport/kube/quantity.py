@@ -94,10 +94,6 @@ class Quantity(msgspec.Struct, frozen=True, eq=False):
         """The amount, rounded up, as bytes and counts are."""
         return ceil(self.amount)
 
-    def milli(self) -> int:
-        """Thousandths, rounded up, as cores are counted."""
-        return ceil(self.amount * 1000)
-
 
 def _plain(number: float) -> str:
     text = repr(number)

@@ -22,7 +22,6 @@ from modelport.kube.name import check_label_value, check_qualified
 from modelport.kube.resource import Object
 
 _BINARY = ("in", "notin", "=", "==", "!=", "gt", "lt")
-_UNARY = ("exists", "!")
 _SYMBOLS = frozenset("=!(),><")
 _TOKENS = frozenset((")", ",", "!", "==", "=", ">", "<", "!=", "("))
 _SPACE = " \t\r\n"

@@ -27,8 +27,6 @@ from modelport.render.pod import (
 from modelport.render.rendered import Around, Part
 from modelport.render.workload import deployment, service_object
 
-OWN_SERVICE = "internal.modelport.io/service"
-
 
 def predictor(
     service: InferenceService, around: Around, selection: Selection | None, version: str

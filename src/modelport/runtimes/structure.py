@@ -93,7 +93,8 @@ def tag_of(estimator: Any, name: str) -> Any:
     if get_tags is None:
         old = estimator._get_tags() if hasattr(estimator, "_get_tags") else {}
         types = old.get("X_types", ["2darray"])
-        return {"string": "string" in types, "two_d_array": "2darray" in types}.get(name, old.get(name))
+        named = {"string": "string", "dict": "dict", "two_d_array": "2darray"}
+        return named[name] in types if name in named else old.get(name)
     try:
         return getattr(get_tags(estimator).input_tags, name)
     except Exception:  # noqa: BLE001 (a user's class may define its tags wrongly)

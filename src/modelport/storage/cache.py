@@ -168,11 +168,6 @@ class Cache:
         with writing(self.pins):
             _into(self.pins / name_of(digest), hashlib.sha256(text.encode()).hexdigest()[:32], text.encode())
 
-    def unpin(self, digest: str, holder: Path) -> None:
-        """Takes a pin away before its holder is gone."""
-        text = str(holder.absolute())
-        (self.pins / name_of(digest) / hashlib.sha256(text.encode()).hexdigest()[:32]).unlink(missing_ok=True)
-
     def healthy(self, digest: str, cancel: threading.Event | None = None) -> Tree | None:
         """A model's contents, if it is all there, as it was written. What is not is put away."""
         tree = self.tree(digest)

@@ -13,7 +13,6 @@ from modelport.kube.fieldset import (
     members,
     union,
     with_named,
-    without_below,
 )
 from modelport.kube.schema import Schema
 
@@ -65,16 +64,10 @@ def test_laws_of_sets_hold(a, b, c):
 
 
 @given(PATHS, PATHS)
-def test_what_is_below_goes_with_its_parent(left, right):
-    expected = {path for path in left if not any(path[: len(parent)] == parent for parent in right)}
-    assert paths(without_below(tree(left), tree(right))) == expected
-
-
-@given(PATHS, PATHS)
 def test_arithmetic_leaves_its_operands_alone(left, right):
     """The stored objects share these sets."""
     one, other = tree(left), tree(right)
-    for operation in (union, intersection, difference, without_below):
+    for operation in (union, intersection, difference):
         operation(one, other)
     assert one == tree(left)
     assert other == tree(right)

@@ -60,7 +60,6 @@ def test_bytes_and_cores():
     assert to_bytes("1500m") == 2
     assert to_cores("250m") == 0.25
     assert to_cores(2) == 2.0
-    assert Quantity.parse("100m").milli() == 100
 
 
 def test_amounts_compare_however_they_are_written():

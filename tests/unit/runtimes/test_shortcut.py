@@ -69,10 +69,12 @@ from sklearn.tree import (
 )
 
 from modelport.runtimes.shortcut import family, histogram, tree
+from modelport.runtimes.shortcut.form import version
 from modelport.runtimes.shortcut.proof import same
 from modelport.runtimes.sklearn import SklearnModel, SklearnRuntime
 
 WIDTH = 5
+GAPS_IN_EXTRA_TREES = pytest.mark.skipif(version() < (1, 6), reason="they take none before scikit-learn 1.6")
 CLASSIFIERS = {
     "logistic": LogisticRegression(),
     "logistic-cv": LogisticRegressionCV(Cs=2, cv=2),
@@ -250,7 +252,7 @@ def test_any_table_is_answered_or_refused_as_by_the_estimator(name, rows, proba,
     [
         "tree-2",
         "forest-3",
-        "extra-trees-2",
+        pytest.param("extra-trees-2", marks=GAPS_IN_EXTRA_TREES),
         "forest-values",
         "histogram-3",
         "histogram-values",

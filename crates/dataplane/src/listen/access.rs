@@ -5,9 +5,11 @@ use super::reply::Reply;
 use super::route::Route;
 use crate::clock::rfc3339_now;
 use crate::trace::context::{self, Context};
+use crate::trace::cut;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{Extensions, HeaderMap, Response};
 use serde::Serialize;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 #[derive(Serialize)]
@@ -29,7 +31,27 @@ struct Line<'a> {
     trace_id: Option<String>,
 }
 
-/// Writes the line of one request; `trace` is our span, where there is one. Bodies that come in parts have no size yet.
+/// The model of a gRPC call, for its line: its message names it, which is read after the head. A stream's line is
+/// written before its first message comes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Named(Arc<OnceLock<String>>);
+
+impl Named {
+    /// Keeps the name where a line will be written.
+    pub(super) fn note(extensions: &Extensions, model: &str) {
+        if let Some(named) = extensions.get::<Self>().filter(|_| !model.is_empty()) {
+            named.0.get_or_init(|| cut(model));
+        }
+    }
+
+    /// The name, if the message has been read and has one.
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+/// Writes the line of one request; `trace` is our span, where there is one; `named` is the model that
+/// a call's message names. Bodies that come in parts have no size yet.
 pub(super) fn line(
     log: &Log,
     head: &Parts,
@@ -37,6 +59,7 @@ pub(super) fn line(
     id: &str,
     begun: Instant,
     trace: Option<Context>,
+    named: Option<&str>,
 ) {
     let route = Route::parse(&head.method, head.uri.path()).ok();
     let model = match &route {
@@ -44,7 +67,7 @@ pub(super) fn line(
             Some(name.as_ref())
         }
         Some(Route::V2Model(target, _)) => Some(target.name.as_ref()),
-        _ => None,
+        _ => named,
     };
     let line = Line {
         time: rfc3339_now(),
@@ -98,7 +121,7 @@ mod tests {
         let sink = Sink::default();
         let (log, ended) = Log::to(sink.clone(), |_| {}).unwrap();
         let head = Request::post("/v2/models/a%22b/infer?q=1").body(()).unwrap().into_parts().0;
-        line(&log, &head, &reply::constant("{}"), "id\"1", Instant::now(), None);
+        line(&log, &head, &reply::constant("{}"), "id\"1", Instant::now(), None, None);
         crate::listen::log::finish(log, &ended);
         let line: serde_json::Value = serde_json::from_slice(&sink.0.lock().unwrap()).unwrap();
         assert_eq!(line["method"], "POST");
@@ -120,7 +143,7 @@ mod tests {
         for response in
             [tonic::Status::not_found("no").into_http(), Response::new(tonic::body::Body::empty())]
         {
-            line(&log, &head, &response.map(Reply::Grpc), "id", Instant::now(), None);
+            line(&log, &head, &response.map(Reply::Grpc), "id", Instant::now(), None, None);
         }
         crate::listen::log::finish(log, &ended);
         let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
@@ -139,7 +162,7 @@ mod tests {
         let head = request.body(()).unwrap().into_parts().0;
         let ours = Context { trace_id: 0xabc, span_id: 1, flags: 0 };
         for trace in [None, Some(ours)] {
-            line(&log, &head, &reply::constant("{}"), "id", Instant::now(), trace);
+            line(&log, &head, &reply::constant("{}"), "id", Instant::now(), trace, None);
         }
         crate::listen::log::finish(log, &ended);
         let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();

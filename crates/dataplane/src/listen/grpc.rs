@@ -13,6 +13,7 @@ mod service;
 use crate::budget::Share;
 use crate::codec::grpc::proto::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME};
 use crate::error::Error;
+use crate::listen::request_id::{self, RequestId};
 use crate::model::Server;
 use bytes::Bytes;
 use context::Arrival;
@@ -85,8 +86,20 @@ where
 }
 
 impl GrpcRoutes {
-    /// Answers one call. Errors are answers too: a gRPC status in the headers or the trailers.
+    /// Answers one call, with its id. Errors are answers too: a gRPC status in the headers or the trailers.
     pub async fn call<B>(&self, mut request: http::Request<B>) -> http::Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError> + Send,
+    {
+        let id = RequestId::of(request.headers());
+        request.extensions_mut().insert(id.clone());
+        let mut response = self.answer(request).await;
+        response.headers_mut().insert(request_id::NAME, id.into_header());
+        response
+    }
+
+    async fn answer<B>(&self, mut request: http::Request<B>) -> http::Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError> + Send,

@@ -6,7 +6,7 @@ use super::encoding::Encoding;
 use super::log::Log;
 use super::rare::Rare;
 use super::reply::{self, Reply};
-use super::request_id::RequestId;
+use super::request_id::{self, RequestId};
 use super::route::{describe_miss, Aspect, Miss, Route};
 use super::{access, docs, openapi, peers, repository, v1, v2};
 use crate::budget::Share;
@@ -97,13 +97,13 @@ async fn rest(
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(log) = &shared.access {
-        access::line(log, &head, &response, id.as_str(), begun, trace.as_ref().map(Active::context));
+        access::line(log, &head, &response, id.as_str(), begun, trace.as_ref().map(Active::context), None);
     }
     if let Some(trace) = trace {
         let status = response.status().as_u16();
         response.body_mut().end_span(trace, status);
     }
-    response.headers_mut().insert(super::request_id::NAME, id.into_header());
+    response.headers_mut().insert(request_id::NAME, id.into_header());
     response.body_mut().wait(waiting);
     Ok(response)
 }
@@ -192,17 +192,20 @@ async fn grpc(shared: &Shared, mut request: Request<Incoming>, begun: Instant) -
         request.extensions_mut().insert(slot.clone());
         (slot, context)
     });
-    let head = shared.access.is_some().then(|| {
+    let logged = shared.access.as_ref().map(|log| {
+        let named = access::Named::default();
+        request.extensions_mut().insert(named.clone());
         let mut head = Request::new(()).into_parts().0;
         head.method.clone_from(request.method());
         head.uri.clone_from(request.uri());
         head.headers.clone_from(request.headers());
-        head
+        (log, head, named)
     });
     let response = shared.grpc.call(request).await.map(Reply::Grpc);
-    if let (Some(log), Some(head)) = (&shared.access, &head) {
+    if let Some((log, head, named)) = logged {
+        let id = response.headers().get(request_id::NAME).and_then(|id| id.to_str().ok()).unwrap_or_default();
         let context = traced.as_ref().map(|(_, context)| *context);
-        access::line(log, head, &response, RequestId::of(&head.headers).as_str(), begun, context);
+        access::line(log, &head, &response, id, begun, context, named.get());
     }
     if let Some((slot, _)) = traced {
         slot.end_unclaimed(access::grpc_status(response.headers()));

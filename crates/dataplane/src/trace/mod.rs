@@ -159,7 +159,8 @@ impl Span {
     }
 }
 
-fn cut(text: &str) -> String {
+/// A client's text, as much of it as we keep.
+pub(crate) fn cut(text: &str) -> String {
     let mut end = text.len().min(LONGEST);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -90,6 +90,7 @@ pub(crate) fn echo(call: &Call) -> Answer {
     headers.extend([
         ("Content-Length".into(), "7".into()),
         ("grpc-status".into(), "9".into()),
+        ("X-Request-Id".into(), "forged".into()),
         ("bad name".into(), "x".into()),
         ("bad-value".into(), "\n".into()),
     ]);

@@ -6,6 +6,7 @@ use modelport_dataplane::codec::grpc::proto;
 use modelport_dataplane::codec::grpc::proto::model_infer_request::InferRequestedOutputTensor;
 use tonic::body::Body;
 use tonic::codegen::Service;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Request};
 
 #[test]
@@ -146,6 +147,54 @@ fn metadata_reaches_models_that_want_it_and_comes_back() {
 
         let answer = ask("echo").await;
         assert!(answer.metadata().get("saw-x-colour").is_none(), "it does not want headers");
+    });
+}
+
+/// Without it nobody finds a client's call in the server's logs and traces.
+#[test]
+fn every_answer_has_the_id_of_its_call() {
+    fn of(metadata: &MetadataMap) -> Vec<&str> {
+        metadata.get_all("x-request-id").iter().map(|id| id.to_str().unwrap()).collect()
+    }
+    Bench::run(MIB, |bench| async move {
+        let mut client = bench.client().await;
+        let mut ask = async |model: &str, id: Option<&str>| {
+            let mut request = Request::new(with_id("of-the-message", one_float(model, 1.0)));
+            if let Some(id) = id {
+                request.metadata_mut().insert("x-request-id", id.parse().unwrap());
+            }
+            client.model_infer(request).await
+        };
+        let answer = ask("echo", Some("mine")).await.unwrap();
+        assert_eq!(of(answer.metadata()), ["mine"]);
+        let refused = ask("none", Some("mine")).await.unwrap_err();
+        assert_eq!(of(refused.metadata()), ["mine"]);
+
+        let long = "x".repeat(257);
+        for id in [None, Some(""), Some(&*long)] {
+            let answer = ask("echo", id).await.unwrap();
+            let [ours] = of(answer.metadata())[..] else { panic!("{:?}", answer.metadata()) };
+            assert_eq!(ours.len(), 36, "{id:?}");
+            assert_eq!(answer.metadata().get("saw-id").unwrap(), ours, "the model hears of it too");
+            assert_eq!(answer.get_ref().id, "of-the-message");
+        }
+
+        // What never comes to a handler.
+        for (path, timeout) in
+            [("/inference.GRPCInferenceService/Dream", "1S"), ("/no.Such/Thing", "1S"), ("/", "no")]
+        {
+            let request = http::Request::post(format!("{ORIGIN}{path}"))
+                .header("content-type", "application/grpc")
+                .header("grpc-timeout", timeout)
+                .header("x-request-id", "mine")
+                .body(Body::empty())
+                .unwrap();
+            let response = bench.channel().await.call(request).await.unwrap();
+            assert_eq!(response.headers()["x-request-id"], "mine", "{path}");
+        }
+
+        let stream = client.model_stream_infer(stream::iter([one_float("echo", 1.0)])).await.unwrap();
+        assert_eq!(of(stream.metadata())[0].len(), 36);
     });
 }
 

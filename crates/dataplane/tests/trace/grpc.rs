@@ -11,8 +11,10 @@ fn a_grpc_call_is_a_span_too() {
     for (model, code, http) in [("sum", "0", 200), ("none", "5", 404), ("fails", "13", 500)] {
         let collector = Collector::start();
         let running = server(Some(collector.settings(&[])));
-        let (headers, _) = call_grpc(running.address, INFER, &[("traceparent", PARENT)], &grpc_row(model));
+        let sent = [("traceparent", PARENT), ("x-request-id", "of-the-call")];
+        let (headers, _) = call_grpc(running.address, INFER, &sent, &grpc_row(model));
         assert_eq!(headers["grpc-status"], code);
+        assert_eq!(headers["x-request-id"], "of-the-call");
         let (span, children) = collector.only();
         assert_eq!(span.name, "inference.GRPCInferenceService/ModelInfer");
         assert_eq!(
@@ -22,7 +24,7 @@ fn a_grpc_call_is_a_span_too() {
         let mut expected = BTreeMap::from([
             ("modelport.model.name", model.to_owned()),
             ("modelport.protocol", "grpc".to_owned()),
-            ("modelport.request.id", "mine".to_owned()),
+            ("modelport.request.id", "of-the-call".to_owned()),
             ("rpc.grpc.status_code", code.to_owned()),
             ("rpc.method", "ModelInfer".to_owned()),
             ("rpc.service", "inference.GRPCInferenceService".to_owned()),

@@ -1,7 +1,6 @@
 //! What the headers of a call say: its deadline, its id, and what models want to see of them.
 
 use crate::error::{Error, Result};
-use crate::listen::request_id::random_uuid;
 use http::{HeaderMap, HeaderValue};
 use std::time::{Duration, Instant};
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
@@ -59,17 +58,6 @@ fn parse_timeout_text(text: &[u8]) -> Option<Duration> {
     })
 }
 
-/// The client's own id for a call.
-pub(super) fn client_request_id(metadata: &MetadataMap) -> Option<String> {
-    let id = metadata.get("x-request-id")?.to_str().ok()?;
-    (!id.is_empty()).then(|| id.to_owned())
-}
-
-/// An id for a request that has none.
-pub(super) fn generate_request_id() -> String {
-    String::from_utf8_lossy(&random_uuid()).into_owned()
-}
-
 /// The metadata that a model sees as headers: text only, and without what belongs to the transport.
 pub(super) fn visible(metadata: &MetadataMap) -> Vec<(String, String)> {
     metadata
@@ -108,15 +96,5 @@ mod tests {
         ] {
             assert_eq!(parse_timeout_text(text.as_bytes()), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn generated_ids_are_uuids_of_version_4() {
-        let id = generate_request_id();
-        let parts: Vec<&str> = id.split('-').collect();
-        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{id}");
-        assert!(parts[2].starts_with('4'), "{id}");
-        assert!(parts[3].starts_with(['8', '9', 'a', 'b']), "{id}");
-        assert_ne!(id, generate_request_id());
     }
 }

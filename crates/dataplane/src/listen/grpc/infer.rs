@@ -1,9 +1,10 @@
 //! A prediction over gRPC, from its message to the message that answers it.
 
-use super::context::{generate_request_id, visible, Arrival};
+use super::context::{visible, Arrival};
 use crate::codec::grpc::proto::{ModelInferRequest, ModelInferResponse};
 use crate::codec::grpc::{decode, encode, Envelope};
 use crate::error::{Error, Kind, Result};
+use crate::listen::request_id::RequestId;
 use crate::message::{Answer, Call, InferResponse, Payload, Protocol, Verb};
 use crate::metrics::{BodyFault, Stage};
 use crate::model::{Model, Server};
@@ -16,8 +17,8 @@ use tonic::Status;
 pub(super) struct Context<'a> {
     pub(super) arrival: Arrival,
     pub(super) metadata: &'a MetadataMap,
-    /// The client's id for the call, where a call is one request.
-    pub(super) request_id: Option<String>,
+    /// The call's id, where a call is one request.
+    pub(super) call_id: Option<RequestId>,
     /// The request's span, where it has one.
     pub(super) trace: Option<Active>,
 }
@@ -39,7 +40,7 @@ pub(super) async fn infer(
         let version = Some(message.model_version.as_str()).filter(|version| !version.is_empty());
         trace.note(|span| {
             span.set_model(&message.model_name, version);
-            span.set_request_id(context.request_id.as_deref().unwrap_or(&message.id));
+            span.set_request_id(context.call_id.as_ref().map_or(&message.id, RequestId::as_str));
         });
     }
     let answered = count(server, message, context, trace.as_mut()).await;
@@ -85,7 +86,11 @@ async fn ask(
     let decoded = Instant::now();
     model.metrics.stage(Stage::Decode, decoded - decoding);
 
-    let request_id = context.request_id.or_else(|| request.id.clone()).unwrap_or_else(generate_request_id);
+    let request_id = match (&context.call_id, &request.id) {
+        (Some(id), _) => id.as_str().to_owned(),
+        (None, Some(id)) => id.clone(),
+        (None, None) => RequestId::random().as_str().to_owned(),
+    };
     if let Some(trace) = &mut trace {
         trace.stage(Stage::Decode, decoding, decoded);
         trace.note(|span| span.set_request_id(&request_id));

@@ -1,6 +1,6 @@
 //! The calls of the inference service.
 
-use super::context::{client_request_id, Arrival};
+use super::context::Arrival;
 use super::infer::{infer, refuse_too_large, Answered, Context};
 use super::{explain_garbage, is_too_large, EXTENSIONS};
 use crate::budget::Share;
@@ -18,6 +18,8 @@ use crate::codec::grpc::proto::{
     ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, StatisticDuration,
 };
 use crate::error::Error;
+use crate::listen::access::Named;
+use crate::listen::request_id::RequestId;
 use crate::metrics::{snapshot, Total};
 use crate::model::{self, Model, Server, TensorSpec};
 use crate::tensor::{Datatype, Param, Params};
@@ -67,7 +69,7 @@ impl GrpcInferenceService for Inference {
     }
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
-        let asked = request.into_inner();
+        let asked = asked(request, |asked| &asked.name);
         let model = self.model(&asked.name, &asked.version)?;
         Ok(Response::new(ModelReadyResponse { ready: model.is_ready() }))
     }
@@ -81,7 +83,7 @@ impl GrpcInferenceService for Inference {
     }
 
     async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
-        let asked = request.into_inner();
+        let asked = asked(request, |asked| &asked.name);
         let model = self.model(&asked.name, &asked.version)?;
         let versions = self.server.registry.versions(&asked.name);
         let metadata = &model.metadata;
@@ -96,11 +98,12 @@ impl GrpcInferenceService for Inference {
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
         let (metadata, extensions, message) = request.into_parts();
+        Named::note(&extensions, &message.model_name);
         let arrival = extensions.get::<Arrival>().copied().unwrap_or_default();
         hold_unpacked(extensions.get::<Arc<Share>>().map(AsRef::as_ref), &metadata, &message)?;
-        let request_id = client_request_id(&metadata);
+        let call_id = extensions.get::<RequestId>().cloned();
         let trace = extensions.get::<Slot>().and_then(Slot::take);
-        let context = Context { arrival, metadata: &metadata, request_id, trace };
+        let context = Context { arrival, metadata: &metadata, call_id, trace };
         let Answered { message, headers } = infer(&self.server, message, context).await?;
         let mut response = Response::new(message);
         set_metadata(response.metadata_mut(), headers);
@@ -139,8 +142,9 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Answer<RepositoryModelLoadResponse> {
-        let asked = request.into_inner();
+        let (_, extensions, asked) = request.into_parts();
         let name = named(asked.model_name, asked.triton_model_name)?;
+        Named::note(&extensions, &name);
         let parameters = repository_parameters(asked.parameters)?;
         self.server.repository.load(name.clone(), parameters).await?;
         Ok(Response::new(RepositoryModelLoadResponse { model_name: name, is_loaded: true }))
@@ -150,8 +154,9 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Answer<RepositoryModelUnloadResponse> {
-        let asked = request.into_inner();
+        let (_, extensions, asked) = request.into_parts();
         let name = named(asked.model_name, asked.triton_model_name)?;
+        Named::note(&extensions, &name);
         let parameters = repository_parameters(asked.parameters)?;
         self.server.repository.unload(name.clone(), parameters).await?;
         Ok(Response::new(RepositoryModelUnloadResponse { model_name: name, is_unloaded: true }))
@@ -176,7 +181,7 @@ impl GrpcInferenceService for Inference {
     }
 
     async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
-        let asked = request.into_inner();
+        let asked = asked(request, |asked| &asked.name);
         let model = self.model(&asked.name, &asked.version)?;
         Ok(Response::new(ModelConfigResponse { config: Some(config(&model)) }))
     }
@@ -185,7 +190,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<ModelStatisticsRequest>,
     ) -> Answer<ModelStatisticsResponse> {
-        let asked = request.into_inner();
+        let asked = asked(request, |asked| &asked.name);
         let registry = &self.server.registry;
         let models = match (asked.name.as_str(), asked.version.as_str()) {
             ("", _) => registry.all(),
@@ -198,6 +203,12 @@ impl GrpcInferenceService for Inference {
         let model_stats = models.iter().map(|model| statistics(model)).collect();
         Ok(Response::new(ModelStatisticsResponse { model_stats }))
     }
+}
+
+/// A call's message. The model that it names is kept for the access log.
+fn asked<T>(request: Request<T>, model: fn(&T) -> &str) -> T {
+    Named::note(request.extensions(), model(request.get_ref()));
+    request.into_inner()
 }
 
 /// What came of a message that was compressed is less than it takes.
@@ -226,7 +237,7 @@ async fn infer_streamed(
     };
     let tracer = server.tracer.get();
     let trace = tracer.map(|tracer| tracer.begin(Operation::GrpcStreamInfer, metadata.as_ref(), arrival.at));
-    match infer(server, message, Context { arrival, metadata, request_id: None, trace }).await {
+    match infer(server, message, Context { arrival, metadata, call_id: None, trace }).await {
         Ok(answered) => {
             ModelStreamInferResponse { error_message: String::new(), infer_response: Some(answered.message) }
         }
