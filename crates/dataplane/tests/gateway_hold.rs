@@ -168,9 +168,35 @@ fn one_poisonous_request_kills_two_endpoints_at_most() {
     let running = Setup::new().start();
     running.route(&addresses, json!({}));
     let words = running.post(PREDICT, b"{}").error(502);
-    assert_eq!(words, "Two endpoints of n/c:80 closed the connection on this request, one after the other.");
+    assert_eq!(
+        words,
+        "n/c:80 was asked twice, and both times the connection was closed before there was an answer."
+    );
     assert_eq!(dying.iter().map(Dying::seen).sum::<usize>(), 2);
     assert_eq!(dying.iter().filter(|one| one.seen() == 1).count(), 2);
+}
+
+/// Who reads that the connection was closed looks for a crash that did not happen.
+#[test]
+fn an_answer_that_is_none_is_told_and_not_asked_for_again() {
+    let large = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(2 << 20));
+    for (answer, why) in [
+        ("hello there\r\n\r\n", "invalid HTTP version parsed"),
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+            "invalid content-length parsed",
+        ),
+        (&large, "message head is too large"),
+    ] {
+        for path in [PREDICT, "/streamed"] {
+            let garbling = Dying::after(answer.to_owned().leak().as_bytes());
+            let running = Setup::new().start();
+            running.route(&[garbling.address], json!({}));
+            let words = running.post(path, b"{}").error(502);
+            assert_eq!(words, format!("The endpoint of n/c:80 sent what is no answer in HTTP/1.1: {why}."));
+            assert_eq!(garbling.seen(), 1);
+        }
+    }
 }
 
 #[test]

@@ -146,6 +146,46 @@ fn dot_segments_do_not_lead_around_a_rule() {
     assert!(text.starts_with("GET /open/b HTTP/1.1"), "{text}");
 }
 
+/// Undone by nobody, it would come to the model as it is.
+#[test]
+fn a_body_that_is_coded_is_refused() {
+    let upstream = echo();
+    let running = routed(&upstream);
+    for codings in
+        ["gzip, chunked", "chunked, chunked", "chunked\r\ntransfer-encoding: chunked", "identity, chunked"]
+    {
+        let head = format!("POST {PREDICT} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: {codings}\r\n\r\n");
+        let mut client = running.client();
+        client.send(format!("{head}3\r\nabc\r\n0\r\n\r\n").as_bytes());
+        let words = client.read("POST").unwrap().error(501);
+        assert_eq!(words, "Transfer-Encoding: chunked alone is taken, and once.", "{codings}");
+    }
+    assert_eq!(upstream.seen(), 0);
+    let mut client = running.client();
+    let head = format!("POST {PREDICT} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: Chunked \r\n\r\n");
+    client.send(format!("{head}3\r\nabc\r\n0\r\n\r\n").as_bytes());
+    assert_eq!(client.read("POST").unwrap().status, 200);
+}
+
+/// With what the gateway adds, endpoints refused some that it had taken, and said nothing.
+#[test]
+fn headers_have_a_bound_with_those_that_are_added() {
+    let upstream = echo();
+    let running = routed(&upstream);
+    let names: Vec<String> = (0..99).map(|number| format!("x-{number}")).collect();
+    let mut statuses = Vec::new();
+    for many in 90..99 {
+        let headers: Vec<(&str, &str)> = names[..many].iter().map(|name| (name.as_str(), "1")).collect();
+        let reply = running.client().request("POST", PREDICT, &headers, b"abc");
+        if reply.status != 200 {
+            let words = reply.error(431);
+            assert_eq!(words, "The request has more headers than the 99, with ours, that are taken.");
+        }
+        statuses.push(reply.status);
+    }
+    assert_eq!((statuses[0], statuses[8]), (200, 431), "{statuses:?}");
+}
+
 #[test]
 fn bodies_have_bounds() {
     let upstream = echo();

@@ -37,6 +37,8 @@ pub(super) enum Failed {
     NotSent,
     /// The endpoint went away with the request.
     Died,
+    /// It sent something that is no answer: why.
+    Garbled(String),
     /// No answer came in time.
     TooSlow,
     /// There is no use in trying again.
@@ -80,8 +82,11 @@ impl Call<'_> {
             message.copy_kept();
             let shaped = message.shaped(way);
             let sent = if let Some(asking) = message.lend(shaped.as_ref()) {
-                let failed = |failed: Unanswered| if failed.unsent { Failed::NotSent } else { Failed::Died };
-                connection.ask(&asking).await.map_err(failed)
+                connection.ask(&asking).await.map_err(|unanswered| match unanswered {
+                    Unanswered::Unsent => Failed::NotSent,
+                    Unanswered::Died => Failed::Died,
+                    Unanswered::Garbled(why) => Failed::Garbled(why),
+                })
             } else {
                 let (request, fate) = message.take(way, self.gateway, false)?;
                 let sent = connection.send(request).await;
@@ -233,9 +238,16 @@ async fn small_call(response: &mut Response<Answer>) -> Unary {
 pub(super) fn died(cluster: &Cluster, deaths: u32) -> Refusal {
     let name = &cluster.name;
     let words = if deaths > 1 {
-        format!("Two endpoints of {name} closed the connection on this request, one after the other.")
+        format!(
+            "{name} was asked twice, and both times the connection was closed before there was an answer."
+        )
     } else {
         format!("The endpoint of {name} closed the connection before it answered.")
     };
+    Refusal::new(StatusCode::BAD_GATEWAY, words)
+}
+
+pub(super) fn garbled(cluster: &Cluster, why: &str) -> Refusal {
+    let words = format!("The endpoint of {} sent what is no answer in HTTP/1.1: {why}.", cluster.name);
     Refusal::new(StatusCode::BAD_GATEWAY, words)
 }

@@ -27,7 +27,7 @@ use super::tunnel::{self, Tunnel};
 use super::watch::Waiting;
 use super::way::Way;
 use bytes::Bytes;
-use http::header::{HeaderValue, CONNECTION, CONTENT_TYPE};
+use http::header::{HeaderValue, CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -35,6 +35,9 @@ use hyper::upgrade::OnUpgrade;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use tokio::time::Instant;
+
+/// An endpoint gets so many at most, and the length of the body: many servers take 100.
+const MOST_HEADERS: usize = 99;
 
 /// The connection that a request came by.
 #[derive(Debug)]
@@ -131,6 +134,10 @@ impl Call<'_> {
         if body.size_hint().lower() > gateway.limits.body_bytes {
             return Err(too_large(gateway));
         }
+        if body.size_hint().exact().is_none() && is_coded(&head.headers) {
+            let words = "Transfer-Encoding: chunked alone is taken, and once.";
+            return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, words));
+        }
         let mut message = Message {
             repeatable: false,
             copies: None,
@@ -195,6 +202,12 @@ impl Call<'_> {
             if !prepared {
                 prepared = true;
                 self.prepare(&mut message);
+                if message.headers.len() > MOST_HEADERS {
+                    let words = format!(
+                        "The request has more headers than the {MOST_HEADERS}, with ours, that are taken."
+                    );
+                    return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, words));
+                }
             }
             let cluster = match drawn.map(|drawn| drawn.backend) {
                 Some(Backend::Cluster(number)) => live.clusters.get(number),
@@ -319,6 +332,13 @@ fn is_grpc(headers: &HeaderMap) -> bool {
         .as_bytes()
         .strip_prefix(b"application/grpc")
         .is_some_and(|rest| rest.first().is_none_or(|byte| b"+; ".contains(byte)))
+}
+
+/// Whether a body comes in another way than in chunks: nobody here undoes that (RFC 9112, 6.1).
+fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next().is_none_or(|one| one.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    !first || codings.next().is_some()
 }
 
 /// How long the rest of an answer may take: a stream as long as it says something, all else until the deadline.

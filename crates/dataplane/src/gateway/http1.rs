@@ -96,13 +96,19 @@ pub(super) struct NotSent {
     pub(super) unsent: Option<Box<Outgoing>>,
     /// It may have been written, but the peer says that it has not begun with it.
     pub(super) unprocessed: bool,
+    /// Something came back that is no answer: why.
+    pub(super) garbled: Option<String>,
 }
 
 /// Why a plain request got no answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unanswered {
+#[derive(Debug)]
+pub(super) enum Unanswered {
     /// Nothing of it was written.
-    pub(super) unsent: bool,
+    Unsent,
+    /// The peer went away with it.
+    Died,
+    /// Something came back that is no answer: why.
+    Garbled(String),
 }
 
 /// hyper could not take the connection over.
@@ -111,7 +117,8 @@ struct Unusable;
 impl From<TrySendError<Request<Outgoing>>> for NotSent {
     fn from(mut failed: TrySendError<Request<Outgoing>>) -> Self {
         let unsent = failed.take_message().map(|request| Box::new(request.into_body()));
-        Self { unsent, unprocessed: false }
+        let error = failed.error();
+        Self { unsent, unprocessed: false, garbled: error.is_parse().then(|| error.to_string()) }
     }
 }
 
@@ -129,25 +136,30 @@ impl Http1 {
         }
     }
 
-    /// Sends a plain request and waits for the head of its answer. Without one: whether nothing of it was written.
+    /// Sends a plain request and waits for the head of its answer.
     pub(super) async fn ask(&mut self, asking: &Asking<'_>) -> Result<Response<Answer>, Unanswered> {
-        let Self::Plain(plain) = self else { return Err(Unanswered { unsent: true }) };
+        let Self::Plain(plain) = self else { return Err(Unanswered::Unsent) };
         match plain.send(asking).await {
             Sent::Answer(response) => return Ok(response.map(Answer::Plain)),
-            Sent::Nothing { unsent } => return Err(Unanswered { unsent }),
+            Sent::Nothing { unsent: true } => return Err(Unanswered::Unsent),
+            Sent::Nothing { unsent: false } => return Err(Unanswered::Died),
             Sent::Other => {}
         }
         // The request itself is out, whatever becomes of this one.
-        let unanswered = Unanswered { unsent: false };
-        let hyper = Box::pin(self.take_over(true)).await.map_err(|_| unanswered)?;
-        Box::pin(hyper.send(Request::new(Outgoing::Kept(Bytes::new())))).await.map_err(|_| unanswered)
+        let hyper = Box::pin(self.take_over(true)).await.map_err(|_| Unanswered::Died)?;
+        let heard = Box::pin(hyper.send(Request::new(Outgoing::Kept(Bytes::new())))).await;
+        heard.map_err(|failed| failed.garbled.map_or(Unanswered::Died, Unanswered::Garbled))
     }
 
     /// Sends any request and waits for the head of its answer.
     pub(super) async fn send(&mut self, request: Request<Outgoing>) -> Result<Response<Answer>, NotSent> {
         match Box::pin(self.take_over(false)).await {
             Ok(hyper) => Box::pin(hyper.send(request)).await,
-            Err(Unusable) => Err(NotSent { unsent: Some(Box::new(request.into_body())), unprocessed: false }),
+            Err(Unusable) => Err(NotSent {
+                unsent: Some(Box::new(request.into_body())),
+                unprocessed: false,
+                garbled: None,
+            }),
         }
     }
 

@@ -136,7 +136,7 @@ impl Http2 {
             // It takes no more requests; if it does, then not this one.
             let usable = self.sender.poll_ready(&mut Context::from_waker(Waker::noop()));
             let unsent = matches!(usable, Poll::Ready(Err(_))).then(|| Box::new(body));
-            return Err(NotSent { unsent, unprocessed: false });
+            return Err(NotSent { unsent, unprocessed: false, garbled: None });
         };
         let sending = match body {
             Outgoing::Kept(bytes) => {
@@ -154,7 +154,7 @@ impl Http2 {
                 let body = Received::new(stream, &head.headers).beside(sending);
                 Ok(Response::from_parts(head, Answer::Stream(body)))
             }
-            Err(error) => Err(NotSent { unsent: None, unprocessed: is_unprocessed(&error) }),
+            Err(error) => Err(NotSent { unsent: None, unprocessed: is_unprocessed(&error), garbled: None }),
         }
     }
 }

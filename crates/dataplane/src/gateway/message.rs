@@ -177,6 +177,9 @@ impl Message {
             }
             return if matches!(self.body, Unsent::Spent) { Failed::Died } else { Failed::NotSent };
         }
+        if let Some(why) = failed.garbled {
+            return Failed::Garbled(why);
+        }
         if let Some(fate) = fate {
             if fate.is_too_large() {
                 return Failed::Refused(too_large(gateway));

@@ -1,6 +1,6 @@
 //! Brings a request to an endpoint, waits for one where there is none, and goes to another where that one fails.
 
-use super::attempt::{died, Failed};
+use super::attempt::{died, garbled, Failed};
 use super::cluster::{Cluster, Endpoint, Load, UnderWay};
 use super::forward::Call;
 use super::hold::NoEndpoint;
@@ -106,7 +106,7 @@ impl Call<'_> {
             let status = match &sent {
                 Ok((response, _, _)) => Some(response.status()),
                 Err(Failed::TooSlow) => Some(StatusCode::GATEWAY_TIMEOUT),
-                Err(Failed::Died) => Some(StatusCode::BAD_GATEWAY),
+                Err(Failed::Died | Failed::Garbled(_)) => Some(StatusCode::BAD_GATEWAY),
                 Err(_) => None,
             };
             if let Some(status) = status {
@@ -146,6 +146,7 @@ impl Call<'_> {
                         Box::pin(tokio::time::sleep(SETTLE)).await;
                     }
                 }
+                Err(Failed::Garbled(why)) => return Err(garbled(cluster, &why).into()),
                 Err(Failed::Refused(refusal)) => return Err(refusal.into()),
             }
         }
