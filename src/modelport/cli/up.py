@@ -85,10 +85,6 @@ def run(options: argparse.Namespace) -> int:
     folder = home.folder(options)
     if not folder.settings_file.exists():
         home.refuse_orphans(folder)
-    try:
-        folder.make()
-    except OSError as error:
-        raise Mistake(f"--dir: {folder.path} cannot be written: {error.strerror}") from error
     mirrors = _mirrors(options.mirror)
     if (pid := _running(folder)) is not None:
         settings = home.settings(options)
@@ -147,6 +143,8 @@ def _running(folder: Folder) -> int | None:
 
     from modelport.local import process
 
+    if not folder.run.is_dir():
+        return None
     with (folder.run / "supervisor.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -219,6 +217,10 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
         access_log=_access_log(options, known),
     )
     _is_free(folder, settings)
+    try:
+        folder.make()
+    except OSError as error:
+        raise Mistake(f"--dir: {folder.path} cannot be written: {error.strerror}") from error
     folder.keep(settings)
     return settings
 

@@ -81,3 +81,13 @@ def test_a_platform_whose_folder_was_removed_is_found_by_its_processes(tmp_path,
     assert f"the folder {gone} was removed under a platform that runs on" in said
     assert f"kill -9 {child.pid}\n" in said
     assert not gone.exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--port", "70000"], ["--host", "0.0.0.0"], ["--mirror", "x"], ["--access-log", "/nowhere/at/all"]],
+)
+def test_a_start_that_is_refused_leaves_no_folder(tmp_path, flags):
+    """A mistyped --dir would be found one day, and taken for a platform's."""
+    assert main(["up", "--detach", "--dir", str(tmp_path / "typo"), *flags]) == 2
+    assert not (tmp_path / "typo").exists()
