@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import os
 import random
 import shlex
 import shutil
@@ -31,6 +32,9 @@ FIRST_PORT, LAST_PORT = 8080, 8179
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - to be told apart
 PODS_PORTS = (8080, 8081)
 """Where models listen, each at an address of its own: whoever binds all addresses takes them away."""
+LONGEST_SOCKET = "forkserver-0123456789ab.sock"
+SOCKET_LIMIT = 107 if sys.platform == "linux" else 103
+"""Most bytes of a Unix socket's path."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_LIMIT_S = 120.0
 CORRECTED_S = 5.0
@@ -85,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
     folder = home.folder(options)
     if not folder.settings_file.exists():
         home.refuse_orphans(folder)
+        _sockets_fit(folder)
     mirrors = _mirrors(options.mirror)
     if (pid := _running(folder)) is not None:
         settings = home.settings(options)
@@ -126,6 +131,16 @@ def run(options: argparse.Namespace) -> int:
         raise _taken(error) from error
     supervisor.run(lambda: _tell_when_ready(folder, settings, options, mirrors))
     return 0
+
+
+def _sockets_fit(folder: Folder) -> None:
+    """A Mistake where the folder's name leaves no room for those of the sockets in it."""
+    over = len(os.fsencode(folder.run / LONGEST_SOCKET)) - SOCKET_LIMIT
+    if over > 0:
+        raise Mistake(
+            f"--dir: {folder.path} is {over} byte{'s' if over > 1 else ''} too long: programs meet at sockets in it, whose whole names the system bounds",
+            "choose a shorter one; a short symbolic link to it will do",
+        )
 
 
 def announce(folder: Folder, settings: Settings) -> None:
