@@ -10,8 +10,9 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, TextIO, cast
 
 import modelport
 
@@ -119,24 +120,13 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    root = parser(given[0] if given else None)
-    options, unknown = root.parse_known_args(given)
-    if unknown:
-        of = f"modelport {given[0]}" if hasattr(options, "command") else "modelport"
-        _complain(f"unrecognized arguments: {' '.join(unknown)}", f"{of} --help lists what it takes")
-        raise SystemExit(2)
-    if not hasattr(options, "command"):
-        root.print_help()
-        return 0
-    command = cast("Callable[[argparse.Namespace], int]", options.command)
     try:
-        code = command(options)
-        sys.stdout.flush()
-        return code
+        return _run(given)
     except Mistake as mistake:
         _complain(str(mistake), mistake.hint)
         return mistake.code
     except KeyboardInterrupt:
+        warnings.simplefilter("ignore")  # of what was interrupted before it began
         return 130
     except BrokenPipeError:
         hush()
@@ -148,6 +138,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         _complain(f"{place}{error.strerror}", hint)
         return 1
+
+
+def _run(given: list[str]) -> int:
+    root = parser(given[0] if given else None)
+    options, unknown = root.parse_known_args(given)
+    if unknown:
+        of = f"modelport {given[0]}" if hasattr(options, "command") else "modelport"
+        _complain(f"unrecognized arguments: {' '.join(unknown)}", f"{of} --help lists what it takes")
+        raise SystemExit(2)
+    if not hasattr(options, "command"):
+        root.print_help()
+        return 0
+    code = cast("Callable[[argparse.Namespace], int]", options.command)(options)
+    if (out := cast("TextIO | None", sys.stdout)) is not None:  # as after `>&-`
+        out.flush()
+    return code
 
 
 def hush() -> None:

@@ -31,8 +31,10 @@ REVERSED = {"Stopped", "FieldsIgnored"}
 """Conditions that are well when they are False."""
 
 
-def wanted(stream: TextIO) -> bool:
-    """Whether what goes there is coloured."""
+def wanted(stream: TextIO | None) -> bool:
+    """Whether what goes there is coloured; None is a stream that was closed by whoever called."""
+    if stream is None:
+        return False
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("CLICOLOR_FORCE", "0") != "0":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import os
 import random
 import shlex
 import shutil
@@ -31,6 +32,9 @@ FIRST_PORT, LAST_PORT = 8080, 8179
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - to be told apart
 PODS_PORTS = (8080, 8081)
 """Where models listen, each at an address of its own: whoever binds all addresses takes them away."""
+LONGEST_SOCKET = "forkserver-0123456789ab.sock"
+SOCKET_LIMIT = 107 if sys.platform == "linux" else 103
+"""Most bytes of a Unix socket's path."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_LIMIT_S = 120.0
 CORRECTED_S = 5.0
@@ -85,10 +89,7 @@ def run(options: argparse.Namespace) -> int:
     folder = home.folder(options)
     if not folder.settings_file.exists():
         home.refuse_orphans(folder)
-    try:
-        folder.make()
-    except OSError as error:
-        raise Mistake(f"--dir: {folder.path} cannot be written: {error.strerror}") from error
+        _sockets_fit(folder)
     mirrors = _mirrors(options.mirror)
     if (pid := _running(folder)) is not None:
         settings = home.settings(options)
@@ -132,6 +133,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _sockets_fit(folder: Folder) -> None:
+    """A Mistake where the folder's name leaves no room for those of the sockets in it."""
+    over = len(os.fsencode(folder.run / LONGEST_SOCKET)) - SOCKET_LIMIT
+    if over > 0:
+        raise Mistake(
+            f"--dir: {folder.path} is {over} byte{'s' if over > 1 else ''} too long: programs meet at sockets in it, whose whole names the system bounds",
+            "choose a shorter one; a short symbolic link to it will do",
+        )
+
+
 def announce(folder: Folder, settings: Settings) -> None:
     """Says where the platform is and what to do next."""
     scheme = "https" if settings.tls_certificate else "http"
@@ -147,6 +158,8 @@ def _running(folder: Folder) -> int | None:
 
     from modelport.local import process
 
+    if not folder.run.is_dir():
+        return None
     with (folder.run / "supervisor.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -219,6 +232,10 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
         access_log=_access_log(options, known),
     )
     _is_free(folder, settings)
+    try:
+        folder.make()
+    except OSError as error:
+        raise Mistake(f"--dir: {folder.path} cannot be written: {error.strerror}") from error
     folder.keep(settings)
     return settings
 

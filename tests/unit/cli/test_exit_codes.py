@@ -80,3 +80,26 @@ def test_a_reader_that_has_seen_enough_is_no_fault():
     os.close(write)
     assert "BrokenPipe" not in done.stderr
     assert done.returncode == 141
+
+
+def test_who_interrupts_a_command_sees_no_stack_of_ours(monkeypatch, capsys):
+    """Ctrl-C in the first half second, while a command is imported, printed forty lines."""
+
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(modelport.cli.importlib, "import_module", interrupted)
+    assert main(["status"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_closed_stdout_is_nobody_who_reads(tmp_path):
+    """As of a daemon's children and cron's; the command does what it does."""
+    words = [sys.executable, "-m", "modelport", "plan", "-f", str(tmp_path / "one.yaml")]
+    (tmp_path / "one.yaml").write_text(
+        "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: iris}\n"
+        "spec: {predictor: {model: {modelFormat: {name: sklearn}, storageUri: 'file:///tmp'}}}\n"
+    )
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert "Traceback" not in done.stderr

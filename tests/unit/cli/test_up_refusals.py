@@ -81,3 +81,23 @@ def test_a_platform_whose_folder_was_removed_is_found_by_its_processes(tmp_path,
     assert f"the folder {gone} was removed under a platform that runs on" in said
     assert f"kill -9 {child.pid}\n" in said
     assert not gone.exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--port", "70000"], ["--host", "0.0.0.0"], ["--mirror", "x"], ["--access-log", "/nowhere/at/all"]],
+)
+def test_a_start_that_is_refused_leaves_no_folder(tmp_path, flags):
+    """A mistyped --dir would be found one day, and taken for a platform's."""
+    assert main(["up", "--detach", "--dir", str(tmp_path / "typo"), *flags]) == 2
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_folder_whose_sockets_would_have_too_long_names_is_refused_at_once(tmp_path, capsys):
+    """Programs ended one after the other for two minutes, and each said that a path is too long."""
+    name = "x" * (up.SOCKET_LIMIT - len(os.fsencode(tmp_path / "run" / up.LONGEST_SOCKET)))
+    assert main(["up", "--detach", "--dir", str(tmp_path / name)]) == 2
+    said = capsys.readouterr().err
+    assert f"--dir: {tmp_path / name} is 1 byte too long" in said
+    assert "symbolic link" in said
+    assert up._sockets_fit(Folder(tmp_path / name[1:])) is None
