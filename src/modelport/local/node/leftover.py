@@ -23,6 +23,7 @@ from modelport.local.node import volumes
 from modelport.local.node.ending import kill_group
 from modelport.local.node.record import Record, load
 from modelport.local.process import Process
+from modelport.wire.fork import TERMINATION_LOG
 
 log = logging.getLogger(__name__)
 PROCESS = "process.json"
@@ -50,9 +51,28 @@ def end(folder: Path) -> None:
     found = {one for one in _processes(folder) if one.alive}
     for one in found:
         kill_group(one, signal.SIGKILL)
+    end_strays(folder)
     until = time.monotonic() + GONE_LIMIT_S
     for one in found:
         _wait(one, until)
+
+
+def end_strays(folder: Path, container: str = "") -> None:
+    """Kills what a pod's containers, or one of them, started and let go of: processes in sessions of their own, which
+    neither their parent nor their group tells, but the environment that they were given."""
+    for one in _strays(folder, container):
+        log.info("pod %s: ending process %d, which it has left behind", folder.name, one.pid)
+        one.signal(signal.SIGKILL)
+
+
+def _strays(folder: Path, container: str) -> Iterator[Process]:
+    mark = f"{TERMINATION_LOG}={folder}/{container and f'{container}/'}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or (found := Process.of(int(entry.name))) is None:
+            continue
+        with contextlib.suppress(OSError):  # ended, or another user's
+            if any(line.startswith(mark) for line in (entry / "environ").read_bytes().split(b"\0")):
+                yield found
 
 
 def end_all(folder: Folder) -> None:

@@ -181,6 +181,7 @@ class Worker:
         ended = await stopping.stop(
             self._record, self._runner.environments, lambda: self._gone, hurry=hurry, shutdown=shutdown
         )
+        await asyncio.to_thread(leftover.end_strays, self._record.folder)
         for process in ended:
             fork.exit_file(self._node.folder.exits, process.pid, process.start).unlink(missing_ok=True)
 
