@@ -184,6 +184,22 @@ def test_what_a_container_lets_go_of_ends_with_it(platform):
     assert not daemons()
 
 
+def test_a_pods_end_leaves_no_note(platform):
+    """Else a platform that is changed all day fills its disk with files of how processes once ended."""
+    names = [f"brief-{number}" for number in range(8)]
+    for name in names:
+        platform.create(
+            POD, pod(name, {"command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.02; done"]})
+        )
+    platform.until_ready(*names)
+    exits = platform.folder / "run" / "exits"
+    before = set(exits.iterdir())
+    for name in names:
+        platform.delete(name)
+    platform.until("their end", lambda: not [p for p in platform.pods() if p["metadata"]["name"] in names])
+    assert set(exits.iterdir()) <= before
+
+
 def test_files_of_a_configmap_change_with_it(platform):
     platform.apply(CONFIG_MAP, config("follow", {"level": "one"}))
     platform.create(

@@ -86,17 +86,22 @@ def sweep(folder: Folder, found: list[Path], known: set[str], began: datetime) -
 
     `found`: the pods' folders as they were when this node began, at `began`; `known`: uids of the pods that there are.
     """
-    awaited: set[str] = set()
     for pod in found:
         if pod.name.rpartition("_")[2] in known:
-            awaited |= {f"{one.pid}.{one.start}" for one in _processes(pod)}
             continue
         log.info("pod %s is gone: ending what is left of it", pod.name)
         end(pod)
         volumes.clear(pod)
+    forget_ends(folder, began)
+
+
+def forget_ends(folder: Folder, before: datetime) -> None:
+    """Removes what was noted of processes' ends before a moment and what no pod waits for: whoever a container has left
+    behind has such a note too."""
+    awaited = {f"{one.pid}.{one.start}" for pod in folder.pods.glob("*") for one in _processes(pod)}
     for note in folder.exits.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            if note.name not in awaited and note.stat().st_mtime < began.timestamp():
+            if note.name not in awaited and note.stat().st_mtime < before.timestamp():
                 note.unlink()
 
 
