@@ -165,6 +165,41 @@ def test_a_port_that_is_in_use_in_the_pods_own_network_is_explained(platform, al
     platform.delete("eighty", grace_s=0)
 
 
+def test_what_a_container_lets_go_of_ends_with_it(platform):
+    """A daemon in a session of its own: alive, it holds the port that the next run wants, and outlives the platform."""
+
+    def daemons() -> set[str]:
+        found = {word for _, word in platform.processes().items() if "sleep 7654" in word}
+        return {word for word in found if not word.startswith("sh ")}
+
+    command = ["sh", "-c", "setsid sleep 7654 & until [ -e crash ]; do sleep 0.05; done; rm crash; exit 1"]
+    platform.create(POD, pod("loose", {"command": command}))
+    platform.until("a daemon", lambda: len(daemons()) == 1)
+    (folder,) = (platform.folder / "pods").glob("default_loose_*/c")
+    (folder / "crash").touch()
+    platform.until("the next run", lambda: container(platform.pod("loose")).get("restartCount") == 1)
+    platform.until("its daemon alone", lambda: len(daemons()) == 1 and not (folder / "crash").exists())
+    platform.delete("loose")
+    platform.until("no folder left", lambda: not folder.exists())
+    assert not daemons()
+
+
+def test_a_pods_end_leaves_no_note(platform):
+    """Else a platform that is changed all day fills its disk with files of how processes once ended."""
+    names = [f"brief-{number}" for number in range(8)]
+    for name in names:
+        platform.create(
+            POD, pod(name, {"command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.02; done"]})
+        )
+    platform.until_ready(*names)
+    exits = platform.folder / "run" / "exits"
+    before = set(exits.iterdir())
+    for name in names:
+        platform.delete(name)
+    platform.until("their end", lambda: not [p for p in platform.pods() if p["metadata"]["name"] in names])
+    assert set(exits.iterdir()) <= before
+
+
 def test_files_of_a_configmap_change_with_it(platform):
     platform.apply(CONFIG_MAP, config("follow", {"level": "one"}))
     platform.create(

@@ -106,6 +106,8 @@ def _of_container(pod: Object, container: Object, kind: str) -> Failure | None:
     if text.startswith("Traceback (most recent call last)"):
         # What is wrong stands at the end; where it came about is for the log.
         text = f"{kind} {name}: {text.splitlines()[-1].strip()}"
+    elif looping and unseen:
+        text = f"{kind} {name}: it has ended, and nobody saw how: what had started it was gone before. It is started again"
     elif looping and ended is not None and not died:
         text = f"{kind} {name}: ended by itself with exit code 0, where a server goes on"
     elif died and not mapping(ended).get("message"):

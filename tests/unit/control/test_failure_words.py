@@ -52,6 +52,12 @@ def test_a_program_that_ends_well_again_and_again_is_told_so():
     assert found.exit_code == 0
 
 
+def test_an_end_that_nobody_saw_is_not_called_a_good_one():
+    """Whoever reads exit code 0 looks for a mistake of their program, where the machine's processes were killed."""
+    found = looping(exitCode=255, reason="ContainerStatusUnknown")
+    assert found.message.startswith("container main: it has ended, and nobody saw how")
+
+
 def test_a_program_that_ends_without_a_word_is_told_by_its_exit_code():
     assert looping(exitCode=3, reason="Error").message == "container main: Error (exit code 3)"
 

@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from modelport.control.cache import Cache, Change
 from modelport.kube.client import Client, Unreachable
@@ -38,6 +38,8 @@ from modelport.storage.settings import PlatformSettings
 log = logging.getLogger(__name__)
 NAME = "local"
 PRUNE_EVERY_S = 24 * 3600.0
+FORGET_EVERY_S, FORGOTTEN_S = 600.0, 60.0
+"""How a process ended is forgotten so long afterwards, where no pod waits for it; looked at so often."""
 CORRECTED_S = 10.0
 """So long may the pods of a time before take to be told as they are now."""
 AWAY_S = 1.0
@@ -77,6 +79,7 @@ class Node:
                 group.create_task(self._register())
                 group.create_task(self._warm())
                 group.create_task(self._prune())
+                group.create_task(self._forget())
         finally:
             await self.sources.close()
 
@@ -93,6 +96,13 @@ class Node:
             if dropped:
                 log.info("%d unused Python environments dropped", dropped)
             await asyncio.sleep(PRUNE_EVERY_S)
+
+    async def _forget(self) -> None:
+        """Notes of ends that nobody waits for go, so that they do not fill the disk."""
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            before = datetime.now(UTC) - timedelta(seconds=FORGOTTEN_S)
+            await asyncio.to_thread(leftover.forget_ends, self.folder, before)
 
     async def settled(self) -> None:
         """Returns once no order of a node before this one is under way any more."""

@@ -70,6 +70,14 @@ def reason_of(how: Exit | None, *, killed_for_memory: bool = False) -> tuple[int
     return how.status, "Completed" if how.status == 0 else "Error"
 
 
+def in_a_line(ended: Ended) -> str:
+    """What a container left when it ended: of a traceback the last line, which says what is wrong."""
+    lines = [line.strip() for line in ended.message.splitlines() if line.strip()]
+    if not lines:
+        return f"{ended.reason} (exit code {ended.code})"
+    return lines[-1] if any(line.startswith("Traceback ") for line in lines) else " ".join(lines)
+
+
 def back_off_s(state: State, ran_s: float) -> float:
     """How long to wait before the next run: nothing the first time, then doubling."""
     if ran_s > STEADY_S:

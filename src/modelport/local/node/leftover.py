@@ -23,6 +23,7 @@ from modelport.local.node import volumes
 from modelport.local.node.ending import kill_group
 from modelport.local.node.record import Record, load
 from modelport.local.process import Process
+from modelport.wire.fork import TERMINATION_LOG
 
 log = logging.getLogger(__name__)
 PROCESS = "process.json"
@@ -50,9 +51,28 @@ def end(folder: Path) -> None:
     found = {one for one in _processes(folder) if one.alive}
     for one in found:
         kill_group(one, signal.SIGKILL)
+    end_strays(folder)
     until = time.monotonic() + GONE_LIMIT_S
     for one in found:
         _wait(one, until)
+
+
+def end_strays(folder: Path, container: str = "") -> None:
+    """Kills what a pod's containers, or one of them, started and let go of: processes in sessions of their own, which
+    neither their parent nor their group tells, but the environment that they were given."""
+    for one in _strays(folder, container):
+        log.info("pod %s: ending process %d, which it has left behind", folder.name, one.pid)
+        one.signal(signal.SIGKILL)
+
+
+def _strays(folder: Path, container: str) -> Iterator[Process]:
+    mark = f"{TERMINATION_LOG}={folder}/{container and f'{container}/'}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or (found := Process.of(int(entry.name))) is None:
+            continue
+        with contextlib.suppress(OSError):  # ended, or another user's
+            if any(line.startswith(mark) for line in (entry / "environ").read_bytes().split(b"\0")):
+                yield found
 
 
 def end_all(folder: Folder) -> None:
@@ -66,17 +86,22 @@ def sweep(folder: Folder, found: list[Path], known: set[str], began: datetime) -
 
     `found`: the pods' folders as they were when this node began, at `began`; `known`: uids of the pods that there are.
     """
-    awaited: set[str] = set()
     for pod in found:
         if pod.name.rpartition("_")[2] in known:
-            awaited |= {f"{one.pid}.{one.start}" for one in _processes(pod)}
             continue
         log.info("pod %s is gone: ending what is left of it", pod.name)
         end(pod)
         volumes.clear(pod)
+    forget_ends(folder, began)
+
+
+def forget_ends(folder: Folder, before: datetime) -> None:
+    """Removes what was noted of processes' ends before a moment and what no pod waits for: whoever a container has left
+    behind has such a note too."""
+    awaited = {f"{one.pid}.{one.start}" for pod in folder.pods.glob("*") for one in _processes(pod)}
     for note in folder.exits.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            if note.name not in awaited and note.stat().st_mtime < began.timestamp():
+            if note.name not in awaited and note.stat().st_mtime < before.timestamp():
                 note.unlink()
 
 

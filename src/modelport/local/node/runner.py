@@ -15,7 +15,14 @@ import msgspec
 from modelport.kube.meta import timestamp
 from modelport.kube.resource import Object
 from modelport.local.node import image, initializer, interpreter, leftover, listener, logs, stopping
-from modelport.local.node.container import Ended, back_off_s, is_sidecar, reason_of, restarts_again
+from modelport.local.node.container import (
+    Ended,
+    back_off_s,
+    in_a_line,
+    is_sidecar,
+    reason_of,
+    restarts_again,
+)
 from modelport.local.node.ending import end_of, exit_of, kill_group
 from modelport.local.node.forks import ForkFailed
 from modelport.local.node.launch import Launch, NotPossible, plan
@@ -83,14 +90,15 @@ class Runner:
             state.run += 1
             self._record.change()
             if not image.is_initializer(container):  # which tells its troubles by itself
-                await self._tell_back_off(container["name"], message)
+                await self._tell_back_off(container["name"], state.ended)
             await asyncio.sleep(pause_s)
 
-    async def _tell_back_off(self, name: str, message: str) -> None:
-        """One event with a count, however long the pause is by now."""
+    async def _tell_back_off(self, name: str, ended: Ended | None) -> None:
+        """One event with a count, however long the pause is by now, and of one line, for kubectl shows no more."""
         words = f"back-off restarting failed container={name} pod={self._record.name}"
-        said = f"{words}: {message}" if message else words
-        await interpreter.tell(self._node, self._record, "Warning", "BackOff", said)
+        if ended is not None:
+            words += f": {in_a_line(ended)}"
+        await interpreter.tell(self._node, self._record, "Warning", "BackOff", words)
 
     async def _once(self, container: Object) -> tuple[int, str]:
         """One run of a container, to its end: its exit code and last words."""
@@ -150,7 +158,7 @@ class Runner:
             state.message = f"{ended.message or words}" if pause_s else ""
             self._record.change()
             if pause_s:
-                await self._tell_back_off(name, ended.message)
+                await self._tell_back_off(name, ended)
             await asyncio.sleep(pause_s)
 
     # One run
@@ -291,6 +299,7 @@ class Runner:
             failure = "lost its network: the process that carries the pod's connections has ended"
         if not image.is_own(container):
             kill_group(process, signal.SIGKILL)  # what it has left behind would hold its ports
+        await asyncio.to_thread(leftover.end_strays, self._record.folder, name)
         how = await exit_of(self._node.folder.exits, process)
         code, reason = reason_of(how, killed_for_memory=out_of_memory)
         state.pid = state.start = 0

@@ -12,6 +12,7 @@ from modelport.kube.part import objects
 from modelport.kube.resource import POD, Object
 from modelport.local.node import leftover, polling, stopping, teller, volumes
 from modelport.local.node.container import is_sidecar
+from modelport.local.node.ending import exit_of
 from modelport.local.node.record import Record
 from modelport.local.node.runner import AGAIN_S, Runner
 from modelport.local.node.variables import Find, Missing
@@ -181,8 +182,13 @@ class Worker:
         ended = await stopping.stop(
             self._record, self._runner.environments, lambda: self._gone, hurry=hurry, shutdown=shutdown
         )
-        for process in ended:
-            fork.exit_file(self._node.folder.exits, process.pid, process.start).unlink(missing_ok=True)
+        await asyncio.to_thread(leftover.end_strays, self._record.folder)
+        exits = self._node.folder.exits
+        if shutdown:  # whoever takes note of ends is ending, too; the next node sweeps up
+            for process in ended:
+                fork.exit_file(exits, process.pid, process.start).unlink(missing_ok=True)
+        else:  # the note may be written a moment after the end
+            await asyncio.gather(*(exit_of(exits, process) for process in ended))
 
     async def _bury(self) -> None:
         """Tells the API that the pod is gone, and removes what it left."""

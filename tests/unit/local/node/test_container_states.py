@@ -11,6 +11,7 @@ from modelport.local.node.container import (
     Ended,
     State,
     back_off_s,
+    in_a_line,
     pod_status,
     reason_of,
     restarts_again,
@@ -47,6 +48,20 @@ def test_a_first_crash_is_restarted_at_once_and_later_ones_ever_more_slowly():
     assert pauses[:5] == [0.0, 0.5, 1.0, 2.0, 4.0]
     assert pauses[-1] == LONGEST_BACK_OFF_S
     assert pauses == sorted(pauses)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("", "Error (exit code 3)"),
+        ("no database\n", "no database"),
+        ("error: no such flag\n\nhint: --help", "error: no such flag hint: --help"),
+        ("starting\nTraceback (most recent call last):\n  File x\nKeyError: 'HOME'\n", "KeyError: 'HOME'"),
+    ],
+)
+def test_an_event_says_in_one_line_how_a_container_ended(message, said):
+    """kubectl shows the first line of an event: `Traceback (most recent call last):...` helps nobody."""
+    assert in_a_line(ended(3, message=message)) == said
 
 
 def with_sidecar() -> dict:

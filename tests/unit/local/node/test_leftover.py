@@ -110,6 +110,19 @@ def test_notes_of_ends_that_nobody_waits_for_are_removed(folder):
     assert sorted(path.name for path in folder.exits.iterdir()) == ["7.70", "9.90"]
 
 
+def test_notes_are_forgotten_while_the_node_runs(folder):
+    """Each daemon of a container leaves one: without that they would fill the disk until the node is started again."""
+    one = record(folder, "u", "c")
+    one.kept.containers["c"] = State(pid=7, start=70)
+    one.save()
+    for name in ("7.70", "8.80"):
+        (folder.exits / name).write_text("{}")
+    leftover.forget_ends(folder, datetime.now(UTC) - timedelta(minutes=1))
+    assert sorted(path.name for path in folder.exits.iterdir()) == ["7.70", "8.80"]
+    leftover.forget_ends(folder, datetime.now(UTC) + timedelta(minutes=1))
+    assert [path.name for path in folder.exits.iterdir()] == ["7.70"]
+
+
 def test_the_platforms_end_is_every_pods_end_also_without_a_node(folder, start):
     pods = [record(folder, uid, "c") for uid in ("a", "b")]
     processes = [start() for _ in pods]
