@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from modelport.protocol.datatype import Array, bf16_to_fp32
 from modelport.protocol.errors import InferenceError, InvalidInput, ServeError
 from modelport.runtimes.beginning import beginning, pointer
+from modelport.server.format import columns_of_maps
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
 from modelport.server.signature import Signature, TensorSpec
 from modelport.server.tensors import settle, summary
@@ -231,22 +232,14 @@ def _text(name: str, array: Array) -> Array:
 def _converter(kind: str) -> Callable[[Any], Array]:
     """From what ONNX Runtime gives to an array."""
     if kind.startswith("seq(map("):
-        return lambda rows: _columns(rows, kind)
+        return lambda rows: columns_of_maps(rows, kind)
     if kind.startswith("map("):
-        return lambda row: _columns([row], kind)
+        return lambda row: columns_of_maps([row], kind)
     if kind.startswith("seq("):
         return _stacked
     if kind == "tensor(bfloat16)":
         return _bf16_values
     return np.asarray
-
-
-def _columns(rows: list[dict[Any, float]], kind: str) -> Array:
-    """Maps as `[rows, keys]`, keys ascending: for a classifier, the order of scikit-learn's `classes_`."""
-    keys = sorted(rows[0]) if rows else []
-    value = "FP64" if "tensor(double)" in kind else "INT64" if "tensor(int64)" in kind else "FP32"
-    dtype = {"FP64": np.float64, "INT64": np.int64, "FP32": np.float32}[value]
-    return np.array([[row[key] for key in keys] for row in rows], dtype).reshape(len(rows), len(keys))
 
 
 def _stacked(parts: list[Array]) -> Array:

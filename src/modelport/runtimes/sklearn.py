@@ -140,7 +140,7 @@ class SklearnModel(LoadedModel):
         self._keeps_none = frozenset(name for name, column in named.items() if column.none)
         self.accepts_missing = not self._documents and fitted.accepts_missing(model)
         self.batchable = not fitted.mixes_rows(model)
-        self.description = _describe(model, columns, self._names, self._documents)
+        self.description = _describe(model, self._told(columns), self._names, self._documents)
         self._declared = {
             spec.name: np.dtype(np.float64) for spec in self.signature.outputs if spec.datatype == "FP64"
         }
@@ -152,6 +152,15 @@ class SklearnModel(LoadedModel):
         self._shortcuts = self._proven_shortcuts() if settings.shortcuts else {}
         if self._shortcuts:
             self.remarks = ("predicts by shortcut",)
+
+    def _told(self, columns: list[fitted.Column]) -> list[fitted.Column]:
+        """The columns with the datatypes of the signature, which an example may know better than the estimator."""
+        said = {spec.name: spec.datatype for spec in self.signature.inputs}
+        names = self._names or [""] * len(columns)
+        return [
+            column._replace(datatype=said.get(name, column.datatype))
+            for name, column in zip(names, columns, strict=True)
+        ]
 
     def predict(self, inputs: Mapping[str, Array], parameters: Mapping[str, object]) -> Mapping[str, Array]:
         """Labels, values or probabilities of all rows."""

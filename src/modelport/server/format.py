@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from modelport.protocol.datatype import Array
 from modelport.protocol.frame import is_frame
 
 
@@ -214,9 +215,21 @@ def _onnx_names(model: Any) -> list[str]:
 
 def _predict_onnx(model: Any, example: Mapping[str, Any]) -> Any:
     session = _session(model)
-    names = [output.name for output in session.get_outputs()]
+    kinds = {output.name: str(output.type) for output in session.get_outputs()}
     feed = {name: np.asarray(example[name]) for name in _onnx_names(model)}
-    return dict(zip(names, session.run(names, feed), strict=True))
+    results = zip(kinds.items(), session.run(list(kinds), feed), strict=True)
+    return {
+        name: columns_of_maps(value, kind) if kind.startswith("seq(map(") else value
+        for (name, kind), value in results
+    }
+
+
+def columns_of_maps(rows: list[dict[Any, float]], kind: str) -> Array:
+    """An ONNX output of maps as `[rows, keys]`, keys ascending: for a classifier, the order of `classes_`."""
+    keys = sorted(rows[0]) if rows else []
+    value = "FP64" if "tensor(double)" in kind else "INT64" if "tensor(int64)" in kind else "FP32"
+    dtype = {"FP64": np.float64, "INT64": np.int64, "FP32": np.float32}[value]
+    return np.array([[row[key] for key in keys] for row in rows], dtype).reshape(len(rows), len(keys))
 
 
 _SKLEARN = Format("sklearn", ".joblib", _write_joblib, _predict, ("sklearn", "joblib", "scipy"))

@@ -18,7 +18,7 @@ from modelport.protocol.datatype import Array, datatype_of
 from modelport.protocol.frame import Frame, is_frame, is_series, pandas
 from modelport.protocol.tensor import is_missing, to_named
 from modelport.server.format import Format, format_of
-from modelport.server.saved import FILE, Example, Saved, Tensor
+from modelport.server.saved import FILE, NAMELESS, Example, Saved, Tensor
 from modelport.server.signature import Signature, TensorSpec
 
 
@@ -166,7 +166,7 @@ def _table(example: Any) -> tuple[list[TensorSpec], list[Array]]:
         columns = [_values(array[:, position]) for position in range(array.shape[1])]
         if any(column.dtype != object for column in columns):
             return [_spec(str(position), column) for position, column in enumerate(columns)], columns
-    return [_spec("input-0", array)], [array]
+    return [_spec(NAMELESS, array)], [array]
 
 
 def _columns(example: Frame) -> tuple[list[TensorSpec], list[Array]]:

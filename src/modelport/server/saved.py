@@ -149,6 +149,10 @@ def _values(where: str, tensors: list[Tensor]) -> list[tuple[str, str]]:
     return problems
 
 
+NAMELESS = "input-0"
+"""The one input of a model that knows no names, as `modelport.save` writes it."""
+
+
 def example_bodies(saved: Saved) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The example as a V1 and as a V2 body, both ready for JSON; None without an example.
 
@@ -164,7 +168,10 @@ def example_bodies(saved: Saved) -> tuple[dict[str, Any], dict[str, Any]] | None
         for tensor in tensors
     }
     is_table = saved.signature is not None and saved.signature.kind == "columns"
-    named = is_table and not (len(tensors) == 1 and len(tensors[0].shape) > 1)
+    # Texts alone have no name of their own: clients send them as they are.
+    named = is_table and not (
+        len(tensors) == 1 and (len(tensors[0].shape) > 1 or tensors[0].name == NAMELESS)
+    )
     if len(tensors) == 1 and not named:
         return {"instances": nested[tensors[0].name]}, v2
     if len({tensor.shape[0] if tensor.shape else None for tensor in tensors}) > 1:

@@ -140,6 +140,7 @@ def test_a_column_that_nothing_uses_may_be_left_out(tmp_path):
     loaded = runtime.load(folder / saved.artifact, Settings(signature=saved.signature))
     assert [spec.name for spec in loaded.signature.inputs if spec.optional] == ["income", "ticket"]
     assert [spec.datatype for spec in loaded.signature.inputs] == ["INT64", "FP64", "BYTES", "BYTES"]
+    assert loaded.description == "Pipeline, 4 columns (age INT64, city BYTES, income unused, …), 2 classes"
 
 
 BY_VALUE = """
@@ -193,6 +194,24 @@ def test_the_runtime_serves_what_was_saved(case, tmp_path):
     saved = read_saved(folder)
     model = runtime.load(folder / saved.artifact, Settings(signature=saved.signature))
     assert warm_up(model, saved) == (True, "warm-up ok")
+
+
+def test_a_classifier_exported_to_onnx_warms_up(tmp_path):
+    """Lost otherwise: what skl2onnx gives by default is saved, and refused when it is served."""
+    skl2onnx = pytest.importorskip("skl2onnx")
+    runtime = pytest.importorskip("modelport.runtimes.onnx").OnnxRuntime
+    rows = X.astype(np.float32)
+    exported = skl2onnx.to_onnx(LogisticRegression().fit(rows, Y), rows[:1], target_opset=18)
+    folder = save(exported, tmp_path / "m", example=rows[:2])
+    saved = read_saved(folder)
+    model = runtime.load(folder / saved.artifact, Settings())
+    assert warm_up(model, saved, model.signature) == (True, "warm-up ok")
+
+
+def test_texts_are_asked_as_texts(tmp_path):
+    """Lost otherwise: the line to paste asks in another way than the documentation of texts."""
+    saved = read_saved(save(TEXTS.fit(DOCUMENTS, [1, 0, 1, 0]), tmp_path / "m", example=DOCUMENTS))
+    assert example_bodies(saved)[0] == {"instances": DOCUMENTS}
 
 
 DOCUMENTS = ["good day", "bad day", "so good", "awful"]
