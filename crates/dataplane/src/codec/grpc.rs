@@ -28,7 +28,7 @@ use std::collections::{HashMap, HashSet};
     clippy::panic
 )]
 pub mod proto {
-    tonic::include_proto!("inference");
+    include!("../../generated/inference.rs");
 }
 
 /// A decoded `ModelInferRequest`.

@@ -28,7 +28,7 @@ use tonic::codegen::{BoxFuture, CompressionEncoding, Service, StdError};
 use tonic::{Code, Status};
 
 /// gRPC's descriptors of the services here, as an encoded `FileDescriptorSet`.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!("../../generated/descriptors.bin");
 
 /// What the server can do beyond the protocol's core: KServe's name for its extension, then Triton's.
 pub const EXTENSIONS: [&str; 5] = [

@@ -1,6 +1,7 @@
 //! The exporter: a thread that posts batches of spans to the collector, tries again within bounds, and
 //! drops what it cannot get rid of.
 
+use super::message::{ExportResponse, Resource};
 use super::outlet::Outlet;
 use super::{otlp, Settings, Span, Tracer};
 use crate::metrics::SpanCounts;
@@ -11,8 +12,6 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use rustls::pki_types::ServerName;
 use rustls::ClientConfig;
@@ -310,7 +309,7 @@ impl Work {
 
 /// Spans that a collector took none of, though it said yes.
 fn rejected(answer: Option<Bytes>) -> usize {
-    let answer = answer.and_then(|body| ExportTraceServiceResponse::decode(body).ok());
+    let answer = answer.and_then(|body| ExportResponse::decode(body).ok());
     let partial = answer.and_then(|answer| answer.partial_success);
     partial.and_then(|partial| usize::try_from(partial.rejected_spans).ok()).unwrap_or(0)
 }

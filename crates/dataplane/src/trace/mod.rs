@@ -7,6 +7,7 @@
 
 pub mod context;
 mod export;
+mod message;
 mod otlp;
 mod outlet;
 mod sampler;

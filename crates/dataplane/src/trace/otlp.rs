@@ -1,14 +1,11 @@
 //! Records as OTLP's messages. Names of attributes follow OpenTelemetry's semantic conventions.
 
+use super::message::{
+    AnyValue, ExportRequest, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans, Span as Message, SpanKind,
+    Status, StatusCode, Value,
+};
 use super::{Interval, Settings, Span};
 use crate::message::Protocol;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as Message, Status};
 use std::time::Instant;
 
 /// `SpanFlags`: the next bit says whether the parent is in another process.
@@ -30,26 +27,21 @@ pub(super) fn resource(settings: &Settings, version: &str) -> Resource {
         }
     }
     attributes.push(number("process.pid", i64::from(std::process::id())));
-    Resource { attributes, ..Resource::default() }
+    Resource { attributes }
 }
 
 /// The message of a batch.
-pub(super) fn request(resource: &Resource, version: &str, batch: &[Span]) -> ExportTraceServiceRequest {
-    let scope = InstrumentationScope {
-        name: "modelport".to_owned(),
-        version: version.to_owned(),
-        ..InstrumentationScope::default()
-    };
+pub(super) fn request(resource: &Resource, version: &str, batch: &[Span]) -> ExportRequest {
+    let scope = Scope { name: "modelport".to_owned(), version: version.to_owned() };
     let mut spans = Vec::with_capacity(batch.iter().map(Span::count).sum());
     for span in batch {
         spans.push(server(span));
         spans.extend(span.stages.iter().map(|interval| child(span, interval)));
     }
-    ExportTraceServiceRequest {
+    ExportRequest {
         resource_spans: vec![ResourceSpans {
             resource: Some(resource.clone()),
-            scope_spans: vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }],
-            ..ResourceSpans::default()
+            scope_spans: vec![ScopeSpans { scope: Some(scope), spans }],
         }],
     }
 }
@@ -133,19 +125,19 @@ fn attributes(span: &Span) -> Vec<KeyValue> {
         }
         Some(status) if status >= 500 => all.push(text("error.type", &status.to_string())),
         Some(_) => {}
-        None => all.push(attribute("modelport.cancelled", Value::BoolValue(true))),
+        None => all.push(attribute("modelport.cancelled", Value::Bool(true))),
     }
     all
 }
 
 fn text(key: &str, value: &str) -> KeyValue {
-    attribute(key, Value::StringValue(value.to_owned()))
+    attribute(key, Value::String(value.to_owned()))
 }
 
 fn number(key: &str, value: i64) -> KeyValue {
-    attribute(key, Value::IntValue(value))
+    attribute(key, Value::Int(value))
 }
 
 fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
 }

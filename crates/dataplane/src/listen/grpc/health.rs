@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
     clippy::panic
 )]
 pub mod proto {
-    tonic::include_proto!("grpc.health.v1");
+    include!("../../../generated/grpc.health.v1.rs");
 }
 
 /// How often a watched state is looked at.
