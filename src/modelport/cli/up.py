@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelport.cli import Mistake, credentials, home, hush, readiness
+from modelport.cli import Mistake, credentials, home, hush, readiness, serving_pair
 from modelport.cli.home import note
 from modelport.cli.install_service import install
 
@@ -204,9 +204,8 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
     certificate, key = options.tls_certificate, options.tls_key
     if certificate is None and known is not None:
         certificate, key = known.tls_certificate, known.tls_key
-    for file in (certificate, key):
-        if file is not None and not Path(file).is_file():
-            raise Mistake(f"{file}: no such file")
+    if certificate is not None and key is not None:
+        serving_pair.check(certificate, key)
     if host not in LOOPBACK and not options.insecure and certificate is None:
         raise Mistake(
             f"--host {host}: others would reach it without TLS",

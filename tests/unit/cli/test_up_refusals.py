@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from modelport.cli import main, up
+from modelport._dataplane import self_signed
+from modelport.cli import main, serving_pair, up
 from modelport.local import folder
 from modelport.local.folder import Folder, Settings
 
@@ -101,3 +102,41 @@ def test_a_folder_whose_sockets_would_have_too_long_names_is_refused_at_once(tmp
     assert f"--dir: {tmp_path / name} is 1 byte too long" in said
     assert "symbolic link" in said
     assert up._sockets_fit(Folder(tmp_path / name[1:])) is None
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Two certificates and their keys: a.pem with a.key, b.pem with b.key."""
+    for name in ("a", "b"):
+        _, certificate, key = self_signed([f"{name}.test"], 30)
+        (tmp_path / f"{name}.pem").write_text(certificate)
+        (tmp_path / f"{name}.key").write_text(key)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "words"),
+    [
+        ("a.pem", "b.key", "--tls-key: {}/b.key: does not fit the first certificate in --tls-certificate."),
+        ("a.key", "a.pem", "--tls-certificate: {}/a.key: holds no certificate in PEM"),
+        ("a.pem", "a.pem", "--tls-key: {}/a.pem: holds no private key in PEM"),
+        ("nope", "a.key", "--tls-certificate: {}/nope: no such file"),
+    ],
+)
+def test_a_certificate_that_cannot_serve_is_refused_before_anything_starts(
+    pairs, capsys, certificate, key, words
+):
+    """The gateway ended again and again for two minutes."""
+    flags = ["--tls-certificate", str(pairs / certificate), "--tls-key", str(pairs / key)]
+    assert main(["up", "--detach", "--dir", str(pairs / "p"), "--host", "127.0.0.1", *flags]) == 2
+    assert f"error: {words.format(pairs)}" in capsys.readouterr().err
+    assert not (pairs / "p").exists()
+
+
+def test_a_certificate_that_has_expired_is_served_with_a_warning(pairs, capsys, monkeypatch):
+    """A platform that is started again serves what it served; who reads the words knows why clients refuse it."""
+    serving_pair.check(str(pairs / "a.pem"), str(pairs / "a.key"))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(serving_pair.time, "time", lambda: 4e9)
+    serving_pair.check(str(pairs / "a.pem"), str(pairs / "a.key"))
+    assert f"warning: --tls-certificate: {pairs}/a.pem has expired" in capsys.readouterr().err
