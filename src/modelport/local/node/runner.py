@@ -299,7 +299,7 @@ class Runner:
             failure = "lost its network: the process that carries the pod's connections has ended"
         if not image.is_own(container):
             kill_group(process, signal.SIGKILL)  # what it has left behind would hold its ports
-        await asyncio.to_thread(leftover.end_strays, self._record.folder, name)
+            await asyncio.to_thread(leftover.end_strays, self._record.folder, name)
         how = await exit_of(self._node.folder.exits, process)
         code, reason = reason_of(how, killed_for_memory=out_of_memory)
         state.pid = state.start = 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modelport.kube.errors import ApiError
 from modelport.kube.part import objects
 from modelport.kube.resource import POD, Object
-from modelport.local.node import leftover, polling, stopping, teller, volumes
+from modelport.local.node import image, leftover, polling, stopping, teller, volumes
 from modelport.local.node.container import is_sidecar
 from modelport.local.node.ending import exit_of
 from modelport.local.node.record import Record
@@ -182,7 +182,8 @@ class Worker:
         ended = await stopping.stop(
             self._record, self._runner.environments, lambda: self._gone, hurry=hurry, shutdown=shutdown
         )
-        await asyncio.to_thread(leftover.end_strays, self._record.folder)
+        if not all(image.is_own(one) or image.is_initializer(one) for one in self._record.containers()):
+            await asyncio.to_thread(leftover.end_strays, self._record.folder)
         exits = self._node.folder.exits
         if shutdown:  # whoever takes note of ends is ending, too; the next node sweeps up
             for process in ended:
