@@ -182,6 +182,13 @@ def _uri(given: str) -> tuple[str, Path | None]:
     if "://" in given and not given.startswith("file://"):
         return given, None
     path = Path(given.removeprefix("file://")).expanduser().absolute()
+    file, colon, _ = given.rpartition(":")
+    if path.suffix == ".py" or (colon and file.endswith(".py")):
+        raise Mistake(
+            f"{given}: deploy takes models in files, not Python classes",
+            f"modelport serve {given} serves it alone; on the platform it is a container with a command: "
+            "docs/how-to/custom-containers.md",
+        )
     if not path.exists():
         raise Mistake(f"{given}: no such file or folder")
     return path.as_uri() if path.as_uri().isascii() and "%" not in path.as_uri() else f"file://{path}", path
