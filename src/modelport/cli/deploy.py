@@ -204,7 +204,7 @@ def _format(given: str, path: Path | None) -> str:
         except catalog.UnreadableError as error:
             raise Mistake(str(error)) from error
         except LoadError as error:
-            raise Mistake(str(error), "give the format: --format sklearn") from error
+            raise Mistake(str(error), "name the model's file, or its format: --format sklearn") from error
         found = next((entry.name for entry in catalog.RUNTIMES if entry.attribute == runtime.__name__), None)
         if found is not None:
             return found

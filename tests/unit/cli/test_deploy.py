@@ -84,3 +84,11 @@ def test_a_python_class_is_told_where_it_goes(tmp_path, given):
     with pytest.raises(Mistake, match="not Python classes") as raised:
         service(str(tmp_path / given))
     assert "custom-containers" in (raised.value.hint or "")
+
+
+def test_a_folder_of_several_models_is_told_to_be_named_by_its_file(model):
+    """Lost otherwise: the hint asks for a format, and what has it is refused on the platform."""
+    (model.parent / "other.joblib").write_bytes(model.read_bytes())
+    with pytest.raises(Mistake, match=r"More than one .*Name one of them") as raised:
+        service(str(model.parent))
+    assert "name the model's file" in raised.value.hint
