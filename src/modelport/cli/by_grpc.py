@@ -18,6 +18,7 @@ HINTS = {
     "UNAVAILABLE": "modelport describe NAME · modelport status",
     "NOT_FOUND": "--model NAME, where the model's name is not the service's",
 }
+AS_IN = 'as in: -d \'{"inputs": [{"name": …, "shape": …, "datatype": …, "data": …}]}\''
 
 
 def ask(
@@ -84,20 +85,25 @@ def tensors(body: Any, metadata: Any) -> dict[str, Array]:
             }
         rows: list[Any] = given["instances"]
         declared: list[dict[str, Any]] = metadata()["inputs"]
+        if not declared:
+            raise Mistake("the model does not say what it takes, so rows cannot be sent by gRPC", AS_IN)
         if len(declared) == 1:
             only = declared[0]
             return {only["name"]: np.array(rows, dtype=numpy_dtype(only["datatype"]))}
         return {
-            one["name"]: np.array([row[one["name"]] for row in rows], dtype=numpy_dtype(one["datatype"]))
-            for one in declared
+            one["name"]: np.array(
+                [row[place if isinstance(row, list) else one["name"]] for row in rows],
+                dtype=numpy_dtype(one["datatype"]),
+            )
+            for place, one in enumerate(declared)
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         if isinstance(error, TypeError):  # Python's words for it would be of lists and their indices
-            what = "inputs must be objects, and rows have a value for each input's name"
-        raise Mistake(
-            f"the body does not fit: {what}", 'as in: -d \'{"inputs": [{"name": …, "shape": …}]}\''
-        ) from error
+            what = "inputs must be objects, and rows have a value for each input"
+        if isinstance(error, IndexError):
+            what = "a row has fewer values than the model has inputs"
+        raise Mistake(f"the body does not fit: {what}", AS_IN) from error
 
 
 def _plain(name: str, array: Array) -> dict[str, Any]:

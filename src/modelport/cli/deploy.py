@@ -185,6 +185,13 @@ def _uri(given: str) -> tuple[str, Path | None]:
     if "://" in given and not given.startswith("file://"):
         return given, None
     path = Path(given.removeprefix("file://")).expanduser().absolute()
+    file, colon, _ = given.rpartition(":")
+    if path.suffix == ".py" or (colon and file.endswith(".py")):
+        raise Mistake(
+            f"{given}: deploy takes models in files, not Python classes",
+            f"modelport serve {given} serves it alone; on the platform it is a container with a command: "
+            "docs/how-to/custom-containers.md",
+        )
     if not path.exists():
         raise Mistake(f"{given}: no such file or folder")
     return path.as_uri() if path.as_uri().isascii() and "%" not in path.as_uri() else f"file://{path}", path
@@ -200,7 +207,7 @@ def _format(given: str, path: Path | None) -> str:
         except catalog.UnreadableError as error:
             raise Mistake(str(error)) from error
         except LoadError as error:
-            raise Mistake(str(error), "give the format: --format sklearn") from error
+            raise Mistake(str(error), "name the model's file, or its format: --format sklearn") from error
         found = next((entry.name for entry in catalog.RUNTIMES if entry.attribute == runtime.__name__), None)
         if found is not None:
             return found

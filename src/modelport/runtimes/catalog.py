@@ -168,7 +168,7 @@ def _in_folder(path: Path, wanted: str | None = None) -> tuple[type[Runtime], Pa
         names = ", ".join(file.name for file in candidates)
         raise LoadError(
             f"{path}: More than one model file is detected, Only one is allowed within model_dir: {names}. "
-            "For several models: --model NAME=PATH --model NAME=PATH"
+            "Name one of them, or serve them all: --model NAME=PATH --model NAME=PATH"
         )
     if candidates:
         ((file, found),) = candidates.items()

@@ -75,3 +75,20 @@ def test_replicas_and_runtime(model):
 def test_what_cannot_be_deployed_is_told_with_the_next_step(arguments, words):
     with pytest.raises(Mistake, match=words):
         service(*arguments)
+
+
+@pytest.mark.parametrize("given", ["my_model.py", "my_model.py:Mean"])
+def test_a_python_class_is_told_where_it_goes(tmp_path, given):
+    """Lost otherwise: `my_model.py:Mean: no such file`, though serve takes the very same words."""
+    (tmp_path / "my_model.py").write_text("")
+    with pytest.raises(Mistake, match="not Python classes") as raised:
+        service(str(tmp_path / given))
+    assert "custom-containers" in (raised.value.hint or "")
+
+
+def test_a_folder_of_several_models_is_told_to_be_named_by_its_file(model):
+    """Lost otherwise: the hint asks for a format, and what has it is refused on the platform."""
+    (model.parent / "other.joblib").write_bytes(model.read_bytes())
+    with pytest.raises(Mistake, match=r"More than one .*Name one of them") as raised:
+        service(str(model.parent))
+    assert "name the model's file" in raised.value.hint

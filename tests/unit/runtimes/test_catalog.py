@@ -124,7 +124,8 @@ def test_two_models_in_a_folder_are_refused_in_kserves_words(tmp_path: Path):
         model(tmp_path / name)
     words = "More than one model file is detected, Only one is allowed within model_dir: a.joblib, b.pkl"
     assert (
-        refusal(tmp_path) == f"{tmp_path}: {words}. For several models: --model NAME=PATH --model NAME=PATH"
+        refusal(tmp_path)
+        == f"{tmp_path}: {words}. Name one of them, or serve them all: --model NAME=PATH --model NAME=PATH"
     )
 
 
