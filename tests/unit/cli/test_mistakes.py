@@ -61,7 +61,7 @@ def test_a_key_that_cannot_travel_is_refused_and_never_shown(tmp_path, capsys, m
     assert "mp_secret" not in said
 
 
-@pytest.mark.parametrize("body", [{"inputs": 5}, {"inputs": [5]}, {"instances": [[1, 2]]}, {"instances": 3}])
+@pytest.mark.parametrize("body", [{"inputs": 5}, {"inputs": [5]}, {"instances": ["ab"]}, {"instances": 3}])
 def test_a_body_that_does_not_fit_is_told_in_words_of_bodies(body):
     two = {"inputs": [{"name": "a", "datatype": "FP64"}, {"name": "b", "datatype": "FP64"}]}
     with pytest.raises(home.Mistake, match="inputs must be objects, and rows have a value for each input"):
