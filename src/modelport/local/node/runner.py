@@ -115,9 +115,9 @@ class Runner:
     # Containers that serve
 
     async def until_started(self, container: Object) -> None:
-        """Returns once a container runs, and its startup probe, where it has one, has succeeded."""
+        """Returns once a container runs, and its startup probe, where it has one, has succeeded; or has ended for good."""
         state = self._record.state(container["name"])
-        while not (state.running and state.started):
+        while not (state.done or (state.running and state.started)):
             self._started.clear()
             await self._started.wait()
 
