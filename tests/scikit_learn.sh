@@ -10,7 +10,7 @@ in_release() { # RELEASE TEST…
   local env=.cache/scikit-learn-$1
   [ -x "$env/bin/python" ] || "$uv" venv --quiet --python .venv/bin/python "$env"
   "$uv" pip install --quiet --python "$env/bin/python" "scikit-learn==$1.*" 'joblib>=1.3' 'pandas>=2.0' 'skops>=0.10' \
-    msgspec numpy xgboost-cpu pytest hypothesis
+    msgspec xgboost-cpu pytest hypothesis
   echo "scikit-learn $1"
   PYTHONPATH=src "$env/bin/python" -m pytest -q "${@:2}"
 }
