@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from modelport.cli import Mistake
+from modelport.cli import Mistake, naming
 from modelport.cli import body as given_body
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def register(commands: Commands) -> None:
         "bench", help="what a model costs, alone and through the server", description=DESCRIPTION
     )
     bench.set_defaults(command=run)
-    bench.add_argument("path", metavar="PATH", help="model file, folder or my_model.py:Class")
+    bench.add_argument(
+        "path", type=naming.given, metavar="PATH", help="model file, folder or my_model.py:Class"
+    )
     bench.add_argument(
         "-d",
         "--data",

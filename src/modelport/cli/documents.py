@@ -75,8 +75,11 @@ def _objects(name: str, text: str) -> Iterator[Object]:
 
     try:
         documents: list[Any] = list(yaml.load_all(text, Loader=_loader()))
+        _end(documents, [], set())
     except yaml.YAMLError as error:
         raise Mistake(f"-f {name}: no YAML: {error}") from error
+    except RecursionError as error:
+        raise Mistake(f"-f {name}: is nested too deeply, or holds an alias (*name) of itself") from error
     for number, document in enumerate(documents, 1):
         if document is None:
             continue
@@ -90,6 +93,18 @@ def _objects(name: str, text: str) -> Iterator[Object]:
         if not isinstance(item.get("metadata"), dict):
             raise Mistake(f"-f {name}: document {number} ({item.get('kind', 'no kind')}) has no metadata")
         yield _named(item, f"-f {name}: document {number} ({item.get('kind', 'no kind')})")
+
+
+def _end(value: Any, above: list[int], seen: set[int]) -> None:
+    """RecursionError where a value holds itself, by an alias."""
+    if not isinstance(value, dict | list) or id(cast("Any", value)) in seen:
+        return
+    known = cast("dict[str, Any] | list[Any]", value)
+    if id(known) in above:
+        raise RecursionError
+    for one in known.values() if isinstance(known, dict) else known:
+        _end(one, [*above, id(known)], seen)
+    seen.add(id(known))
 
 
 def _listed(listing: Object, one: Any, where: str) -> Object:

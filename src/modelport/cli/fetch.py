@@ -38,7 +38,10 @@ def register(commands: Commands) -> None:
     fetch.set_defaults(command=run)
     fetch.add_argument("uri", metavar="URI")
     fetch.add_argument(
-        "--to", type=Path, metavar="PATH", help="the folder to put it in; it must not exist, or be empty"
+        "--to",
+        type=home.named_folder,
+        metavar="PATH",
+        help="the folder to put it in; it must not exist, or be empty",
     )
     fetch.add_argument(
         "--copy",
@@ -67,7 +70,7 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
     """`--cache` and `--settings`."""
     parser.add_argument(
         "--cache",
-        type=Path,
+        type=home.named_folder,
         metavar="DIR",
         help="the cache's folder (default: `cache` in the platform's folder; also: MODELPORT_CACHE)",
     )

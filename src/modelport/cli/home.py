@@ -37,14 +37,14 @@ def add_dir(parser: argparse.ArgumentParser) -> None:
     """`--dir`."""
     parser.add_argument(
         "--dir",
-        type=_folder,
+        type=named_folder,
         default=default(),
         metavar="DIR",
         help=f"the platform's folder (default {default()}; also: MODELPORT_DIR)",
     )
 
 
-def _folder(name: str) -> Path:
+def named_folder(name: str) -> Path:
     """An argument that is a folder, for argparse. An empty one would be the folder where the user happens to be."""
     if not name:
         raise argparse.ArgumentTypeError(

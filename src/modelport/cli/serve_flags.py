@@ -7,6 +7,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from modelport.cli import naming
+
 if TYPE_CHECKING:
     from modelport.cli import Group
 
@@ -27,7 +29,11 @@ IGNORED = (
 def add_to(serve: argparse.ArgumentParser) -> None:
     """Adds them all."""
     serve.add_argument(
-        "paths", nargs="*", metavar="PATH", help="model file, folder, URI or my_model.py:Class"
+        "paths",
+        nargs="*",
+        type=naming.given,
+        metavar="PATH",
+        help="model file, folder, URI or my_model.py:Class",
     )
 
     models = serve.add_argument_group("models")

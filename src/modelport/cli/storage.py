@@ -234,6 +234,8 @@ def run_prune(options: argparse.Namespace) -> int:
         keep = Quantity.parse(options.keep).whole()
     except ValueError as error:
         raise Mistake(f"--keep: {error}", "as in --keep 20Gi") from error
+    if keep < 0:
+        raise Mistake(f"--keep: must be 0 or more, got {options.keep}", "as in --keep 20Gi")
     cache = fetch.cache(options, fetch.load(options))
     done = prune.prune(cache, keep)
     platform = Folder(cache.folder.parent)

@@ -45,11 +45,45 @@ def test_a_wait_has_an_end(capsys, words, given):
     assert f"must be seconds, 0 or more, got {given!r}" in capsys.readouterr().err
 
 
-def test_an_unset_variable_deploys_nothing(capsys):
-    """The working folder would be taken for a model."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["deploy", ""],
+        ["serve", ""],
+        ["bench", ""],
+        ["storage", "list", "--cache", ""],
+        ["storage", "prune", "--cache="],
+        ["fetch", "file:///tmp", "--to", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_unset_variable_is_not_the_working_folder(capsys, monkeypatch, tmp_path, words):
+    """It would be served, or filled with a cache's folders."""
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        main(["deploy", ""])
-    assert "the name is empty" in capsys.readouterr().err
+        main(words)
+    assert "name is empty. Is the variable set that stands for it?" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prune_below_nothing_drops_nothing(capsys, tmp_path):
+    """`--keep -5` dropped every model."""
+    assert main(["storage", "prune", "--cache", str(tmp_path / "cache"), "--keep=-5"]) == 2
+    assert "--keep: must be 0 or more, got -5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: " + "[" * 100_000,
+        "metadata: &a {name: x, more: *a}",
+        "kind: X\nmetadata: {name: x}\nspec: &s [[*s]]",
+    ],
+)
+def test_yaml_without_an_end_is_told(capsys, tmp_path, text):
+    (tmp_path / "deep.yaml").write_text(text)
+    assert main(["plan", "-f", str(tmp_path / "deep.yaml")]) == 2
+    assert "is nested too deeply, or holds an alias (*name) of itself" in capsys.readouterr().err
 
 
 def test_a_key_that_cannot_travel_is_refused_and_never_shown(tmp_path, capsys, monkeypatch):
