@@ -244,7 +244,7 @@ fn malformed_bodies_are_refused_with_the_path() {
         (r#"{"instances":[1]}]"#, "invalid JSON at byte 17: expected the end of the text, got ']'"),
         (
             r#"{"instances":[NaN]}"#,
-            "invalid JSON at byte 14: expected a number, a bool, a string or null, got 'N' (in instances[0])",
+            "invalid JSON at byte 14: expected a number, a bool, a string or null, got NaN, which JSON lacks: a missing value is null (in instances[0])",
         ),
         (r#"{"instances":[[1,2],[3,1e999]]}"#, "instances[1][1]: 1e999 does not fit FP64"),
         (r#"{"instances":[[1.5,2],[3,1e999]]}"#, "instances[1][1]: 1e999 does not fit FP64"),

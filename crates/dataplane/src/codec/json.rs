@@ -70,7 +70,21 @@ impl<'a> Cursor<'a> {
             Some(b't') => "true".to_owned(),
             Some(b'f') => "false".to_owned(),
             Some(b'n') => "null".to_owned(),
-            Some(byte) => unexpected(byte),
+            Some(_) => self.stray(),
+        }
+    }
+
+    /// What stands at the cursor and begins no value, in words. Of what Python writes and JSON lacks, what to send instead.
+    pub(super) fn stray(&self) -> String {
+        let rest = self.bytes.get(self.pos..).unwrap_or_default();
+        match rest {
+            [] => "the end of the text".to_owned(),
+            [b'N', b'a', b'N', ..] => "NaN, which JSON lacks: a missing value is null".to_owned(),
+            [b'I', b'n', b'f', ..] => {
+                "Infinity, which JSON lacks: send it by V2 as a binary tensor, or by gRPC".to_owned()
+            }
+            [byte, ..] if byte.is_ascii_graphic() => format!("'{}'", char::from(*byte)),
+            [byte, ..] => format!("byte 0x{byte:02x}"),
         }
     }
 
@@ -134,8 +148,7 @@ impl<'a> Cursor<'a> {
 
     #[cold]
     fn separator(&self, wanted: &str) -> Box<Fault> {
-        let got = self.byte().map_or_else(|| "the end of the text".to_owned(), unexpected);
-        Fault::syntax(self.pos, format!("expected {wanted}, got {got}"))
+        Fault::syntax(self.pos, format!("expected {wanted}, got {}", self.stray()))
     }
 
     /// Enters an object. Give the result to `next_key`.
@@ -298,8 +311,7 @@ impl<'a> Cursor<'a> {
                 Some(b'-' | b'0'..=b'9') => _ = self.decimal()?,
                 _ if self.literal("true") || self.literal("false") || self.literal("null") => {}
                 _ => {
-                    let got = self.byte().map_or_else(|| "the end of the text".to_owned(), unexpected);
-                    return Err(Fault::syntax(self.pos, format!("expected a value, got {got}")));
+                    return Err(Fault::syntax(self.pos, format!("expected a value, got {}", self.stray())));
                 }
             }
             loop {
@@ -320,18 +332,10 @@ impl<'a> Cursor<'a> {
     pub fn end(&mut self) -> Parse<()> {
         match self.peek() {
             None => Ok(()),
-            Some(byte) => Err(Fault::syntax(
-                self.pos,
-                format!("expected the end of the text, got {}", unexpected(byte)),
-            )),
+            Some(_) => {
+                let what = format!("expected the end of the text, got {}", self.stray());
+                Err(Fault::syntax(self.pos, what))
+            }
         }
-    }
-}
-
-fn unexpected(byte: u8) -> String {
-    if byte.is_ascii_graphic() {
-        format!("'{}'", char::from(byte))
-    } else {
-        format!("byte 0x{byte:02x}")
     }
 }

@@ -104,6 +104,9 @@ impl Cursor<'_> {
 
     #[cold]
     fn digit_missing(&self) -> Box<Fault> {
+        if self.byte() == Some(b'I') {
+            return Fault::syntax(self.pos, format!("expected a number, got {}", self.stray()));
+        }
         Fault::syntax(self.pos, "expected a digit in a number")
     }
 

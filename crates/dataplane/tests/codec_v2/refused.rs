@@ -15,7 +15,15 @@ fn malformed_bodies_are_refused_with_the_path() {
         ("{'a':1}", "invalid JSON at byte 1: expected a key in double quotes, got '''"),
         ("{\"a\":}", "invalid JSON at byte 5: expected a value, got '}' (in a)"),
         ("{\"a\":1,}", "invalid JSON at byte 7: trailing comma before '}'"),
-        ("{\"a\":NaN}", "invalid JSON at byte 5: expected a value, got 'N' (in a)"),
+        (
+            "{\"a\":NaN}",
+            "invalid JSON at byte 5: expected a value, got NaN, which JSON lacks: a missing value is null (in a)",
+        ),
+        (
+            "{\"a\":[-Infinity]}",
+            "invalid JSON at byte 7: expected a number, got Infinity, which JSON lacks: send it by V2 as a binary tensor, or by gRPC (in a)",
+        ),
+        ("{\"a\":Name}", "invalid JSON at byte 5: expected a value, got 'N' (in a)"),
         ("{\"a\":[1,]}", "invalid JSON at byte 8: trailing comma before ']' (in a)"),
         ("{\"a\":01}", "invalid JSON at byte 5: a number must not start with 0 (in a)"),
         ("{\"a\":\"\\x\"}", "invalid JSON at byte 6: unknown escape in a string (in a)"),
