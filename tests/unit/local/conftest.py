@@ -88,6 +88,14 @@ class Embedded:
             await task
         self._tasks.remove(task)
 
+    async def settle(self) -> None:
+        """Until nothing is on its way to the server but watches: what somebody sent who was killed then arrives, too."""
+        assert self._server is not None
+        quiet = 0
+        while quiet < 3:
+            await asyncio.sleep(0.01)
+            quiet = quiet + 1 if len(self._server.server_state.tasks) <= self._store.watchers else 0
+
     async def until(
         self, condition: Callable[[], Any] | Callable[[], Awaitable[Any]], limit_s: float = LIMIT_S
     ) -> Any:

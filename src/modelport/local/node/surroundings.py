@@ -70,15 +70,34 @@ class Surroundings:
 
     async def _network(self, pod: Object, home: Path, ip: str, means: Means) -> Identity:
         """The relay that keeps the pod's network namespace."""
-        path = home / "relay.json"
+        path = home / leftover.RELAYS[0]
         known = _identity(path)
         if known is not None:
             return known
-        path.unlink(missing_ok=True)
+        # One that was started by a node that is gone may still be on its way: two would carry at one address.
+        process = read(home / leftover.RELAYS[1])
+        if process is None or not process.alive:
+            path.unlink(missing_ok=True)
+            process = await self._start_relay(pod, home, ip, means)
+        until = asyncio.get_running_loop().time() + READY_LIMIT_S
+        while (found := _identity(path)) is None:
+            if not process.alive or asyncio.get_running_loop().time() > until:
+                process.signal(signal.SIGKILL)
+                said = (home / "relay.log").read_text(errors="replace").strip()
+                held = (listener.holder(ip, port) for port in ports_of(pod))
+                who = ", ".join(one for one in held if one)
+                raise NotPossible(
+                    "CreateContainerError",
+                    f"the pod's network cannot be made: {said or 'no answer'}{who and f' (held by {who})'}",
+                )
+            await asyncio.sleep(0.01)
+        return found
+
+    async def _start_relay(self, pod: Object, home: Path, ip: str, means: Means) -> Process:
         gateway = "{}:{}".format(*self._settings.internal)
         ports = ",".join(str(port) for port in ports_of(pod))
         arguments = [sys.executable, "-m", "modelport.local.node.relay", "--ip", ip, "--ports", ports]
-        arguments += ["--gateway", gateway, "--identity", str(path)]
+        arguments += ["--gateway", gateway, "--identity", str(home / leftover.RELAYS[0])]
         start = Start(
             arguments=[*arguments, "--user"] if means.kind == "user" else arguments,
             title="relay",
@@ -90,19 +109,7 @@ class Surroundings:
             started = await self._forks.start(sys.executable, start, home / "relay.log")
         except ForkFailed as error:
             raise NotPossible("CreateContainerError", f"the pod's network: {error}") from error
-        process = Process(started.pid, started.start)
-        until = asyncio.get_running_loop().time() + READY_LIMIT_S
-        while (found := _identity(path)) is None:
-            if not process.alive or asyncio.get_running_loop().time() > until:
-                said = (home / "relay.log").read_text(errors="replace").strip()
-                held = (listener.holder(ip, port) for port in ports_of(pod))
-                who = ", ".join(one for one in held if one)
-                raise NotPossible(
-                    "CreateContainerError",
-                    f"the pod's network cannot be made: {said or 'no answer'}{who and f' (held by {who})'}",
-                )
-            await asyncio.sleep(0.01)
-        return found
+        return Process(started.pid, started.start)
 
     async def relay_of(self, pod: Object) -> Process | None:
         """The process that carries a pod's connections; None where it has none."""

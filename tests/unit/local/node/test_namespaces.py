@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from modelport.local.folder import Folder
-from modelport.local.node import namespaces, surroundings
+from modelport.local.node import leftover, namespaces, surroundings
 from modelport.local.node.launch import Launch
 from modelport.local.node.relay import SERVICES, Identity
 from modelport.local.process import Process
@@ -387,3 +387,23 @@ def until(condition) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.02)
+
+
+def test_a_relay_that_a_node_before_has_started_is_waited_for(tmp_path):
+    """Else a second one is started beside it, and the first outlives the pod and `modelport down`."""
+    home = tmp_path / "pod"
+    home.mkdir()
+    code = (
+        "import sys, time, pathlib, modelport.local.node.relay as relay\n"
+        "time.sleep(0.5); relay._sign(pathlib.Path(sys.argv[1]), 1, user=False); time.sleep(1000)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(home / leftover.RELAYS[0])])
+    try:
+        started = Process.of(child.pid)
+        (home / leftover.RELAYS[1]).write_bytes(msgspec.json.encode(started))
+        known = surroundings.Surroundings(None, None, None)  # type: ignore[arg-type]
+        found = asyncio.run(known._network({}, home, "127.1.1.1", namespaces.Means("root", "")))
+        assert (found.pid, found.start) == (started.pid, started.start)
+    finally:
+        child.kill()
+        child.wait()

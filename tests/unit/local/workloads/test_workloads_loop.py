@@ -162,6 +162,8 @@ def test_controllers_that_die_at_any_moment_go_on_where_they_were(embedded: Any,
                     await asyncio.sleep(0)
                 await asyncio.sleep(chance.random() * 0.1)
                 await api.kill(task)
+                # A pod that is being made by who was killed is no pod that its successor can know of.
+                await api.settle()
             api.run(workloads.run(api.client))
             await api.until(lambda: is_rolled_out(api, 3, "v2"))
             assert kubelet.most <= 4
