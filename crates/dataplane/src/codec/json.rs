@@ -330,12 +330,10 @@ impl<'a> Cursor<'a> {
 
     /// Nothing but white space may follow.
     pub fn end(&mut self) -> Parse<()> {
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => {
-                let what = format!("expected the end of the text, got {}", self.stray());
-                Err(Fault::syntax(self.pos, what))
-            }
+        if self.peek().is_none() {
+            return Ok(());
         }
+        let what = format!("expected the end of the text, got {}", self.stray());
+        Err(Fault::syntax(self.pos, what))
     }
 }
