@@ -9,6 +9,7 @@ import msgspec
 from modelport.kube.meta import controller_of
 from modelport.kube.part import mapping, objects
 from modelport.kube.resource import Object
+from modelport.kube.sidecar import sidecars
 from modelport.render.storage import INITIALIZER
 
 LOOPING = "CrashLoopBackOff"
@@ -55,11 +56,7 @@ def of_pods(pods: Iterable[Object]) -> Failure | None:
 def of_pod(pod: Object) -> Failure | None:
     """A pod's failure, or None while there is hope."""
     status = pod.get("status", {})
-    beside = {
-        one["name"]
-        for one in objects(mapping(pod.get("spec")).get("initContainers"))
-        if one.get("restartPolicy") == "Always"
-    }
+    beside = {one["name"] for one in sidecars(pod)}
     for kind in ("initContainerStatuses", "containerStatuses"):
         for container in objects(status.get(kind)):
             # One that stays beside the others is no different from them once it has started.

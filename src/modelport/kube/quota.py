@@ -12,6 +12,7 @@ from modelport.kube.meta import parse_time
 from modelport.kube.part import mapping, objects, texts
 from modelport.kube.quantity import Quantity
 from modelport.kube.resource import PERSISTENT_VOLUME_CLAIM, POD, SERVICE, Object, Resource
+from modelport.kube.sidecar import is_sidecar
 
 Usage = dict[str, Quantity]
 """Name, as in `spec.hard`, to amount."""
@@ -147,7 +148,7 @@ def _pod(spec: Object) -> Usage:
     most: Usage = {}
     for one in objects(spec.get("initContainers")):
         own = _container(mapping(one.get("resources")))
-        if one.get("restartPolicy") == "Always":
+        if is_sidecar(one):
             staying = total((staying, own))
             own = staying
         else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from modelport.kube.condition import is_true
 from modelport.kube.resource import Object
+from modelport.kube.sidecar import sidecars
 from modelport.local.apiserver.part import part, parts
 from modelport.local.apiserver.table import age
 
@@ -15,19 +16,10 @@ INIT = "initContainerStatuses"
 
 def pod_ready(pod: Object) -> str:
     """How many containers are ready, of how many."""
-    beside = _beside(pod)
+    beside = {one.get("name") for one in sidecars(pod)}
     serving = [*(one for one in _statuses(pod, INIT) if one.get("name") in beside), *_statuses(pod)]
     ready = sum(1 for one in serving if one.get("ready") and "running" in _state(one))
     return f"{ready}/{len(beside) + len(parts(pod, 'spec', 'containers'))}"
-
-
-def _beside(pod: Object) -> set[str]:
-    """Containers among those that initialize that stay beside the others."""
-    return {
-        str(one.get("name"))
-        for one in parts(pod, "spec", "initContainers")
-        if one.get("restartPolicy") == "Always"
-    }
 
 
 def pod_status(pod: Object) -> str:
@@ -43,7 +35,7 @@ def pod_status(pod: Object) -> str:
 
 def _init_reason(pod: Object) -> str | None:
     """What the init container says that has not ended well yet; None once all have."""
-    statuses, beside = _statuses(pod, INIT), _beside(pod)
+    statuses, beside = _statuses(pod, INIT), {one.get("name") for one in sidecars(pod)}
     total = len(parts(pod, "spec", "initContainers"))
     for position, one in enumerate(statuses):
         state = _state(one)

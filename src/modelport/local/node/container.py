@@ -10,6 +10,7 @@ import msgspec
 from modelport.kube.meta import timestamp
 from modelport.kube.part import objects
 from modelport.kube.resource import Object
+from modelport.kube.sidecar import is_sidecar
 from modelport.wire.fork import Exit
 
 NAMESPACES = "serving.modelport.io/Namespaces"
@@ -93,12 +94,6 @@ def restarts_again(policy: str, code: int, *, init: bool) -> bool:
     if init:
         return code != 0 and policy != "Never"
     return policy == "Always" or (policy == "OnFailure" and code != 0)
-
-
-def is_sidecar(container: Object) -> bool:
-    """Whether a container is started before the others, in its place among those that initialize, and stays beside them.
-    Only of those that initialize the API server lets one say so."""
-    return container.get("restartPolicy") == "Always"
 
 
 def status(container: Object, state: State | None) -> Object:

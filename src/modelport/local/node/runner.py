@@ -14,12 +14,12 @@ import msgspec
 
 from modelport.kube.meta import timestamp
 from modelport.kube.resource import Object
+from modelport.kube.sidecar import is_sidecar
 from modelport.local.node import image, initializer, interpreter, leftover, listener, logs, stopping
 from modelport.local.node.container import (
     Ended,
     back_off_s,
     in_a_line,
-    is_sidecar,
     reason_of,
     restarts_again,
 )

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from modelport.kube.part import mapping, texts
 from modelport.kube.resource import Object
+from modelport.kube.sidecar import is_sidecar
 from modelport.local.node import image, probe
-from modelport.local.node.container import is_sidecar
 from modelport.local.node.ending import terminate
 from modelport.local.node.record import Record
 from modelport.local.process import Process

@@ -14,9 +14,9 @@ import msgspec
 
 from modelport.kube.part import objects
 from modelport.kube.resource import Object
+from modelport.kube.sidecar import sidecars
 from modelport.local.folder import Folder, Settings
 from modelport.local.node import image, leftover, listener, namespaces, volumes
-from modelport.local.node.container import is_sidecar
 from modelport.local.node.ending import exit_of
 from modelport.local.node.forks import ForkFailed, Forks
 from modelport.local.node.launch import Launch, NotPossible
@@ -168,8 +168,7 @@ def names(services: Iterable[Object]) -> str:
 
 def ports_of(pod: Object) -> list[int]:
     """Where the pod's commands listen. Our own servers are not in its network: they listen outside themselves."""
-    beside = [one for one in objects(pod["spec"].get("initContainers")) if is_sidecar(one)]
-    containers = [*beside, *objects(pod["spec"]["containers"])]
+    containers = [*sidecars(pod), *objects(pod["spec"]["containers"])]
     own = _declared(one for one in containers if image.is_own(one))
     foreign = [one for one in containers if not image.is_own(one)]
     return sorted((_declared(foreign) | {DEFAULT_PORT}) - own) if foreign else []

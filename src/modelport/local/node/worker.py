@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from modelport.kube.errors import ApiError
 from modelport.kube.part import objects
 from modelport.kube.resource import POD, Object
+from modelport.kube.sidecar import is_sidecar
 from modelport.local.node import image, leftover, polling, stopping, teller, volumes
-from modelport.local.node.container import is_sidecar
 from modelport.local.node.ending import exit_of
 from modelport.local.node.record import Record
 from modelport.local.node.runner import AGAIN_S, Runner

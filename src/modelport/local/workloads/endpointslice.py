@@ -15,6 +15,7 @@ from modelport.kube.meta import is_controlled_by, owner_reference
 from modelport.kube.part import objects
 from modelport.kube.resource import ENDPOINT_SLICE, Object
 from modelport.kube.selector import from_labels
+from modelport.kube.sidecar import sidecars
 from modelport.local.workloads.part import labels_of, namespace_of, part
 from modelport.local.workloads.pod import is_over, is_ready, is_terminating
 from modelport.local.workloads.view import View
@@ -110,8 +111,7 @@ def _target(port: Object, protocol: str, pod: Object) -> int | None:
     if isinstance(target, int):
         return target
     spec = part(pod, "spec")
-    sidecars = [one for one in objects(spec.get("initContainers")) if one.get("restartPolicy") == "Always"]
-    for container in [*objects(spec.get("containers")), *sidecars]:
+    for container in [*objects(spec.get("containers")), *sidecars(pod)]:
         for one in objects(container.get("ports")):
             if one.get("name") == target and (one.get("protocol") or "TCP") == protocol:
                 return int(one["containerPort"])
