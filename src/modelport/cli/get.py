@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from modelport.kube.client import Client
     from modelport.kube.resource import Object, Resource
 
-AGAIN_S = 0.5
-"""Between two tries to reach a platform that does not answer."""
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 
 
@@ -110,29 +108,24 @@ def _params(options: argparse.Namespace, name: str | None) -> dict[str, str]:
 
 async def _watch(client: Client, resource: Resource, names: list[str], options: argparse.Namespace) -> None:
     """Goes on until interrupted: an API server that is killed is back in a second, and what changed meanwhile is told."""
-    import asyncio
-
+    from modelport.cli.patience import Patience
+    from modelport.cli.waiting import GONE
     from modelport.kube.client import Unreachable
     from modelport.kube.errors import ApiError
 
     namespace = None if options.all_namespaces else options.namespace
     since = (await client.list(resource, namespace, labels=options.selector)).resource_version
-    away = False
+    patience = Patience()
     while True:
         try:
             async for version in _changes(client, resource, namespace, names, options, since):
-                since, away = version, False
+                since = version
+                patience.answered()
         except (Unreachable, ApiError) as error:
-            code = error.code if isinstance(error, ApiError) else 503
-            if code < 500 and code != 410:
-                raise
-            if code == 410:  # too much has happened since: it goes on from now
-                since = "0"
-                continue
-            if not away:
-                note("the platform does not answer: waiting for it")
-            away = True
-            await asyncio.sleep(AGAIN_S)
+            if isinstance(error, ApiError) and error.code == GONE:
+                since = "0"  # it goes on from now
+            else:
+                await patience.bear(error)
 
 
 async def _changes(

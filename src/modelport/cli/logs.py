@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from modelport.cli import Mistake, home, naming
 from modelport.cli.home import note
-from modelport.cli.waiting import AGAIN_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -108,6 +107,7 @@ async def _one(
 async def _follow(client: Client, pod: Object, params: dict[str, str]) -> AsyncIterator[str]:
     """A container's lines until it ends: an API server that is killed is back in a second, and what was written
     meanwhile is told. No line is lost; of equal ones that were written at one moment, some may come twice."""
+    from modelport.cli.patience import Patience
     from modelport.kube.client import Unreachable
     from modelport.kube.errors import ApiError
     from modelport.kube.resource import POD
@@ -118,14 +118,14 @@ async def _follow(client: Client, pod: Object, params: dict[str, str]) -> AsyncI
     since = ""
     last: list[str] = []
     """What was told with the stamp `since`."""
-    away = False
+    patience = Patience()
     while True:
         told, first = list(last), ""
         try:
-            if away:
+            if patience.away:
                 now = _runs(await client.get(POD, namespace, name), params["container"])
                 told, runs = told if now == runs else [], now
-                away = False
+                patience.answered()
             async for stamped in client.log(namespace, name, asked):
                 stamp, _, line = stamped.partition(" ")
                 first = first or stamp
@@ -139,15 +139,10 @@ async def _follow(client: Client, pod: Object, params: dict[str, str]) -> AsyncI
                 yield line
             return
         except (Unreachable, ApiError) as error:
-            if isinstance(error, ApiError) and error.code < 500:
-                raise
-            if not away:
-                note("the platform does not answer: waiting for it")
-            away = True
             if since:
                 asked.pop("tailLines", None)
                 asked["sinceTime"] = since
-            await asyncio.sleep(AGAIN_S)
+            await patience.bear(error)
 
 
 def _runs(pod: Object, container: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from modelport.cli.home import note
+from modelport.cli.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from modelport.kube.client import Client
     from modelport.kube.resource import Object, Resource
 
-AGAIN_S = 0.5
-"""Between two tries to reach a platform that does not answer."""
+GONE = 410
+"""Too much has happened since: what there is now is listed anew."""
 
 
 async def until(
@@ -32,20 +32,17 @@ async def until(
         from modelport.kube.client import Unreachable
         from modelport.kube.errors import ApiError
 
-        away = False
+        patience = Patience()
         while True:
             try:
-                return await follow()
-            except (Unreachable, ApiError) as error:  # an API server that is killed is back in a second
-                if isinstance(error, ApiError) and error.code < 500 and error.code != 410:
-                    raise
-                if not away:
-                    note("the platform does not answer: waiting for it")
-                away = True
-                await asyncio.sleep(AGAIN_S)
+                return await follow(patience)
+            except (Unreachable, ApiError) as error:
+                if not (isinstance(error, ApiError) and error.code == GONE):
+                    await patience.bear(error)
 
-    async def follow() -> None:
+    async def follow(patience: Patience) -> None:
         listing = await client.list(resource, namespace, fields=f"metadata.name={name}")
+        patience.answered()
         since = listing.resource_version
         item = listing.items[0] if listing.items else None
         see(item)
