@@ -136,7 +136,12 @@ def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -
 
 def dir_flag(options: argparse.Namespace) -> str:
     """`--dir` as the next command needs it; empty for the default folder."""
-    return "" if options.dir == default() else f" --dir {shlex.quote(str(options.dir))}"
+    return flag_of(options.dir)
+
+
+def flag_of(place: Path) -> str:
+    """`--dir`, for a platform's folder."""
+    return "" if place.absolute() == default().absolute() else f" --dir {shlex.quote(str(place))}"
 
 
 def flags(options: argparse.Namespace) -> str:

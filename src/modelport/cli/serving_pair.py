@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from modelport.cli import Mistake
@@ -11,8 +10,9 @@ from modelport.cli.home import note
 FLAGS = {"tls.crt": "--tls-certificate", "tls.key": "--tls-key"}
 
 
-def check(certificate: str, key: str) -> None:
-    """A Mistake, with the flag, where the gateway could not serve with them; a warning where clients will refuse it."""
+def check(certificate: str, key: str, now: float) -> None:
+    """A Mistake, with the flag, where the gateway could not serve with them; a warning where clients will refuse it.
+    `now`: in seconds since 1970."""
     from modelport._dataplane import read_certificate
 
     given = {"tls.crt": certificate, "tls.key": key}
@@ -33,8 +33,8 @@ def check(certificate: str, key: str) -> None:
         for other, flag in FLAGS.items():
             words = words.replace(other, flag)
         raise Mistake(f"{FLAGS[name]}: {given[name]}: {words}") from error
-    if not since <= time.time() <= until:
-        moment = "has expired" if until < time.time() else "is not valid yet"
+    if not since <= now <= until:
+        moment = "has expired" if until < now else "is not valid yet"
         note(
             f"warning: --tls-certificate: {certificate} {moment}: clients will refuse it until it is replaced"
         )

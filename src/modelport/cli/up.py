@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import random
-import shlex
 import shutil
 import socket
 import subprocess
@@ -32,7 +31,6 @@ FIRST_PORT, LAST_PORT = 8080, 8179
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - to be told apart
 PODS_PORTS = (8080, 8081)
 """Where models listen, each at an address of its own: whoever binds all addresses takes them away."""
-LONGEST_SOCKET = "forkserver-0123456789ab.sock"
 SOCKET_LIMIT = 107 if sys.platform == "linux" else 103
 """Most bytes of a Unix socket's path."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -135,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _sockets_fit(folder: Folder) -> None:
     """A Mistake where the folder's name leaves no room for those of the sockets in it."""
-    over = len(os.fsencode(folder.run / LONGEST_SOCKET)) - SOCKET_LIMIT
+    over = len(os.fsencode(folder.fork_socket(""))) - SOCKET_LIMIT
     if over > 0:
         raise Mistake(
             f"--dir: {folder.path} is {over} byte{'s' if over > 1 else ''} too long: programs meet at sockets in it, whose whole names the system bounds",
@@ -146,7 +144,7 @@ def _sockets_fit(folder: Folder) -> None:
 def announce(folder: Folder, settings: Settings) -> None:
     """Says where the platform is and what to do next."""
     scheme = "https" if settings.tls_certificate else "http"
-    home_flag = "" if folder.path == home.default().absolute() else f" --dir {shlex.quote(str(folder.path))}"
+    home_flag = home.flag_of(folder.path)
     print(f"gateway     {scheme}://{home.with_port(settings.host, settings.gateway_port)}")
     print(f"kubeconfig  {folder.kubeconfig}")
     print(f"folder      {folder.path}", flush=True)  # a pipe's reader need not wait for the end
@@ -205,7 +203,7 @@ def _choose(options: argparse.Namespace, folder: Folder) -> Settings:
     if certificate is None and known is not None:
         certificate, key = known.tls_certificate, known.tls_key
     if certificate is not None and key is not None:
-        serving_pair.check(certificate, key)
+        serving_pair.check(certificate, key, time.time())
     if host not in LOOPBACK and not options.insecure and certificate is None:
         raise Mistake(
             f"--host {host}: others would reach it without TLS",
@@ -281,7 +279,7 @@ def _free_port(host: str) -> int:
             try:
                 probe.bind((host, port))
             except OSError as error:
-                if error.errno == errno.EADDRINUSE or error.errno == errno.EACCES:
+                if error.errno in (errno.EADDRINUSE, errno.EACCES):
                     continue
                 raise Mistake(f"--host: {host} is no address of this machine") from error
             return port

@@ -36,6 +36,13 @@ class Settings(msgspec.Struct, kw_only=True):
         return f"{self.pod_network}.0.1", self.api_port if everywhere else self.gateway_port
 
 
+def key_of(python: str) -> str:
+    """A short name for an interpreter, in files' names."""
+    import hashlib  # late: most of what knows the folder names no interpreter
+
+    return hashlib.sha256(python.encode()).hexdigest()[:12]
+
+
 class Folder:
     """Paths below `--dir`."""
 
@@ -62,6 +69,10 @@ class Folder:
         self.logs = path / "logs"
         self.cache = path / "cache"
         self.environments = path / "envs"
+
+    def fork_socket(self, python: str) -> Path:
+        """Where the fork server of an interpreter listens. All such paths are equally long, and no socket's is longer."""
+        return self.run / f"forkserver-{key_of(python)}.sock"
 
     @property
     def certificate(self) -> Path:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_a_start_that_is_refused_leaves_no_folder(tmp_path, flags):
 
 def test_a_folder_whose_sockets_would_have_too_long_names_is_refused_at_once(tmp_path, capsys):
     """Programs ended one after the other for two minutes, and each said that a path is too long."""
-    name = "x" * (up.SOCKET_LIMIT - len(os.fsencode(tmp_path / "run" / up.LONGEST_SOCKET)))
+    name = "x" * (up.SOCKET_LIMIT - len(os.fsencode(Folder(tmp_path).fork_socket(sys.executable))))
     assert main(["up", "--detach", "--dir", str(tmp_path / name)]) == 2
     said = capsys.readouterr().err
     assert f"--dir: {tmp_path / name} is 1 byte too long" in said
@@ -133,10 +134,9 @@ def test_a_certificate_that_cannot_serve_is_refused_before_anything_starts(
     assert not (pairs / "p").exists()
 
 
-def test_a_certificate_that_has_expired_is_served_with_a_warning(pairs, capsys, monkeypatch):
+def test_a_certificate_that_has_expired_is_served_with_a_warning(pairs, capsys):
     """A platform that is started again serves what it served; who reads the words knows why clients refuse it."""
-    serving_pair.check(str(pairs / "a.pem"), str(pairs / "a.key"))
+    serving_pair.check(str(pairs / "a.pem"), str(pairs / "a.key"), time.time())
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(serving_pair.time, "time", lambda: 4e9)
-    serving_pair.check(str(pairs / "a.pem"), str(pairs / "a.key"))
+    serving_pair.check(str(pairs / "a.pem"), str(pairs / "a.key"), 4e9)
     assert f"warning: --tls-certificate: {pairs}/a.pem has expired" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import socket
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from modelport.local.folder import Folder
+from modelport.local.folder import Folder, key_of
 from modelport.local.node import overlay
 from modelport.wire import fork
 from modelport.wire.fork import Hello, Preload, Refused, Reply, Request, Start, Started
@@ -43,7 +42,9 @@ class Forks:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             await self._ready(python)
-            asked = asyncio.ensure_future(asyncio.to_thread(_ask, self._socket(python), request, descriptor))
+            asked = asyncio.ensure_future(
+                asyncio.to_thread(_ask, self._folder.fork_socket(python), request, descriptor)
+            )
             await _through(asked)
             reply = asked.result()
         except OSError as error:
@@ -63,18 +64,15 @@ class Forks:
         """Starts the fork server of an interpreter and has it import what the first model will probably need."""
         try:
             await self._ready(python)
-            await asyncio.to_thread(_ask, self._socket(python), Preload(modules=modules))
+            await asyncio.to_thread(_ask, self._folder.fork_socket(python), Preload(modules=modules))
         except (OSError, ForkFailed) as error:
             log.warning("the fork server of %s is not warm: %s", python, error)
-
-    def _socket(self, python: str) -> Path:
-        return self._folder.run / f"forkserver-{_key(python)}.sock"
 
     async def _ready(self, python: str) -> None:
         """Makes sure that it runs."""
         lock = self._locks.setdefault(python, asyncio.Lock())
         async with lock:
-            path = self._socket(python)
+            path = self._folder.fork_socket(python)
             if await asyncio.to_thread(_answers, path):
                 return
             process = await asyncio.to_thread(self._spawn, python, path)
@@ -93,7 +91,7 @@ class Forks:
                 await asyncio.sleep(0.01)
 
     def _log(self, python: str) -> Path:
-        return self._folder.logs / f"forkserver-{_key(python)}.log"
+        return self._folder.logs / f"forkserver-{key_of(python)}.log"
 
     def _spawn(self, python: str, path: Path) -> subprocess.Popen[bytes]:
         arguments = [
@@ -138,10 +136,6 @@ async def _through(asked: asyncio.Future[Reply]) -> None:
     if told_to_stop:
         asked.exception()  # nobody asks for it any more
         raise asyncio.CancelledError
-
-
-def _key(python: str) -> str:
-    return hashlib.sha256(python.encode()).hexdigest()[:12]
 
 
 def _environment() -> dict[str, str]:
