@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from modelport.protocol.datatype import Array, bf16_to_fp32
 from modelport.protocol.errors import InferenceError, InvalidInput, ServeError
 from modelport.runtimes.beginning import beginning, pointer
-from modelport.server.format import columns_of_maps
 from modelport.server.runtime import LoadedModel, LoadError, Runtime, Settings
 from modelport.server.signature import Signature, TensorSpec
-from modelport.server.tensors import settle, summary
+from modelport.server.tensors import columns_of_maps, settle, summary
 
 _DATATYPE = {
     "float": "FP32",

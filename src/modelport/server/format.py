@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from modelport.protocol.datatype import Array
 from modelport.protocol.frame import is_frame
+from modelport.server.tensors import columns_of_maps
 
 
 class Format(NamedTuple):
@@ -222,14 +222,6 @@ def _predict_onnx(model: Any, example: Mapping[str, Any]) -> Any:
         name: columns_of_maps(value, kind) if kind.startswith("seq(map(") else value
         for (name, kind), value in results
     }
-
-
-def columns_of_maps(rows: list[dict[Any, float]], kind: str) -> Array:
-    """An ONNX output of maps as `[rows, keys]`, keys ascending: for a classifier, the order of `classes_`."""
-    keys = sorted(rows[0]) if rows else []
-    value = "FP64" if "tensor(double)" in kind else "INT64" if "tensor(int64)" in kind else "FP32"
-    dtype = {"FP64": np.float64, "INT64": np.int64, "FP32": np.float32}[value]
-    return np.array([[row[key] for key in keys] for row in rows], dtype).reshape(len(rows), len(keys))
 
 
 _SKLEARN = Format("sklearn", ".joblib", _write_joblib, _predict, ("sklearn", "joblib", "scipy"))

@@ -265,3 +265,11 @@ def _shown(value: object) -> str:
 
 def _quoted(names: list[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
+
+
+def columns_of_maps(rows: list[dict[Any, float]], kind: str) -> Array:
+    """An ONNX output of maps as `[rows, keys]`, keys ascending: for a classifier, the order of `classes_`."""
+    keys = sorted(rows[0]) if rows else []
+    value = "FP64" if "tensor(double)" in kind else "INT64" if "tensor(int64)" in kind else "FP32"
+    dtype = {"FP64": np.float64, "INT64": np.int64, "FP32": np.float32}[value]
+    return np.array([[row[key] for key in keys] for row in rows], dtype).reshape(len(rows), len(keys))
