@@ -337,8 +337,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 /// Whether a body comes in another way than in chunks: nobody here undoes that (RFC 9112, 6.1).
 fn is_coded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let first = codings.next().is_none_or(|one| one.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    !first || codings.next().is_some()
+    let chunked = codings.next().is_none_or(|one| one.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    !chunked || codings.next().is_some()
 }
 
 /// How long the rest of an answer may take: a stream as long as it says something, all else until the deadline.
