@@ -31,6 +31,9 @@ pub struct TensorSpec {
     /// for it.
     #[serde(default, skip_serializing)]
     pub text_or_integers: bool,
+    /// A column that may be left out and be of any datatype: the model does not use it.
+    #[serde(default, skip_serializing)]
+    pub optional: bool,
 }
 
 /// What a model says of itself (V2 model metadata, and what `/docs` shows).

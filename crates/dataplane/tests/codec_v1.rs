@@ -224,7 +224,7 @@ fn other_keys_are_read_or_left_alone() {
 fn malformed_bodies_are_refused_with_the_path() {
     let cases = [
         ("{}", "request body: \"instances\" is missing. Send {\"instances\": [...]}"),
-        ("[[1]]", "expected an object, got an array"),
+        ("[[1]]", "request body: is a list. Send {\"instances\": [...]}"),
         (r#"{"instances":5}"#, "Expected \"instances\" to be a list"),
         (r#"{"instances":{"a":1}}"#, "Expected \"instances\" to be a list"),
         (r#"{"inputs":"a"}"#, "Expected \"inputs\" to be a list"),

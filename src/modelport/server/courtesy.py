@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import os
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -53,12 +55,22 @@ def yielding() -> Generator[None]:
 
 
 def aside(work: Callable[[], _T], *, lower: bool) -> _T:
-    """What `work` returns or raises, done in a thread of its own that lets others go first (`turns.give_way`).
+    """What `work` returns or raises, done in a thread that lets others go first (`turns.give_way`).
 
     The main thread does it itself: it loads when nothing is served yet.
     """
     if threading.current_thread() is threading.main_thread():
         with yielding():
             return work()
-    with yielding(), ThreadPoolExecutor(1, "load", lambda: give_way(lower=lower)) as pool:
-        return pool.submit(work).result()
+    with yielding():
+        return _thread(lower).submit(work).result()
+
+
+@functools.cache
+def _thread(lower: bool) -> ThreadPoolExecutor:
+    """The thread for it, always the same: the C library keeps a heap a thread, the end of which it does not give back,
+    so that loads on new threads each time leave a model's worth of memory in one heap after another."""
+    return ThreadPoolExecutor(1, "load", lambda: give_way(lower=lower))
+
+
+os.register_at_fork(after_in_child=_thread.cache_clear)  # a fork has no threads

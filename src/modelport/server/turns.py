@@ -64,7 +64,7 @@ def give_way(*, lower: bool) -> None:
     """Long turns for the calling thread from now on, sleeps as short as asked for, and with `lower` a smaller share.
 
     Threads that it starts have usual turns, but also the smaller share, so that is not for one that makes a pool for
-    later. Neither can be undone without privileges: it is for threads that end soon.
+    later. Neither can be undone without privileges: it is for threads that do nothing else.
     """
     before = turns()
     if before is None or before.policy not in _NORMAL or before.nice < 0:

@@ -1,5 +1,6 @@
 """Who loads lets those who serve have the processor as soon as they wake."""
 
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,26 @@ def test_the_main_thread_loads_by_itself(usual):
         threading.main_thread(),
         usual,
     )
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_one_thread_loads_whatever_is_loaded_later(lower):
+    # Each thread has a heap whose end the C library keeps: a thousand loads on new threads took 12 MB for good.
+    first, then = (elsewhere(lambda: aside(threading.current_thread, lower=lower)) for _ in range(2))
+    assert first is then is not threading.current_thread()
+
+
+def test_a_fork_has_a_thread_of_its_own_that_loads():
+    # The thread of before is not there any more: a worker process that waited for it would never load anything.
+    elsewhere(lambda: aside(lambda: None, lower=True))
+    child = os.fork()
+    if not child:
+        found = 1
+        try:
+            found = elsewhere(lambda: aside(lambda: 7, lower=True))
+        finally:
+            os._exit(found)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_what_loading_raises_arrives():

@@ -103,10 +103,11 @@ fn write_specs(html: &mut String, title: &str, specs: &[TensorSpec]) {
             "<tr><th scope=\"row\">{}</th><td>{}{}</td><td>[{}]</td></tr>",
             escape(&spec.name),
             escape(&spec.datatype),
-            match spec.text_or_integers {
-                true if spec.datatype == "BYTES" => " or integers",
-                true => " or text",
-                false => "",
+            match (spec.optional, spec.text_or_integers) {
+                (true, _) => ", may be left out",
+                (false, true) if spec.datatype == "BYTES" => " or integers",
+                (false, true) => " or text",
+                (false, false) => "",
             },
             axes.join(", ")
         );

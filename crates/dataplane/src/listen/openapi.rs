@@ -162,12 +162,18 @@ fn tensors_schema(specs: &[TensorSpec]) -> Value {
                 "maxItems": axes,
                 "description": format!("{:?}, where -1 is any length", spec.shape),
             });
-            let datatype = if spec.text_or_integers {
+            let datatype = if spec.optional {
+                json!({"type": "string"})
+            } else if spec.text_or_integers {
                 json!({"enum": TEXT_OR_INTEGERS})
             } else {
                 json!({"const": spec.datatype})
             };
-            tensor(json!({"const": spec.name}), datatype, shape)
+            let mut known = tensor(json!({"const": spec.name}), datatype, shape);
+            if spec.optional {
+                known["description"] = json!("May be left out: the model does not use it");
+            }
+            known
         })
         .collect();
     json!({"type": "array", "items": {"anyOf": tensors}})

@@ -82,7 +82,7 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model, verb: Verb) -> Result<E
         deadline,
     };
     exchange.let_go();
-    let answer = model.call(call, exchange.trace.as_mut()).await?;
+    let answer = model.call(call, exchange.trace.as_mut()).await.map_err(without_tensors)?;
     let encoding = Instant::now();
     let mut response = match answer {
         Answer::Tensors(response) => {
@@ -108,6 +108,20 @@ async fn ask(exchange: &mut Exchange<'_>, model: &Model, verb: Verb) -> Result<E
     Ok(Encoded::Done(response))
 }
 
+/// What is wrong without the place in V2's message, `inputs[0].shape: `, where V1's clients sent no such thing.
+fn without_tensors(mut error: Error) -> Error {
+    let place = error.message.split_once(": ").filter(|(place, _)| {
+        let place = place.strip_prefix("inputs").unwrap_or("?");
+        let field = place.trim_start_matches(|c: char| c == '[' || c == ']' || c.is_ascii_digit());
+        field.is_empty() || matches!(field, ".shape" | ".datatype" | ".data")
+    });
+    let Some((_, what)) = place.filter(|_| error.kind == Kind::InvalidInput) else { return error };
+    let mut letters = what.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    error.message = first.into_iter().chain(letters).collect();
+    error
+}
+
 /// Makes the answer a CloudEvent, because the request was one.
 fn wrap(exchange: &Exchange<'_>, model: &Model, event: &cloudevents::Event, response: &mut Response<Reply>) {
     let Reply::Full(body) = response.body_mut() else { return };
@@ -129,4 +143,25 @@ fn wrap(exchange: &Exchange<'_>, model: &Model, event: &cloudevents::Event, resp
         response.headers_mut().insert(name, value);
     }
     *response.body_mut() = Reply::Full(body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_sent_rows_is_not_told_of_tensors() {
+        for (message, told) in [
+            ("inputs[0].shape: the model takes 4 columns, got 3.", "The model takes 4 columns, got 3."),
+            ("inputs[12].datatype: column \"a\" takes text: x.", "Column \"a\" takes text: x."),
+            ("inputs: \"a\" is missing.", "\"a\" is missing."),
+            ("inputs[0].data: element [2] is null", "Element [2] is null"),
+            ("row 1, column \"a\": null", "row 1, column \"a\": null"),
+            ("inputs of mine: none", "inputs of mine: none"),
+        ] {
+            assert_eq!(without_tensors(Error::invalid(message)).message, told);
+        }
+        let failed = Error::new(Kind::Model, "inputs: gone");
+        assert_eq!(without_tensors(failed).message, "inputs: gone");
+    }
 }

@@ -10,7 +10,7 @@ fn malformed_bodies_are_refused_with_the_path() {
     let input = |rest: &str| format!(r#"{{"inputs":[{{"name":"x","datatype":"INT32","shape":[2]{rest}}}]}}"#);
     let cases = [
         ("", "invalid JSON at byte 0: expected an object, got the end of the text"),
-        ("[]", "expected an object, got an array"),
+        ("[]", "request body: is a list. Send {\"inputs\": [...]}"),
         ("{", "invalid JSON at byte 1: expected a key in double quotes, got the end of the text"),
         ("{'a':1}", "invalid JSON at byte 1: expected a key in double quotes, got '''"),
         ("{\"a\":}", "invalid JSON at byte 5: expected a value, got '}' (in a)"),
