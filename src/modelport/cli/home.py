@@ -116,7 +116,7 @@ def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -
 
         return asyncio.run(run())
     except Unreachable as error:
-        if shutil.disk_usage(home.path).free < FULL_BELOW_BYTES:
+        if is_full(home):
             raise Mistake(
                 f"the platform in {home.path} does not answer: its disk is full",
                 "free some space: models go on serving, and the platform is back by itself",
@@ -132,6 +132,11 @@ def speak(options: argparse.Namespace, what: Callable[[Client], Awaitable[T]]) -
         if error.code == 404 and (kind := error.details.get("kind")):
             hint = f"those that are there: modelport get {kind} -A{dir_flag(options)}"
         raise Mistake(error.message, hint, code=1) from error
+
+
+def is_full(folder: Folder) -> bool:
+    """Whether the disk that holds the platform's folder has no room to write anything through."""
+    return shutil.disk_usage(folder.path).free < FULL_BELOW_BYTES
 
 
 def dir_flag(options: argparse.Namespace) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Services that are not well; a machine may hold thousands."""
+FULL = "the disk that holds {} is full: nothing can be changed, models go on serving · next: free some space there"
 API_S = 3.0
 """So long does the API server have to tell of services."""
 
@@ -63,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
         if all(line.role != role for line in lines)
     ]
     total = sum(line.memory_bytes or 0 for line in lines)
-    told = problems(folder)
+    full = [FULL.format(folder.path)] if home.is_full(folder) else []
+    told = [*full, *problems(folder)]
     ill = services(folder) if "control" not in missing else []
     if options.output == "json":
         report = {
@@ -82,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
         return 1 if missing else 0
     if not lines:
         home.note(f"The platform in {folder.path} is stopped.")
+        for problem in full:
+            home.note(f"problem: {problem}")
         home.note(f"\nhint: start it: modelport up --detach{home.dir_flag(options)}")
         return 1
     print(f"{'ROLE':<12}{'PID':>8}{'MEMORY':>11}  NAME")

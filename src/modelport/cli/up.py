@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -117,7 +116,11 @@ def run(options: argparse.Namespace) -> int:
     credentials.make(folder, settings)
     if options.detach:
         _detached(folder)
-        _await_ready(folder, options, mirrors)
+        try:
+            _await_ready(folder, options, mirrors)
+        except KeyboardInterrupt:
+            note(f"\nIt goes on starting. Stop it: modelport down{home.dir_flag(options)}")
+            raise
         announce(folder, settings)
         return 0
     try:
@@ -362,10 +365,10 @@ def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str,
             if mirrors:
                 home.speak(options, lambda client: _keep_mirrors(client, mirrors))
             return
-        if time.monotonic() - began > 2.0 and (_running(folder) is None or _is_full(folder)):
+        if time.monotonic() - began > 2.0 and (_running(folder) is None or home.is_full(folder)):
             break
         pause.wait(0.05)
-    if _is_full(folder):
+    if home.is_full(folder):
         raise Mistake(
             f"the platform does not start: the disk that holds {folder.path} is full",
             "free some space there, or choose another folder: modelport up --dir DIR",
@@ -379,10 +382,6 @@ def _await_ready(folder: Folder, options: argparse.Namespace, mirrors: dict[str,
         )
     lines = "\n".join(readiness.last_lines(folder))
     raise Mistake(f"the platform does not start: {missing} does not answer\n{lines}", f"logs: {folder.logs}")
-
-
-def _is_full(folder: Folder) -> bool:
-    return shutil.disk_usage(folder.path).free < home.FULL_BELOW_BYTES
 
 
 def _tell_when_ready(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from modelport.cli import main, readiness
+import pytest
+
+from modelport.cli import home, main, readiness
 from modelport.cli.status import last_words, unwell
 from modelport.local.folder import Folder, Settings
 
@@ -38,6 +40,18 @@ def test_a_stopped_platform_is_called_stopped(tmp_path, capsys):
     assert said.err == (
         f"The platform in {tmp_path} is stopped.\n\nhint: start it: modelport up --detach --dir {tmp_path}\n"
     )
+
+
+@pytest.mark.parametrize("shape", ["table", "json"])
+def test_a_full_disk_is_told(tmp_path, capsys, monkeypatch, shape):
+    """It explains everything else that does not work; who looks at the processes alone sees nothing wrong."""
+    folder = Folder(tmp_path)
+    folder.make()
+    folder.keep(Settings(gateway_port=8085, api_port=8086, pod_network="127.99"))
+    monkeypatch.setattr(home, "FULL_BELOW_BYTES", 1 << 60)
+    main(["status", "--dir", str(tmp_path), "-o", shape])
+    said = capsys.readouterr()
+    assert f"the disk that holds {tmp_path} is full" in (said.out if shape == "json" else said.err)
 
 
 def test_who_stops_a_platform_that_starts_is_named_to_who_started_it(tmp_path):

@@ -1,6 +1,6 @@
 """Whose a listening socket is: a stranger's answer at a pod's address must not count as the pod's.
 
-Looked at when a readiness probe succeeds for the first time, never at rest. Linux tells it by `/proc`; where nothing can
+Looked at when a readiness probe succeeds for the first time, or nothing listens where it asks; never at rest. Linux tells it by `/proc`; where nothing can
 be told, the probe is believed.
 """
 
@@ -45,6 +45,31 @@ def holder(address: str, port: int) -> str:
     return "" if found is None else f"process {found} ({_name(found)})"
 
 
+def places_of(leader: int) -> list[str]:
+    """Where a process and those that it has started listen, as `127.0.0.1:5000`, in the network that it lives in."""
+    pids = (leader, *descendants(leader))
+    found: set[str] = set()
+    for path, length in TABLES:
+        for place, port, inode in _listening(f"/proc/{leader}{path.removeprefix('/proc')}"):
+            if any(_held(pid, {inode}) for pid in pids):
+                host = _address(place, length)
+                found.add(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return sorted(found)
+
+
+def where_instead(leader: int) -> str:
+    """What follows on "nothing listens on port 8080 of ADDRESS": where the container does, and the next step."""
+    others = places_of(leader)
+    if not others:
+        return (
+            ", nor does the container on any other · next: its log tells how far it has come (kubectl logs)"
+        )
+    return (
+        f"; the container listens on {', '.join(others)} · next: have it listen on that port of all addresses (0.0.0.0), "
+        "or name its own in `ports` (containerPort)"
+    )
+
+
 def _sockets(address: str, port: int) -> set[str]:
     """The sockets that get connections to an address, by inode: those bound to it, else those to all addresses."""
     exact, wide = set[str](), set[str]()
@@ -52,16 +77,22 @@ def _sockets(address: str, port: int) -> set[str]:
         if address.count(":") and length == 4:
             continue
         own, every = _word(address, length), "0" * (2 * length)
-        with contextlib.suppress(OSError), Path(path).open() as lines:
-            next(lines, None)
-            for line in lines:
-                fields = line.split()
-                if fields[3] != LISTENS:
-                    break
-                place, _, hexadecimal = fields[1].partition(":")
-                if int(hexadecimal, 16) == port:
-                    (exact if place == own else wide if place == every else set[str]()).add(fields[9])
+        for place, found, inode in _listening(path):
+            if found == port:
+                (exact if place == own else wide if place == every else set[str]()).add(inode)
     return exact or wide
+
+
+def _listening(path: str) -> Iterator[tuple[str, int, str]]:
+    """The listening sockets of a table: address as the kernel prints it, port and inode."""
+    with contextlib.suppress(OSError), Path(path).open() as lines:
+        next(lines, None)
+        for line in lines:
+            fields = line.split()
+            if fields[3] != LISTENS:
+                break
+            place, _, port = fields[1].partition(":")
+            yield place, int(port, 16), fields[9]
 
 
 def _word(address: str, length: int) -> str:
@@ -70,6 +101,13 @@ def _word(address: str, length: int) -> str:
     packed = socket.inet_pton(socket.AF_INET if length == 4 else socket.AF_INET6, mapped)
     words = (int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4))
     return "".join(f"{word:08X}" for word in words)
+
+
+def _address(word: str, length: int) -> str:
+    """`_word` undone."""
+    words = (int(word[at : at + 8], 16) for at in range(0, len(word), 8))
+    packed = b"".join(one.to_bytes(4, sys.byteorder) for one in words)
+    return socket.inet_ntop(socket.AF_INET if length == 4 else socket.AF_INET6, packed)
 
 
 def _held(pid: int, sockets: set[str]) -> bool | None:

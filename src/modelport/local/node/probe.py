@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 ENTER = Path(enter.__file__)
+NOBODY = "nothing listens on port"
 
 
 async def ask(
@@ -42,7 +43,7 @@ async def ask(
     except TimeoutError:
         return f"no answer within {timeout_s:g} s"
     except ConnectionRefusedError:
-        return f"nothing listens on port {port_asked(probe, container) or 'asked'} of {address}"
+        return f"{NOBODY} {port_asked(probe, container) or 'asked'} of {address}"
     except (OSError, EOFError, ValueError) as error:
         return str(error) or type(error).__name__
     return "the probe has no handler"

@@ -27,6 +27,7 @@ from modelport.local.node.ending import end_of, exit_of, kill_group
 from modelport.local.node.forks import ForkFailed
 from modelport.local.node.launch import Launch, NotPossible, plan
 from modelport.local.node.memory import watch as watch_memory
+from modelport.local.node.probe import NOBODY
 from modelport.local.node.prober import REFUSED, Prober
 from modelport.local.node.record import Record
 from modelport.local.node.stopping import termination_grace_s
@@ -329,7 +330,10 @@ class Runner:
             self._record.change()
 
     async def _set_unready(self, name: str, words: str) -> None:
-        self._record.state(name).unready = words.removeprefix(REFUSED)
+        state = self._record.state(name)
+        if NOBODY in words and state.pid:
+            words += await asyncio.to_thread(listener.where_instead, state.pid)
+        state.unready = words.removeprefix(REFUSED)
         self._record.dirty.set()
         await interpreter.tell(self._node, self._record, "Warning", "Unhealthy", f"container {name}: {words}")
 

@@ -92,3 +92,24 @@ def test_a_process_that_left_its_group_is_known_by_what_it_was_given(leader):
 def test_a_port_that_nobody_is_seen_to_have_is_believed(leader):
     """Where the kernel does not tell, a pod that answers is ready."""
     assert listener.stranger("127.91.0.7", 9, {leader}, HERE) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"), [("127.91.0.7", "127.91.0.7:{}"), ("0.0.0.0", "0.0.0.0:{}"), ("::1", "[::1]:{}")]
+)
+def test_who_listens_elsewhere_is_told_where_it_does_and_what_to_change(at, shown):
+    """Flask's port 5000 behind a probe of 8080: the author reads both numbers in one line."""
+    with listening(at) as (pid, port):
+        said = listener.where_instead(pid)
+        assert f"; the container listens on {shown.format(port)} · next: " in said
+        assert "0.0.0.0" in said
+
+
+def test_who_has_started_the_listener_is_asked_for_it():
+    """Commands of custom containers are often shell scripts."""
+    with listening("127.91.0.7", "sh", "-c", '"$@"; :', "sh") as (pid, port):
+        assert f"127.91.0.7:{port}" in listener.where_instead(pid)
+
+
+def test_who_listens_nowhere_is_told_of_its_log(leader):
+    assert "nor does the container on any other" in listener.where_instead(leader)
