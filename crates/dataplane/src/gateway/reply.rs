@@ -66,6 +66,8 @@ pub(super) struct Passed {
     limit: Limit,
     alarm: Option<Pin<Box<Sleep>>>,
     ended: bool,
+    /// It broke off. Told one turn later, so that what came before it reaches the client.
+    broken: Option<Failure>,
     activity: Arc<Activity>,
     /// The endpoint owes us the next part. Otherwise the client has to take the last one first.
     waiting: Option<Waiting>,
@@ -107,6 +109,7 @@ impl Reply {
             limit,
             alarm: None,
             ended,
+            broken: None,
             activity: Arc::clone(waiting.activity()),
             waiting: Some(waiting),
             _under_way: under_way,
@@ -123,7 +126,7 @@ pub(super) fn grpc_status(trailers: &HeaderMap) -> Option<u16> {
 impl Passed {
     fn poll(&mut self, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if self.ended {
-            return Poll::Ready(None);
+            return Poll::Ready(self.broken.take().map(Err));
         }
         let polled = match self.first.take() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
@@ -146,7 +149,9 @@ impl Passed {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.fail(502);
-                Poll::Ready(Some(Err(error)))
+                self.broken = Some(error);
+                task.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.alarm = None;
@@ -220,7 +225,7 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes, trailers) => bytes.is_empty() && trailers.is_none(),
-            Self::Passed(passed) => passed.ended,
+            Self::Passed(passed) => passed.ended && passed.broken.is_none(),
         }
     }
 
