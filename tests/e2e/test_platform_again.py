@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -141,3 +142,19 @@ def test_who_stops_a_platform_finds_in_its_words_that_it_was(platform):
     platform.modelport("down")
     platform.modelport("up", "--detach")
     assert "stopped with the platform" in platform.events("again")["InferenceServiceNotReady"]
+
+
+def test_who_interrupts_a_start_is_told_that_it_goes_on_and_how_to_end_it(platform):
+    """Ctrl-C after `up --detach` looked as if nothing had been started; the port was taken a second later."""
+    platform.modelport("down")
+    words = [sys.executable, "-m", "modelport", "up", "--detach", "--dir", str(platform.folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as starting:
+        # It is there at once; what the command waits for comes later.
+        platform.until(
+            "the supervisor", lambda: any("supervisor" in one for one in platform.processes().values())
+        )
+        starting.send_signal(signal.SIGINT)
+        out, told = starting.communicate(timeout=PATIENCE_S)
+    assert (starting.returncode, out) == (130, "")
+    assert f"It goes on starting. Stop it: modelport down --dir {platform.folder}" in told
+    platform.until("all of it", lambda: platform.modelport("status"))
