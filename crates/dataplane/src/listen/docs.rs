@@ -295,6 +295,20 @@ mod tests {
     }
 
     #[test]
+    fn a_column_that_nobody_uses_is_not_asked_for() {
+        let spec = TensorSpec {
+            name: "note".into(),
+            datatype: "FP64".into(),
+            shape: vec![-1],
+            optional: true,
+            ..Default::default()
+        };
+        let mut html = String::new();
+        write_specs(&mut html, "Inputs", &[spec]);
+        assert!(html.contains("<td>FP64, may be left out</td>"), "{html}");
+    }
+
+    #[test]
     fn examples_are_short_to_read() {
         let example = json!({"instances": [[1, 2.5], ["a\"b", null]], "empty": {}, "none": []});
         let text = pretty(&example);

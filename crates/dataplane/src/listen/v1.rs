@@ -115,10 +115,9 @@ fn without_tensors(mut error: Error) -> Error {
         let field = place.trim_start_matches(|c: char| c == '[' || c == ']' || c.is_ascii_digit());
         field.is_empty() || matches!(field, ".shape" | ".datatype" | ".data")
     });
-    let Some((_, what)) = place.filter(|_| error.kind == Kind::InvalidInput) else { return error };
-    let mut letters = what.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    error.message = first.into_iter().chain(letters).collect();
+    if let Some((_, what)) = place.filter(|_| error.kind == Kind::InvalidInput) {
+        error.message = what.to_owned();
+    }
     error
 }
 
@@ -152,10 +151,10 @@ mod tests {
     #[test]
     fn whoever_sent_rows_is_not_told_of_tensors() {
         for (message, told) in [
-            ("inputs[0].shape: the model takes 4 columns, got 3.", "The model takes 4 columns, got 3."),
-            ("inputs[12].datatype: column \"a\" takes text: x.", "Column \"a\" takes text: x."),
+            ("inputs[0].shape: the model takes 4 columns, got 3.", "the model takes 4 columns, got 3."),
+            ("inputs[12].datatype: column \"a\" takes text: x.", "column \"a\" takes text: x."),
             ("inputs: \"a\" is missing.", "\"a\" is missing."),
-            ("inputs[0].data: element [2] is null", "Element [2] is null"),
+            ("inputs[0].data: element [2] is null", "element [2] is null"),
             ("row 1, column \"a\": null", "row 1, column \"a\": null"),
             ("inputs of mine: none", "inputs of mine: none"),
         ] {
