@@ -1,7 +1,7 @@
 """Whose a listening socket is: a stranger's answer at a pod's address must not count as the pod's.
 
-Looked at when a readiness probe succeeds for the first time, or nothing listens where it asks; never at rest. Linux tells it by `/proc`; where nothing can
-be told, the probe is believed.
+Looked at when a readiness probe succeeds for the first time, or when nothing listens where it asks; never at rest. Linux
+tells it by `/proc`; where nothing can be told, the probe is believed.
 """
 
 from __future__ import annotations

@@ -331,8 +331,10 @@ class Runner:
 
     async def _set_unready(self, name: str, words: str) -> None:
         state = self._record.state(name)
-        if NOBODY in words and state.pid:
-            words += await asyncio.to_thread(listener.where_instead, state.pid)
+        if NOBODY in words and (pid := state.pid):
+            words += await asyncio.to_thread(listener.where_instead, pid)
+            if state.pid != pid:
+                return  # it has ended meanwhile
         state.unready = words.removeprefix(REFUSED)
         self._record.dirty.set()
         await interpreter.tell(self._node, self._record, "Warning", "Unhealthy", f"container {name}: {words}")
