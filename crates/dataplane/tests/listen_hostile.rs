@@ -158,7 +158,7 @@ fn a_stream_goes_no_faster_than_its_reader() {
         assert!(count > 0, "the stream ended after {read} bytes");
         read += count;
         // What sockets hold of loopback's is a few of them.
-        let ahead = made.get() - read / PART;
+        let ahead = made.get().saturating_sub(read / PART); // a part may be here before it is counted
         assert!(ahead < 64, "{ahead} parts were taken from the model ahead of the client");
         if read < 8 * PART {
             std::thread::sleep(Duration::from_millis(1)); // let it run ahead, if it would
