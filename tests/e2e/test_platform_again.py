@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -146,10 +147,14 @@ def test_who_stops_a_platform_finds_in_its_words_that_it_was(platform):
 
 def test_who_interrupts_a_start_is_told_that_it_goes_on_and_how_to_end_it(platform):
     """Ctrl-C after `up --detach` looked as if nothing had been started; the port was taken a second later."""
+    host, _, port = json.loads(platform.modelport("status", "-o", "json"))["api"].rpartition(":")
     platform.modelport("down")
     words = [sys.executable, "-m", "modelport", "up", "--detach", "--dir", str(platform.folder)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as starting:
-        # It is there at once; what the command waits for comes later.
+    # While somebody has the API server's port the start cannot end.
+    with (
+        socket.create_server((host, int(port))),
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as starting,
+    ):
         platform.until(
             "the supervisor", lambda: any("supervisor" in one for one in platform.processes().values())
         )
