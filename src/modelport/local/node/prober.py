@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from modelport.kube.resource import Object
-from modelport.local.node import probe
+from modelport.local.node import listener, probe
 
 EAGER_S, EAGER_FOR_S = 0.02, 10.0
 """Before the first success a probe is made so often for so long, so that readiness is noticed at once."""
@@ -144,8 +144,14 @@ class Prober:
             untold = failure is not None and not tally.holds and told != (about or failure)
             if untold and spent_s > (PATIENT_S if about else STRANGE_S):
                 told = about or str(failure)
-                await self._is_unready(f"{about}{failure}")
+                await self._is_unready(f"{about}{failure}{await self._instead(given, str(failure))}")
             await asyncio.sleep(pause_s(given, ever=ever, holds=tally.holds, spent_s=spent_s))
+
+    async def _instead(self, given: Object, failure: str) -> str:
+        """Where the container listens, if nobody does at its own port that is asked. Looked for once, not at every try."""
+        if not failure.startswith(probe.NOBODY) or probe.port_asked(given, self._container) is None:
+            return ""
+        return await asyncio.to_thread(listener.where_instead, self._pid)
 
     async def _strange(self, given: Object) -> str | None:
         """Who else than the pod has given a probe's good answer."""

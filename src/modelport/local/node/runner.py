@@ -27,7 +27,6 @@ from modelport.local.node.ending import end_of, exit_of, kill_group
 from modelport.local.node.forks import ForkFailed
 from modelport.local.node.launch import Launch, NotPossible, plan
 from modelport.local.node.memory import watch as watch_memory
-from modelport.local.node.probe import NOBODY
 from modelport.local.node.prober import REFUSED, Prober
 from modelport.local.node.record import Record
 from modelport.local.node.stopping import termination_grace_s
@@ -330,12 +329,7 @@ class Runner:
             self._record.change()
 
     async def _set_unready(self, name: str, words: str) -> None:
-        state = self._record.state(name)
-        if NOBODY in words and (pid := state.pid):
-            words += await asyncio.to_thread(listener.where_instead, pid)
-            if state.pid != pid:
-                return  # it has ended meanwhile
-        state.unready = words.removeprefix(REFUSED)
+        self._record.state(name).unready = words.removeprefix(REFUSED)
         self._record.dirty.set()
         await interpreter.tell(self._node, self._record, "Warning", "Unhealthy", f"container {name}: {words}")
 

@@ -256,10 +256,19 @@ def test_a_startup_probe_holds_back_the_others_and_gives_up_in_time(tmp_path):
     assert asyncio.run(run()) == ["startup probe: command exited with 1", 7.0]
 
 
-def test_a_readiness_probe_that_fails_for_long_is_told_once(monkeypatch):
-    """Whoever waits for a server wants to know what its probe gets, and not once for every try."""
+@pytest.mark.parametrize("case", ["fails", "listens elsewhere", "asks another host"])
+def test_a_readiness_probe_that_fails_for_long_is_told_once(monkeypatch, case):
+    """Whoever waits for a server wants to know what its probe gets, and not once for every try; and where it does listen,
+    if that is not where its probe asks."""
     monkeypatch.setattr(prober_module, "PATIENT_S", 0.0)
-    container = {"name": "c", "readinessProbe": {"exec": {"command": ["false"]}, "timeoutSeconds": 20}}
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    asked = {
+        "fails": {"exec": {"command": ["false"]}},
+        "listens elsewhere": {"tcpSocket": {"port": port}},
+        "asks another host": {"tcpSocket": {"port": port, "host": "127.0.0.1"}},
+    }[case]
+    container = {"name": "c", "readinessProbe": asked | {"timeoutSeconds": 20}}
 
     async def run() -> list[str]:
         told: list[str] = []
@@ -283,7 +292,20 @@ def test_a_readiness_probe_that_fails_for_long_is_told_once(monkeypatch):
         await asyncio.gather(running, return_exceptions=True)
         return told
 
-    assert asyncio.run(run()) == ["readiness probe failed: command exited with 1"]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        elsewhere = f"127.0.0.1:{other.getsockname()[1]}"
+        (said,) = asyncio.run(run())
+    if case == "fails":
+        assert said == "readiness probe failed: command exited with 1"
+    elif case == "asks another host":
+        assert said.startswith("readiness probe failed: nothing listens on port ")
+        assert "the container listens on" not in said
+    else:
+        nobody = (
+            f"readiness probe failed: nothing listens on port {port} of 127.0.0.1; the container listens on "
+        )
+        assert said.startswith(nobody)
+        assert elsewhere in said.partition(" · next: ")[0]
 
 
 def test_a_container_over_its_memory_limit_is_noticed():
