@@ -1,6 +1,6 @@
 //! Parameters (`$parameters`): flat, of bools, numbers and strings.
 
-use super::fault::{Fault, Parse, Within as _};
+use super::fault::{quote, Fault, Parse, Within as _};
 use super::json::Cursor;
 use super::write;
 use crate::tensor::{Param, Params};
@@ -50,6 +50,15 @@ pub(super) fn once(cursor: &Cursor<'_>, seen: &mut u32, key: &str, known: &[&str
     }
     *seen |= 1 << bit;
     Ok(())
+}
+
+/// Enters a request's body, an object; a list alone is told the key that it belongs under.
+pub(super) fn enter_body(cursor: &mut Cursor<'_>, key: &str) -> Parse<bool> {
+    if cursor.peek() == Some(b'[') {
+        let what = format!("request body: is a list. Send {{{}: [...]}}", quote(key));
+        return Err(Fault::value(cursor.position(), what));
+    }
+    cursor.enter_object()
 }
 
 fn value(cursor: &mut Cursor<'_>) -> Parse<Param> {

@@ -37,11 +37,7 @@ fn request(cursor: &mut Cursor<'_>, limits: &Limits, specs: &[TensorSpec]) -> Pa
     let mut request = InferRequest::default();
     let mut rows: Option<&str> = None;
     let mut seen = 0;
-    if cursor.peek() == Some(b'[') {
-        let what = "request body: is a list. Send {\"instances\": [...]}";
-        return Err(Fault::value(cursor.position(), what));
-    }
-    let mut first = cursor.enter_object()?;
+    let mut first = param::enter_body(cursor, "instances")?;
     while let Some(key) = cursor.next_key(&mut first)? {
         param::once(cursor, &mut seen, &key, &["instances", "inputs", "parameters", "id"])?;
         match key.as_ref() {

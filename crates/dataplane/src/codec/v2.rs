@@ -71,11 +71,7 @@ impl Reader<'_> {
     fn request(&mut self, cursor: &mut Cursor<'_>) -> Parse<InferRequest> {
         let mut request = InferRequest::default();
         let mut seen = 0;
-        if cursor.peek() == Some(b'[') {
-            let what = "request body: is a list. Send {\"inputs\": [...]}";
-            return Err(Fault::value(cursor.position(), what));
-        }
-        let mut first = cursor.enter_object()?;
+        let mut first = param::enter_body(cursor, "inputs")?;
         while let Some(key) = cursor.next_key(&mut first)? {
             param::once(cursor, &mut seen, &key, &["id", "parameters", "inputs", "outputs"])?;
             match key.as_ref() {

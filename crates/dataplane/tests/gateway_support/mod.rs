@@ -15,7 +15,7 @@ mod client;
 mod upstream;
 
 pub use client::{ask, read_reply, Client, Reply};
-pub use upstream::{echo, full, Body, Upstream};
+pub use upstream::{echo, full, gated, Body, Upstream};
 
 use modelport_dataplane::gateway::{run, Config, Ended, Handle, Limits};
 use serde_json::{json, Value};
@@ -242,4 +242,9 @@ pub fn listen_again(address: SocketAddr) -> TcpListener {
             }
         }
     }
+}
+
+/// How many requests wait for an endpoint.
+pub fn held(running: &Running) -> Value {
+    running.demand("n/c:80")["held"].take()
 }

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 pub type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -128,5 +129,17 @@ pub fn echo() -> Upstream {
             Err(error) => bytes.extend_from_slice(format!("broken: {error}").as_bytes()),
         }
         Response::new(full(bytes))
+    })
+}
+
+/// Answers once for each permit.
+pub fn gated(gate: &Arc<Semaphore>) -> Upstream {
+    let gate = Arc::clone(gate);
+    Upstream::start(move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Response::new(full("late"))
+        }
     })
 }
